@@ -1,0 +1,98 @@
+/** The layers of ARCHITECTURE.md, as rules. Type-only imports count: a type is a dependency, too. */
+
+const CORE_LAYERS = "aggregate|projection|process-manager|subscription|event-store|command-bus|testing";
+
+/** @type {import("dependency-cruiser").IConfiguration} */
+export default {
+  forbidden: [
+    {
+      name: "no-cycles",
+      severity: "error",
+      from: {},
+      to: { circular: true },
+    },
+    {
+      name: "no-unresolvable",
+      comment: "An import that cannot be resolved escapes every other rule.",
+      severity: "error",
+      from: {},
+      to: { couldNotResolve: true },
+    },
+    {
+      name: "node-fs-only-in-fs",
+      comment: "One importer of node:fs, so that a recording or failing file system can take its place.",
+      severity: "error",
+      from: { path: "^src/", pathNot: "^src/fs/" },
+      to: { path: "^(node:)?fs(/promises)?$" },
+    },
+    {
+      name: "platform-only-in-fs-and-file-store",
+      comment: "Everything else runs without Node, e.g. in a browser with another store.",
+      severity: "error",
+      from: { path: "^src/", pathNot: "^src/(fs|file-store|tracing)/" },
+      to: { dependencyTypes: ["core"] },
+    },
+    {
+      name: "tracing-only-diagnostics-channel",
+      severity: "error",
+      from: { path: "^src/tracing/" },
+      to: { dependencyTypes: ["core"], pathNot: "^(node:)?diagnostics_channel$" },
+    },
+    {
+      name: "packages-only-in-fs-and-file-store",
+      comment:
+        "src/ has two dependencies, both for files. Development dependencies and undeclared ones are none of them.",
+      severity: "error",
+      from: { path: "^src/", pathNot: "^src/(fs|file-store)/" },
+      to: { path: "node_modules" },
+    },
+    {
+      name: "packages-declared",
+      severity: "error",
+      from: { path: "^src/(fs|file-store)/" },
+      to: { path: "node_modules", dependencyTypesNot: ["npm"] },
+    },
+    {
+      name: "core-knows-no-backend",
+      comment: "Aggregates, projections and the like know the event-store port only.",
+      severity: "error",
+      from: { path: `^src/(${CORE_LAYERS})/` },
+      to: { path: "^src/file-store/" },
+    },
+    {
+      name: "core-knows-no-file-system",
+      comment: "Testing publishes the faulty file system; nothing else above the stores touches files.",
+      severity: "error",
+      from: { path: `^src/(${CORE_LAYERS})/`, pathNot: "^src/testing/" },
+      to: { path: "^src/fs/" },
+    },
+    {
+      name: "nothing-imports-the-entry-points",
+      severity: "error",
+      from: { path: "^src/", pathNot: "^src/testing/" },
+      to: { path: "^src/(index\\.ts$|testing/)" },
+    },
+    {
+      name: "testing-does-not-import-index",
+      severity: "error",
+      from: { path: "^src/testing/" },
+      to: { path: "^src/index\\.ts$" },
+    },
+    {
+      name: "examples-use-public-names",
+      comment: "Examples show what users can do: they import the package, not its files.",
+      severity: "error",
+      from: { path: "^examples/" },
+      to: { path: "^src/", pathNot: "^src/(index|testing/index)\\.ts$" },
+    },
+  ],
+  options: {
+    doNotFollow: { path: "node_modules" },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: "tsconfig.json" },
+    enhancedResolveOptions: {
+      exportsFields: ["exports"],
+      conditionNames: ["eventfold-es-source", "import", "types", "node", "default"],
+    },
+  },
+};

@@ -1,0 +1,81 @@
+/** The command line: books the rows of an event log and prints what the fines come to. */
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { isDeepStrictEqual } from "node:util";
+import { AggregateStore } from "eventfold-es";
+import { CsvError } from "./csv.ts";
+import { Fine } from "./fine.ts";
+import { explain, formatReport, readBooks, type Tally } from "./report.ts";
+import { readRows, type Row } from "./rows.ts";
+
+export const SAMPLE = fileURLToPath(new URL("sample.csv", import.meta.url));
+const DEFAULT_DIRECTORY = "data/traffic-fines";
+
+/**
+ * Books every row of `file` in the store at `directory`; resolves to the report. Rows that an earlier run has booked are
+ * recognised by their key, so a run that was interrupted, or a file that has grown, is simply run again.
+ * Throws `CsvError`, before anything is booked, if the file is not such a log.
+ */
+export async function importFines(file: string, directory: string): Promise<{ report: string; tally: Tally }> {
+  const rows = readRows(await readFile(file, "utf8"));
+  const run = crypto.randomUUID();
+  let now = 0;
+  await using store = await AggregateStore.builder(directory)
+    .aggregate(Fine)
+    .clock(() => now)
+    .open();
+
+  const tally: Tally = { rows: rows.length, accepted: 0, known: 0, rejected: [] };
+  for (const row of rows) {
+    now = row.at; // one row after the other: each is decided, and recorded, at its own time
+    const refuse = (reason: string) =>
+      tally.rejected.push({ row: row.number, fine: row.fine, activity: row.activity, reason });
+    const fine = store.get(Fine, row.fine);
+    const context = { correlationId: run, ...(row.actor === undefined ? {} : { actor: row.actor }) };
+
+    const outcome = await fine.try(row.command, { ...context, idempotencyKey: row.key });
+    if (!outcome.ok) {
+      const reason = explain(outcome.rejection);
+      refuse(reason);
+      if (outcome.rejection.type === "RefusedBefore") continue;
+      const refusal = Fine.commands.RefuseEntry({ key: row.key, activity: row.activity, reason });
+      await fine.execute(refusal, { ...context, idempotencyKey: `${row.key} refused` });
+      continue;
+    }
+    // For a key it has seen before, the store answers with the events of that time; they carry the id of that run.
+    const event = outcome.events[0]!;
+    if (event.correlationId === run) tally.accepted += 1;
+    else if (isBookingOf(row, event)) tally.known += 1;
+    else refuse("this row was changed after it was booked; the books keep what it said then");
+  }
+  return { report: formatReport(await readBooks(store), tally), tally };
+}
+
+/** Whether the event says what the row says now: an edited row must not pass for the one that was booked. */
+function isBookingOf(row: Row, event: { timestamp: number; data?: unknown }): boolean {
+  return event.timestamp === row.at && isDeepStrictEqual(event.data, row.command.data);
+}
+
+async function main(args: string[]): Promise<void> {
+  if (args.length > 2 || args.some((arg) => arg.startsWith("-"))) {
+    console.error("usage: main.ts [file.csv [store-dir]]");
+    process.exitCode = 2;
+    return;
+  }
+  const [file = SAMPLE, directory = DEFAULT_DIRECTORY] = args;
+  try {
+    const { report, tally } = await importFines(file, directory);
+    console.log(report);
+    console.log(
+      `\nThis run: ${tally.accepted} booked, ${tally.known} known from an earlier run, ${tally.rejected.length} rejected.`,
+    );
+    console.log(`The books are in ${resolve(directory)}`);
+  } catch (error) {
+    if (!(error instanceof CsvError)) throw error;
+    console.error(`${file}, ${error.message}`);
+    process.exitCode = 1;
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main(process.argv.slice(2));

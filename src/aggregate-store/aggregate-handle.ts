@@ -1,0 +1,72 @@
+import type { AnyAggregate, CommandOf, EventOf, RejectionOf, StateOf } from "../aggregate/aggregate.ts";
+import type { CommandContext, RecordedEvent } from "../aggregate/messages.ts";
+import { CommandRejected } from "../errors.ts";
+import type { Instances, StateOptions } from "./instances.ts";
+
+/** What a command did. */
+export interface CommandResult<A extends AnyAggregate = AnyAggregate> {
+  /** The events that it led to; empty when there was nothing to do. */
+  readonly events: readonly RecordedEvent<A["type"], EventOf<A>>[];
+  /** The state after it; frozen. */
+  readonly state: StateOf<A>;
+  /** The instance's version after it. */
+  readonly version: number;
+  /** Position of the instance's last event after it. */
+  readonly position: number;
+}
+
+/** `CommandResult`, or the rejection. */
+export type CommandAttempt<A extends AnyAggregate = AnyAggregate> =
+  | ({ readonly ok: true } & CommandResult<A>)
+  | { readonly ok: false; readonly rejection: RejectionOf<A> };
+
+/**
+ * One aggregate instance. It costs nothing until it is used, and works as long as its store is open: an instance that was
+ * evicted from memory loads again.
+ */
+export class AggregateHandle<A extends AnyAggregate = AnyAggregate> {
+  readonly aggregate: A;
+  readonly id: string;
+  readonly #instances: Instances;
+
+  constructor(aggregate: A, id: string, instances: Instances) {
+    this.aggregate = aggregate;
+    this.id = id;
+    this.#instances = instances;
+  }
+
+  /**
+   * Decides a command and writes its events. Resolves when they are durable. Throws `CommandRejected` when the
+   * aggregate says no, and what `handle` threw if it has a bug; either way nothing is written.
+   */
+  async execute(command: CommandOf<A>, context: CommandContext = {}): Promise<CommandResult<A>> {
+    return (await this.#instances.execute(this.aggregate, this.id, command, context)) as CommandResult<A>;
+  }
+
+  /** Like `execute`, but a rejection is a value. Other failures still throw. */
+  async try(command: CommandOf<A>, context: CommandContext = {}): Promise<CommandAttempt<A>> {
+    try {
+      return { ok: true, ...(await this.execute(command, context)) };
+    } catch (error) {
+      if (error instanceof CommandRejected) return { ok: false, rejection: error.rejection as RejectionOf<A> };
+      throw error;
+    }
+  }
+
+  /** The committed state, now or at an earlier version or time; frozen. */
+  async state(options: StateOptions = {}): Promise<StateOf<A>> {
+    return this.#instances.state(this.aggregate, this.id, options);
+  }
+
+  /** The instance's events from a version on (1 if left out), up to the last one at the time of the call. */
+  events(options: { readonly from?: number } = {}): AsyncIterable<RecordedEvent<A["type"], EventOf<A>>> {
+    return this.#instances.events(this.aggregate.type, this.id, options.from) as AsyncIterable<
+      RecordedEvent<A["type"], EventOf<A>>
+    >;
+  }
+
+  /** Whether the instance is in memory now. */
+  isAlive(): boolean {
+    return this.#instances.isAlive(this.aggregate.type, this.id);
+  }
+}

@@ -1,0 +1,266 @@
+import type { AnyAggregate, CommandOf } from "../aggregate/aggregate.ts";
+import type { CommandContext, CommandEnvelope, RecordedEvent } from "../aggregate/messages.ts";
+import { EventfoldError } from "../errors.ts";
+import type { EventStore, StreamName } from "../event-store/event-store.ts";
+import { MemoryEventStore } from "../event-store/memory-event-store.ts";
+import type { FileSystem } from "../fs/file-system.ts";
+import type { UnknownEventPolicy } from "../aggregate/model.ts";
+import { AggregateHandle, type CommandResult } from "./aggregate-handle.ts";
+import { dispatchAll } from "./dispatch-all.ts";
+import { type Duration, milliseconds } from "./duration.ts";
+import { Instances } from "./instances.ts";
+
+/** An envelope for one of the given aggregates. */
+export type EnvelopeFor<A extends AnyAggregate> = A extends AnyAggregate
+  ? CommandEnvelope<A["type"], CommandOf<A>>
+  : never;
+
+/** The results of `dispatchAll`, in the order of the envelopes. */
+export interface DispatchAllResult<A extends AnyAggregate> {
+  readonly results: readonly CommandResult<A>[];
+  /** Position of the commit's last event. */
+  readonly position: number;
+}
+
+/**
+ * The aggregates of one directory: runs commands, keeps instances in memory while they are used, and reads
+ * events. Close it (or use `await using`) to leave the directory tidy; a process that is killed instead loses nothing
+ * that was acknowledged.
+ */
+export class AggregateStore<A extends AnyAggregate = AnyAggregate> implements AsyncDisposable {
+  readonly #events: EventStore;
+  readonly #instances: Instances;
+  #closing: Promise<void> | undefined;
+
+  /** @internal Use `open`, `builder` or `inMemory`. */
+  constructor(events: EventStore, instances: Instances) {
+    this.#events = events;
+    this.#instances = instances;
+  }
+
+  /** Opens the store in a directory with the defaults, making the directory when missing. */
+  static async open(directory: string): Promise<AggregateStore> {
+    return AggregateStore.builder(directory).open() as Promise<AggregateStore>;
+  }
+
+  /** Begins to configure a store in a directory. */
+  static builder(directory: string): AggregateStoreBuilder<never> {
+    if (typeof directory !== "string" || directory === "")
+      throw new EventfoldError("INVALID_ARGUMENT", "builder(directory) needs the path of a directory");
+    return new AggregateStoreBuilder<never>(directory, DEFAULTS);
+  }
+
+  /** A store that keeps everything in memory, for tests and prototypes: gone when it is closed. */
+  static inMemory(): AggregateStore {
+    return assemble(new MemoryEventStore(), [], DEFAULTS);
+  }
+
+  /** Begins to configure a store that keeps everything in memory. */
+  static inMemoryBuilder(): AggregateStoreBuilder<never> {
+    return new AggregateStoreBuilder<never>(undefined, DEFAULTS);
+  }
+
+  /** A handle to one instance. Does no I/O; throws `INVALID_ID` or `ID_TOO_LONG` for an id that cannot be stored. */
+  get<X extends A>(aggregate: X, id: string): AggregateHandle<X> {
+    this.#instances.checkOpen();
+    this.#instances.register(aggregate);
+    this.#instances.checkName({ type: aggregate.type, id });
+    return new AggregateHandle(aggregate, id, this.#instances);
+  }
+
+  /** The ids of all instances of an aggregate, in the order of their code points. */
+  async list<X extends A>(aggregate: X): Promise<string[]> {
+    return (await this.listStreams(aggregate.type)).map(({ id }) => id);
+  }
+
+  /** All instances, or those of one type. */
+  async listStreams(type?: string): Promise<StreamName[]> {
+    this.#instances.checkOpen();
+    return [...(await this.#events.listStreams(type))];
+  }
+
+  /** The events of one instance from a version on (1 if left out), also of aggregates that are not registered. */
+  readEvents(type: string, id: string, options: { readonly from?: number } = {}): AsyncIterable<RecordedEvent> {
+    return this.#instances.events(type, id, options.from);
+  }
+
+  /** Executes the command in an envelope. Fields of `context` win over the envelope's own. */
+  async dispatch<X extends A>(envelope: EnvelopeFor<X>, context?: CommandContext): Promise<CommandResult<X>> {
+    const { results } = await this.dispatchAll<X>([envelope], context);
+    const [result] = results;
+    if (result === undefined) throw new EventfoldError("INVALID_ARGUMENT", "there was nothing to dispatch");
+    return result;
+  }
+
+  /**
+   * Decides several commands and writes all their events in one commit. If one is rejected or fails, nothing is written
+   * and it throws. Commands of one instance see each other's events.
+   */
+  async dispatchAll<X extends A>(
+    envelopes: readonly EnvelopeFor<X>[],
+    context: CommandContext = {},
+  ): Promise<DispatchAllResult<X>> {
+    this.#instances.checkOpen();
+    const commands = await Promise.all(
+      envelopes.map(async (envelope) => {
+        checkEnvelope(envelope);
+        const stream = { type: envelope.aggregate, id: envelope.id };
+        return {
+          stream,
+          command: await this.#instances.prepare(stream, envelope.command, { ...envelope.context, ...context }),
+        };
+      }),
+    );
+    const [only] = commands;
+    const outcomes =
+      only !== undefined && commands.length === 1
+        ? [await this.#instances.run(only.stream, only.command)]
+        : await dispatchAll(this.#instances, this.#events, commands);
+    const position = outcomes.reduce((last, outcome) => Math.max(last, outcome.position), 0);
+    return { results: outcomes as unknown as CommandResult<X>[], position };
+  }
+
+  /** Waits for commands that were given, makes everything durable and lets go of the directory. Safe to call twice. */
+  async close(): Promise<void> {
+    this.#closing ??= this.#instances.close().then(() => this.#events.close());
+    await this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+interface StoreOptions {
+  readonly idleTimeout: number;
+  readonly durability: "flush" | "os";
+  readonly onUnknownEvent: UnknownEventPolicy;
+  readonly clock: () => number | Date;
+  readonly ids: () => string;
+  readonly fileSystem?: FileSystem;
+}
+
+const DEFAULTS: StoreOptions = {
+  idleTimeout: 5 * 60_000,
+  durability: "flush",
+  onUnknownEvent: "skip",
+  clock: Date.now,
+  ids: () => globalThis.crypto.randomUUID(),
+};
+
+/** Configures and opens a store. Each call returns a new builder. */
+export class AggregateStoreBuilder<A extends AnyAggregate = never> {
+  readonly #directory: string | undefined;
+  readonly #options: StoreOptions;
+  readonly #aggregates: readonly AnyAggregate[];
+
+  /** @internal Use `AggregateStore.builder`. */
+  constructor(directory: string | undefined, options: StoreOptions, aggregates: readonly AnyAggregate[] = []) {
+    this.#directory = directory;
+    this.#options = options;
+    this.#aggregates = aggregates;
+  }
+
+  /** Registers an aggregate. */
+  aggregate<X extends AnyAggregate>(aggregate: X): AggregateStoreBuilder<A | X> {
+    return new AggregateStoreBuilder(this.#directory, this.#options, [...this.#aggregates, aggregate]);
+  }
+
+  /** How long an instance stays in memory without being used: milliseconds or `"10m"`; 5 minutes if left out. */
+  idleTimeout(timeout: number | Duration): AggregateStoreBuilder<A> {
+    return this.#with({ idleTimeout: milliseconds(timeout, "idleTimeout") });
+  }
+
+  /**
+   * When a command is answered. `"flush"` (default): when its events are on stable storage. `"os"`: when the operating system has
+   * them; they survive the death of the process, but the last moments before a power cut can be lost.
+   */
+  durability(mode: "flush" | "os"): AggregateStoreBuilder<A> {
+    if (mode !== "flush" && mode !== "os")
+      throw new EventfoldError("INVALID_ARGUMENT", `durability is "flush" or "os", not ${JSON.stringify(mode)}`);
+    return this.#with({ durability: mode });
+  }
+
+  /** What to do with events that an aggregate does not declare: leave them out of the state (default), fail, or ask. */
+  onUnknownEvent(policy: UnknownEventPolicy): AggregateStoreBuilder<A> {
+    return this.#with({ onUnknownEvent: policy });
+  }
+
+  /** The time of new events: milliseconds since 1970, or a date. Called once per decision. */
+  clock(now: () => number | Date): AggregateStoreBuilder<A> {
+    return this.#with({ clock: now });
+  }
+
+  /** Ids of new events; UUIDs if left out. */
+  ids(next: () => string): AggregateStoreBuilder<A> {
+    return this.#with({ ids: next });
+  }
+
+  /** Where the files are: another implementation of the file port, for tests. */
+  fileSystem(fileSystem: FileSystem): AggregateStoreBuilder<A> {
+    return this.#with({ fileSystem });
+  }
+
+  /** Opens the store; after a crash this is where it recovers. */
+  async open(): Promise<AggregateStore<A>> {
+    // Bad wiring is told before anything touches the disk.
+    const names = new Set<string>();
+    for (const { type } of this.#aggregates) {
+      const folded = type.toLowerCase();
+      if (names.has(folded))
+        throw new EventfoldError(
+          "DUPLICATE_DEFINITION",
+          `two aggregates have the type ${type} (upper and lower case count as one); give one of them another`,
+        );
+      names.add(folded);
+    }
+    return assemble(await this.#openEvents(), this.#aggregates, this.#options);
+  }
+
+  async #openEvents(): Promise<EventStore> {
+    if (this.#directory === undefined) return new MemoryEventStore();
+    // Loaded here so that importing the package, or using it in memory, does not load the file store.
+    const [{ FileEventStore }, { openNodeFileSystem }] = await Promise.all([
+      import("../file-store/file-event-store.ts"),
+      import("../fs/node-file-system.ts"),
+    ]);
+    const fileSystem = this.#options.fileSystem ?? (await openNodeFileSystem());
+    return FileEventStore.open(fileSystem, this.#directory, { durability: this.#options.durability });
+  }
+
+  #with(options: Partial<StoreOptions>): AggregateStoreBuilder<A> {
+    return new AggregateStoreBuilder(this.#directory, { ...this.#options, ...options }, this.#aggregates);
+  }
+}
+
+function assemble<A extends AnyAggregate>(
+  events: EventStore,
+  aggregates: readonly AnyAggregate[],
+  options: StoreOptions,
+): AggregateStore<A> {
+  const { clock, ids, onUnknownEvent, idleTimeout } = options;
+  const instances = new Instances(events, { now: () => timeOf(clock()), nextId: ids, onUnknownEvent }, idleTimeout);
+  for (const aggregate of aggregates) instances.register(aggregate);
+  return new AggregateStore(events, instances);
+}
+
+function timeOf(time: number | Date): number {
+  const value = Math.floor(typeof time === "number" ? time : time.getTime());
+  if (!Number.isSafeInteger(value) || value < 0) {
+    throw new EventfoldError(
+      "INVALID_ARGUMENT",
+      `the clock gave ${String(time)}; it gives milliseconds since 1970, or a date, from 1970 on`,
+    );
+  }
+  return value;
+}
+
+function checkEnvelope(envelope: unknown): asserts envelope is CommandEnvelope {
+  const { aggregate, id, command } = (typeof envelope === "object" && envelope !== null ? envelope : {}) as Record<
+    string,
+    unknown
+  >;
+  if (typeof aggregate !== "string" || typeof id !== "string" || typeof command !== "object") {
+    throw new EventfoldError("INVALID_COMMAND", "an envelope is an object { aggregate, id, command, context? }");
+  }
+}

@@ -1,0 +1,204 @@
+import type { AnyAggregate } from "../aggregate/aggregate.ts";
+import { checkContext } from "../aggregate/context.ts";
+import { type Command, type CommandOutcome, Instance, type Lease } from "../aggregate/instance.ts";
+import type { CommandContext, RecordedEvent } from "../aggregate/messages.ts";
+import { AggregateModel, type Environment, recordedEvent } from "../aggregate/model.ts";
+import { EventfoldError } from "../errors.ts";
+import type { EventStore, StreamName } from "../event-store/event-store.ts";
+import { isWellFormed } from "../json.ts";
+
+/** Instances saved at once while evicting, so that commands are not kept waiting. */
+const EVICTIONS_AT_ONCE = 32;
+
+/** A point in an instance's past. */
+export interface StateOptions {
+  /** After this many events. */
+  readonly version?: number;
+  /** After the last event that is not later: a date or milliseconds since 1970. */
+  readonly at?: Date | number;
+}
+
+/** The aggregates of a store and their instances in memory. */
+export class Instances {
+  readonly eventStore: EventStore;
+  readonly #environment: Environment;
+  readonly #idleTimeout: number;
+  readonly #models = new Map<string, AggregateModel>();
+  readonly #instances = new Map<string, Instance>();
+  readonly #stopWatching: () => void;
+  #sweep: ReturnType<typeof setTimeout> | undefined;
+  #sweeping: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(events: EventStore, environment: Environment, idleTimeout: number) {
+    this.eventStore = events;
+    this.#environment = environment;
+    this.#idleTimeout = idleTimeout;
+    this.#stopWatching = events.watchForeign((stream) => this.#instances.get(keyOf(stream))?.markStale());
+  }
+
+  /** Makes an aggregate known. Another definition with the same type is an error. */
+  register(aggregate: AnyAggregate): AggregateModel {
+    const known = this.#models.get(aggregate.type);
+    const model = AggregateModel.of(aggregate);
+    if (known !== undefined && known !== model) {
+      throw new EventfoldError(
+        "DUPLICATE_DEFINITION",
+        `two definitions of the aggregate ${aggregate.type} in one store; use one, or give the other its own type`,
+      );
+    }
+    this.#models.set(aggregate.type, model);
+    return model;
+  }
+
+  model(type: string): AggregateModel {
+    const model = this.#models.get(type);
+    if (model === undefined) {
+      const known = [...this.#models.keys()].join(", ");
+      throw new EventfoldError(
+        "UNKNOWN_AGGREGATE",
+        `no aggregate ${JSON.stringify(type)} is registered in this store${known === "" ? "" : `; it has ${known}`}`,
+      );
+    }
+    return model;
+  }
+
+  /** Throws for an id that cannot be stored. Does no I/O. */
+  checkName(stream: StreamName): void {
+    const { id } = stream;
+    if (typeof id !== "string" || id === "")
+      throw new EventfoldError("INVALID_ID", `an id is a non-empty string, not ${JSON.stringify(id) ?? typeof id}`);
+    if (!isWellFormed(id))
+      throw new EventfoldError(
+        "INVALID_ID",
+        `id ${JSON.stringify(id)} has half of a surrogate pair: it is not Unicode text`,
+      );
+    this.eventStore.checkName(stream);
+  }
+
+  async execute(
+    aggregate: AnyAggregate,
+    id: string,
+    command: unknown,
+    context: CommandContext,
+  ): Promise<CommandOutcome> {
+    this.checkOpen();
+    const validated = this.#validate(this.register(aggregate), command, context);
+    const ready = validated instanceof Promise ? await validated : validated;
+    return this.#instance({ type: aggregate.type, id }).execute(ready);
+  }
+
+  #validate(model: AggregateModel, command: unknown, context: CommandContext): Command | Promise<Command> {
+    checkContext(context);
+    const data = model.validateCommand(command);
+    const { type } = command as { readonly type: string };
+    const complete = (checked: unknown): Command => ({ type, data: checked, context });
+    return data instanceof Promise ? data.then(complete) : complete(data);
+  }
+
+  /** Checks a command for an instance that will be leased. */
+  async prepare(stream: StreamName, command: unknown, context: CommandContext): Promise<Command> {
+    this.checkOpen();
+    this.checkName(stream);
+    return this.#validate(this.model(stream.type), command, context);
+  }
+
+  /** Executes a prepared command. */
+  run(stream: StreamName, command: Command): Promise<CommandOutcome> {
+    return this.#instance(stream).execute(command);
+  }
+
+  lease(stream: StreamName): Promise<Lease> {
+    this.checkOpen();
+    return this.#instance(stream).lease();
+  }
+
+  async state(aggregate: AnyAggregate, id: string, { version, at }: StateOptions): Promise<unknown> {
+    this.checkOpen();
+    this.register(aggregate);
+    if (version !== undefined && !(Number.isSafeInteger(version) && version >= 0))
+      throw new EventfoldError("INVALID_ARGUMENT", `version is a whole number from 0 on, not ${version}`);
+    const time = at instanceof Date ? at.getTime() : at;
+    if (time !== undefined && Number.isNaN(time))
+      throw new EventfoldError("INVALID_ARGUMENT", "at is not a valid time");
+    const instance = this.#instance({ type: aggregate.type, id });
+    if (version === undefined && time === undefined) return (await instance.read()).state;
+    return (
+      await instance.at({ ...(version === undefined ? {} : { version }), ...(time === undefined ? {} : { time }) })
+    ).state;
+  }
+
+  async *events(type: string, id: string, from = 1): AsyncGenerator<RecordedEvent, void, undefined> {
+    this.checkOpen();
+    this.checkName({ type, id });
+    if (!(Number.isSafeInteger(from) && from >= 1))
+      throw new EventfoldError("INVALID_ARGUMENT", `from is a version, 1 or more, not ${from}`);
+    const model = this.#models.get(type);
+    for await (const batch of this.eventStore.readStream({ type, id }, { from })) {
+      for (const event of batch) yield model === undefined ? recordedEvent(event, event.data) : model.recorded(event);
+    }
+  }
+
+  isAlive(type: string, id: string): boolean {
+    return this.#instances.has(keyOf({ type, id }));
+  }
+
+  checkOpen(): void {
+    if (this.#closed) throw new EventfoldError("STORE_CLOSED", "the store is closed; open it again to go on");
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#sweep);
+    this.#stopWatching();
+    await this.#sweeping;
+  }
+
+  #instance(stream: StreamName): Instance {
+    const key = keyOf(stream);
+    let instance = this.#instances.get(key);
+    if (instance === undefined) {
+      this.checkName(stream);
+      instance = new Instance(stream, this.model(stream.type), this.eventStore, this.#environment);
+      this.#instances.set(key, instance);
+      this.#scheduleSweep();
+    }
+    return instance;
+  }
+
+  /** One timer for all instances; none while there are no instances. */
+  #scheduleSweep(): void {
+    if (this.#sweep !== undefined || this.#closed || this.#idleTimeout === Infinity) return;
+    const interval = Math.min(Math.max(this.#idleTimeout / 4, 10), 30_000);
+    this.#sweep = setTimeout(() => {
+      this.#sweeping = this.#evictIdle().finally(() => {
+        this.#sweep = undefined;
+        this.#sweeping = undefined;
+        if (this.#instances.size > 0) this.#scheduleSweep();
+      });
+    }, interval);
+    // A timer must not keep a program alive that has nothing else to do.
+    (this.#sweep as { unref?: () => void }).unref?.();
+  }
+
+  async #evictIdle(): Promise<void> {
+    const due = performance.now() - this.#idleTimeout;
+    const idle = [...this.#instances].filter(([, instance]) => instance.lastUsed <= due && instance.isIdle);
+    for (let i = 0; i < idle.length && !this.#closed; i += EVICTIONS_AT_ONCE) {
+      await Promise.all(idle.slice(i, i + EVICTIONS_AT_ONCE).map(([key, instance]) => this.#evict(key, instance, due)));
+      await new Promise<void>((resolve) => setTimeout(resolve));
+    }
+  }
+
+  async #evict(key: string, instance: Instance, due: number): Promise<void> {
+    await instance.saveSnapshot();
+    // A command may have come while the snapshot was written: then it stays.
+    if (!instance.isIdle || instance.lastUsed > due || this.#instances.get(key) !== instance) return;
+    this.#instances.delete(key);
+    this.eventStore.release(instance.stream);
+  }
+}
+
+function keyOf({ type, id }: StreamName): string {
+  return `${type}/${id}`;
+}

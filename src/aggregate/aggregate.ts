@@ -1,0 +1,230 @@
+import { EventfoldError } from "../errors.ts";
+import {
+  type CommandContext,
+  type Constructors,
+  constructorsFor,
+  type EnvelopeConstructors,
+  type EventRecord,
+  type Message,
+  type Messages,
+  type Rejection,
+  type Rejections,
+} from "./messages.ts";
+import type { DataOf, Payloads } from "./payload.ts";
+
+/** Names and payloads of an aggregate; a user interface can import it without the behaviour. */
+export interface ContractOptions<State, Events extends Payloads, Commands extends Payloads, Errors extends Payloads> {
+  /** The state before the first event, or a function that makes it. */
+  readonly initial: State | (() => State);
+  readonly events: Events;
+  readonly commands: Commands;
+  readonly errors?: Errors;
+}
+
+export type DeepReadonly<T> = T extends (...args: never[]) => unknown
+  ? T
+  : T extends object
+    ? { readonly [K in keyof T]: DeepReadonly<T[K]> }
+    : T;
+
+/** What `handle` gets. */
+export interface HandleArguments<State, Data, Events extends Payloads, Errors extends Payloads> {
+  /** The state after all events before this command. */
+  readonly state: DeepReadonly<State>;
+  readonly data: Data;
+  readonly id: string;
+  /** Version of the last event in `state`; 0 for a new instance. */
+  readonly version: number;
+  readonly context: CommandContext;
+  /** The store's clock; the events get this time. */
+  readonly now: Date;
+  readonly emit: Constructors<Events>;
+  readonly reject: Rejections<Errors>;
+}
+
+/** What `apply` may take as its third parameter: the event's record, but for the position, which a new event does not have yet. */
+export type AppliedEvent<Type extends string, Data> = Message<Type, Data> & Omit<EventRecord, "position">;
+
+/** Decisions and the fold: pure functions of their arguments. */
+export interface Behaviour<State, Events extends Payloads, Commands extends Payloads, Errors extends Payloads> {
+  /** Returns an event, an array of them, nothing, or `reject.X(…)`. What it throws is a bug: the command fails with it. */
+  readonly handle: {
+    readonly [K in keyof Commands & string]: (
+      args: HandleArguments<State, DataOf<Commands[K]>, Events, Errors>,
+      // oxlint-disable-next-line no-invalid-void-type -- "nothing" is a decision too
+    ) => Messages<Events> | readonly Messages<Events>[] | Rejection<Messages<Errors>> | undefined | void;
+  };
+  /** Returns the next state and leaves the given one as it is: states are frozen. */
+  readonly apply: {
+    readonly [K in keyof Events & string]: (
+      state: State,
+      data: DataOf<Events[K]>,
+      event: AppliedEvent<K, DataOf<Events[K]>>,
+    ) => State;
+  };
+  /** A snapshot is taken when this many events came since the last one; 100 if left out. */
+  readonly snapshotEvery?: number;
+}
+
+/** Carries the inferred types in one property, so that looking them up costs the compiler nothing. */
+interface Types<
+  Type extends string,
+  State,
+  Events extends Payloads,
+  Commands extends Payloads,
+  Errors extends Payloads,
+> {
+  readonly type: Type;
+  readonly state: State;
+  readonly payloads: Events;
+  readonly event: Messages<Events>;
+  readonly command: Messages<Commands>;
+  readonly rejection: Messages<Errors>;
+}
+
+/** An aggregate's type, names and payloads. */
+export interface AggregateContract<
+  Type extends string,
+  State,
+  Events extends Payloads,
+  Commands extends Payloads,
+  Errors extends Payloads,
+> {
+  readonly type: Type;
+  /** Only a type: there is nothing here at run time. */
+  readonly "~types": Types<Type, State, Events, Commands, Errors>;
+  readonly contract: ContractOptions<State, Events, Commands, Errors>;
+  /** Event constructors. */
+  readonly events: Constructors<Events>;
+  /** Command constructors. */
+  readonly commands: Constructors<Commands>;
+  /** Command constructors for one instance: they give envelopes. */
+  at(id: string): EnvelopeConstructors<Type, Commands>;
+}
+
+/** A contract that waits for its behaviour. */
+export interface DefinableContract<
+  Type extends string,
+  State,
+  Events extends Payloads,
+  Commands extends Payloads,
+  Errors extends Payloads,
+> extends AggregateContract<Type, State, Events, Commands, Errors> {
+  define(behaviour: Behaviour<State, Events, Commands, Errors>): Aggregate<Type, State, Events, Commands, Errors>;
+}
+
+/** A contract with its behaviour: what a store runs. */
+export interface Aggregate<
+  Type extends string,
+  State,
+  Events extends Payloads,
+  Commands extends Payloads,
+  Errors extends Payloads,
+> extends AggregateContract<Type, State, Events, Commands, Errors> {
+  readonly behaviour: Behaviour<State, Events, Commands, Errors>;
+}
+
+/* oxlint-disable no-explicit-any -- stands for an aggregate of any state and messages */
+export interface AnyContract {
+  readonly type: string;
+  readonly "~types": {
+    readonly type: string;
+    readonly state: any;
+    readonly payloads: any;
+    readonly event: any;
+    readonly command: any;
+    readonly rejection: any;
+  };
+}
+export interface AnyAggregate extends AnyContract {
+  readonly contract: any;
+  readonly behaviour: any;
+}
+/* oxlint-enable no-explicit-any */
+
+export type StateOf<A extends AnyContract> = A["~types"]["state"];
+export type EventOf<A extends AnyContract> = A["~types"]["event"];
+export type CommandOf<A extends AnyContract> = A["~types"]["command"];
+export type RejectionOf<A extends AnyContract> = A["~types"]["rejection"];
+
+/** Declares an aggregate's contract; `.define` adds the behaviour. Throws `INVALID_DEFINITION` for names that cannot be used. */
+export function aggregate<
+  const Type extends string,
+  State,
+  Events extends Payloads,
+  Commands extends Payloads,
+  Errors extends Payloads = Record<never, never>,
+>(
+  type: Type,
+  contract: ContractOptions<State, Events, Commands, Errors>,
+): DefinableContract<Type, State, Events, Commands, Errors> {
+  checkType(type);
+  for (const section of [contract.events, contract.commands, contract.errors ?? {}])
+    Object.keys(section).forEach(checkMessageName);
+  const commands = constructorsFor(contract.commands);
+  const common = {
+    type,
+    contract,
+    events: constructorsFor(contract.events),
+    commands,
+    at(id: string) {
+      const envelopes = Object.create(null) as Record<string, (data?: unknown) => unknown>;
+      for (const [name, construct] of Object.entries(commands))
+        envelopes[name] = (data) => ({ aggregate: type, id, command: construct(data) });
+      return envelopes;
+    },
+  };
+  const define = (behaviour: Behaviour<State, Events, Commands, Errors>) => {
+    checkComplete(type, "handle", contract.commands, behaviour.handle);
+    checkComplete(type, "apply", contract.events, behaviour.apply);
+    const { snapshotEvery } = behaviour;
+    if (snapshotEvery !== undefined && !(Number.isSafeInteger(snapshotEvery) && snapshotEvery > 0)) {
+      throw invalid(`aggregate ${type}: snapshotEvery is a number of events, 1 or more`);
+    }
+    return { ...common, behaviour } as unknown as Aggregate<Type, State, Events, Commands, Errors>;
+  };
+  return { ...common, define } as unknown as DefinableContract<Type, State, Events, Commands, Errors>;
+}
+
+/** A type is a directory's name on every system, so it is plain ASCII. */
+const TYPE = /^[A-Za-z_][A-Za-z0-9_-]{0,99}$/;
+const RESERVED_TYPE = /^(con|prn|aux|nul|com[0-9]|lpt[0-9])$/i;
+const MESSAGE_NAME = /^[\p{L}_][\p{L}\p{M}\p{N}_-]{0,199}$/u;
+/** `then` would make an object of constructors a promise to `await`; the others reach into prototypes. */
+const RESERVED_NAMES = new Set(["then", "__proto__", "constructor", "prototype"]);
+
+function checkType(type: unknown): void {
+  if (typeof type !== "string" || !TYPE.test(type) || RESERVED_TYPE.test(type)) {
+    throw invalid(
+      `aggregate type ${JSON.stringify(type)} is not a plain identifier (ASCII letters, digits, _ and -, at most 100, not a device name)`,
+    );
+  }
+}
+
+function checkMessageName(name: string): void {
+  if (!MESSAGE_NAME.test(name) || RESERVED_NAMES.has(name)) {
+    throw invalid(
+      `message name ${JSON.stringify(name)} is not a plain identifier (letters, digits, _ and -, at most 200, not ${[...RESERVED_NAMES].join(", ")})`,
+    );
+  }
+}
+
+function checkComplete(
+  type: string,
+  section: string,
+  declared: Payloads,
+  functions: Readonly<Record<string, unknown>>,
+): void {
+  for (const name of Object.keys(declared)) {
+    if (!Object.hasOwn(functions, name) || typeof functions[name] !== "function")
+      throw invalid(`aggregate ${type}: ${section} has no function for ${name}`);
+  }
+  for (const name of Object.keys(functions)) {
+    if (!Object.hasOwn(declared, name))
+      throw invalid(`aggregate ${type}: ${section}.${name} is not declared in the contract`);
+  }
+}
+
+function invalid(message: string): EventfoldError {
+  return new EventfoldError("INVALID_DEFINITION", message);
+}

@@ -1,0 +1,70 @@
+import { EventfoldError } from "../errors.ts";
+import type { StoredEvent, StoredMeta } from "../event-store/event-store.ts";
+import { isJsonValue, isWellFormed } from "../json.ts";
+import type { CommandContext, EventRecord } from "./messages.ts";
+
+/** Keys of a stored event's metadata that belong to the context; the first two are the original's. */
+const FIELDS = {
+  correlation_id: "correlationId",
+  source_device: "sourceDevice",
+  causation_id: "causationId",
+  idempotency_key: "idempotencyKey",
+} as const;
+
+/** Throws `INVALID_CONTEXT` for anything in a context that cannot be stored as it is. */
+export function checkContext(context: CommandContext): void {
+  if (typeof context !== "object" || context === null) throw bad("a context is an object");
+  for (const field of ["actor", ...Object.values(FIELDS)] as const) {
+    const value: unknown = context[field];
+    if (value !== undefined && (typeof value !== "string" || !isWellFormed(value)))
+      throw bad(`${field} is not a string of Unicode text`);
+  }
+  if (context.idempotencyKey === "") throw bad("idempotencyKey is empty");
+  const { metadata } = context;
+  if (metadata === undefined) return;
+  if (typeof metadata !== "object" || metadata === null || Array.isArray(metadata) || !isJsonValue(metadata))
+    throw bad("metadata is not a plain JSON object");
+  for (const key of Object.keys(FIELDS))
+    if (Object.hasOwn(metadata, key)) throw bad(`metadata.${key} is reserved for the context's own field`);
+}
+
+/** What is stored of a context besides the actor. */
+export function metaOf(context: CommandContext): StoredMeta | undefined {
+  const meta: Record<string, unknown> = { ...context.metadata };
+  for (const [key, field] of Object.entries(FIELDS)) if (context[field] !== undefined) meta[key] = context[field];
+  return Object.keys(meta).length === 0 ? undefined : meta;
+}
+
+/** The key of the command that made an event. */
+export function idempotencyKeyOf(event: StoredEvent): string | undefined {
+  const key = event.meta?.["idempotency_key"];
+  return typeof key === "string" ? key : undefined;
+}
+
+/** The record fields of a stored event that come from its command's context. */
+export function recordOf(
+  actor: string | undefined,
+  meta: StoredMeta | undefined,
+): Pick<EventRecord, "actor" | "correlationId" | "causationId" | "sourceDevice" | "metadata"> {
+  const record: {
+    actor?: string;
+    correlationId?: string;
+    causationId?: string;
+    sourceDevice?: string;
+    metadata: Record<string, unknown>;
+  } = { metadata: {} };
+  if (actor !== undefined) record.actor = actor;
+  for (const [key, value] of Object.entries(meta ?? {})) {
+    if (!Object.hasOwn(FIELDS, key))
+      Object.defineProperty(record.metadata, key, { value, enumerable: true, configurable: true, writable: true });
+    else if (typeof value === "string") {
+      const field = FIELDS[key as keyof typeof FIELDS];
+      if (field !== "idempotencyKey") record[field] = value;
+    }
+  }
+  return record;
+}
+
+function bad(message: string): EventfoldError {
+  return new EventfoldError("INVALID_CONTEXT", `command context: ${message}`);
+}

@@ -1,0 +1,105 @@
+import type { DataOf, Payloads } from "./payload.ts";
+
+/** A command, event or rejection: plain data. */
+export type Message<Type extends string = string, Data = unknown> = [Data] extends [undefined]
+  ? { readonly type: Type; readonly data?: undefined }
+  : { readonly type: Type; readonly data: Data };
+
+/** The union of all messages of a contract's section. */
+export type Messages<P extends Payloads> = { [K in keyof P & string]: Message<K, DataOf<P[K]>> }[keyof P & string];
+
+type Arguments<Data> = [Data] extends [undefined] ? [] : [data: Data];
+
+/** A constructor for each message. */
+export type Constructors<P extends Payloads> = {
+  readonly [K in keyof P & string]: (...data: Arguments<DataOf<P[K]>>) => Message<K, DataOf<P[K]>>;
+};
+
+/** Who sends a command, why, and once only. */
+export interface CommandContext {
+  readonly actor?: string | undefined;
+  readonly correlationId?: string | undefined;
+  readonly causationId?: string | undefined;
+  readonly sourceDevice?: string | undefined;
+  /** Plain JSON, stored with each event. */
+  readonly metadata?: Readonly<Record<string, unknown>> | undefined;
+  /** A second command with the same key on the same instance returns the first one's result and writes nothing. */
+  readonly idempotencyKey?: string | undefined;
+}
+
+/** A command with its address, as plain JSON. */
+export interface CommandEnvelope<
+  Type extends string = string,
+  Command = { readonly type: string; readonly data?: unknown },
+> {
+  readonly aggregate: Type;
+  readonly id: string;
+  readonly command: Command;
+  readonly context?: CommandContext | undefined;
+}
+
+export type EnvelopeConstructors<Type extends string, P extends Payloads> = {
+  readonly [K in keyof P & string]: (
+    ...data: Arguments<DataOf<P[K]>>
+  ) => CommandEnvelope<Type, Message<K, DataOf<P[K]>>>;
+};
+
+/** What the store adds to an event. */
+export interface EventRecord<Type extends string = string> {
+  /** The aggregate's type. */
+  readonly aggregate: Type;
+  /** The instance's id. */
+  readonly id: string;
+  readonly eventId: string;
+  /** 1, 2, 3 … within the instance. */
+  readonly version: number;
+  /** 1, 2, 3 … over the whole store. */
+  readonly position: number;
+  /** Milliseconds since 1970. */
+  readonly timestamp: number;
+  readonly actor?: string;
+  readonly correlationId?: string;
+  readonly causationId?: string;
+  readonly sourceDevice?: string;
+  readonly metadata: Readonly<Record<string, unknown>>;
+}
+
+/** An event as it is in the store. */
+export type RecordedEvent<
+  Type extends string = string,
+  Event = { readonly type: string; readonly data?: unknown },
+> = Event extends unknown ? Event & EventRecord<Type> : never;
+
+const REJECTION: unique symbol = Symbol.for("eventfold-es.rejection") as never;
+
+/** What `reject.X(…)` gives and `handle` returns to say no. */
+export interface Rejection<R> {
+  readonly [REJECTION]: R;
+}
+
+/** A constructor for each rejection. */
+export type Rejections<P extends Payloads> = {
+  readonly [K in keyof P & string]: (...data: Arguments<DataOf<P[K]>>) => Rejection<Message<K, DataOf<P[K]>>>;
+};
+
+export function rejectionOf(value: object): { readonly type: string; readonly data?: unknown } | undefined {
+  return (value as Partial<Rejection<{ readonly type: string }>>)[REJECTION];
+}
+
+type AnyConstructors = Record<string, (data?: unknown) => { readonly type: string; readonly data?: unknown }>;
+
+/** Constructors for the messages of a section, on an object without a prototype. */
+export function constructorsFor(payloads: Payloads): AnyConstructors {
+  const constructors = Object.create(null) as AnyConstructors;
+  for (const type of Object.keys(payloads))
+    constructors[type] = (data) => (data === undefined ? { type } : { type, data });
+  return Object.freeze(constructors);
+}
+
+/** Rejection constructors for the messages of a section. */
+export function rejectionsFor(constructors: AnyConstructors): Record<string, (data?: unknown) => Rejection<unknown>> {
+  const rejections = Object.create(null) as Record<string, (data?: unknown) => Rejection<unknown>>;
+  for (const [type, construct] of Object.entries(constructors))
+    rejections[type] = (data) => ({ [REJECTION]: construct(data) });
+  return Object.freeze(rejections);
+}

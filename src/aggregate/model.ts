@@ -1,0 +1,352 @@
+import { EventfoldError } from "../errors.ts";
+import type { EventDraft, StoredEvent } from "../event-store/event-store.ts";
+import { stringifyPayload } from "../json.ts";
+import type { AnyAggregate, AppliedEvent } from "./aggregate.ts";
+import { metaOf, recordOf } from "./context.ts";
+import { type CommandContext, type RecordedEvent, rejectionOf, rejectionsFor, constructorsFor } from "./messages.ts";
+import { isTypeOnly, type Payload, type Payloads, upcastersOf } from "./payload.ts";
+
+/** What to do with an event whose type the aggregate does not declare. */
+export type UnknownEventPolicy = "skip" | "error" | ((event: RecordedEvent) => "skip" | "error" | undefined | void);
+
+/** Time and ids, injected once for a whole store. */
+export interface Environment {
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+  readonly nextId: () => string;
+  readonly onUnknownEvent: UnknownEventPolicy;
+}
+
+/** A decision: what a command leads to. */
+export type Decision =
+  | {
+      readonly kind: "events";
+      readonly drafts: readonly EventDraft[];
+      readonly events: readonly AppliedEvent<string, unknown>[];
+      readonly state: unknown;
+    }
+  | { readonly kind: "rejection"; readonly rejection: { readonly type: string; readonly data?: unknown } };
+
+/** Where a decision starts from. */
+export interface Situation {
+  readonly id: string;
+  readonly state: unknown;
+  readonly version: number;
+}
+
+interface EventModel {
+  readonly apply: (state: unknown, data: unknown, event?: unknown) => unknown;
+  /** `apply` looks at its third parameter, so the whole line has to be parsed. */
+  readonly wantsRecord: boolean;
+  readonly payload: Payload;
+  readonly upcasters: readonly ((data: unknown) => unknown)[];
+}
+
+const models = new WeakMap<object, AggregateModel>();
+
+/** An aggregate's definition in the form that the runtime uses. */
+export class AggregateModel {
+  readonly type: string;
+  readonly snapshotEvery: number;
+  /** Changes when the code that folds states changes. */
+  readonly fingerprint: string;
+  readonly #initial: unknown;
+  readonly #commands: ReadonlyMap<string, { readonly handle: (args: object) => unknown; readonly payload: Payload }>;
+  readonly #events: ReadonlyMap<string, EventModel>;
+  readonly #emit: object;
+  readonly #reject: object;
+
+  static of(aggregate: AnyAggregate): AggregateModel {
+    let model = models.get(aggregate);
+    if (model === undefined) models.set(aggregate, (model = new AggregateModel(aggregate)));
+    return model;
+  }
+
+  private constructor(aggregate: AnyAggregate) {
+    const contract = aggregate.contract as {
+      readonly initial: unknown;
+      readonly events: Payloads;
+      readonly commands: Payloads;
+      readonly errors?: Payloads;
+    };
+    const behaviour = aggregate.behaviour as
+      | {
+          readonly handle: Record<string, (args: object) => unknown>;
+          readonly apply: Record<string, EventModel["apply"]>;
+          readonly snapshotEvery?: number;
+        }
+      | undefined;
+    if (behaviour === undefined)
+      throw new EventfoldError(
+        "INVALID_DEFINITION",
+        `aggregate ${aggregate.type} has a contract but no behaviour; call .define({ handle, apply })`,
+      );
+    this.type = aggregate.type;
+    this.snapshotEvery = behaviour.snapshotEvery ?? 100;
+    this.#initial = contract.initial;
+    this.#commands = new Map(
+      Object.entries(contract.commands).map(([type, payload]) => [
+        type,
+        { handle: functionOf(behaviour.handle, type), payload },
+      ]),
+    );
+    this.#events = new Map(
+      Object.entries(contract.events).map(([type, payload]) => {
+        const apply = functionOf(behaviour.apply, type);
+        const upcasters = upcastersOf(payload) as readonly ((data: unknown) => unknown)[];
+        return [
+          type,
+          { apply, wantsRecord: apply.length > 2 || /\.\.\.|\barguments\b/.test(String(apply)), payload, upcasters },
+        ];
+      }),
+    );
+    this.#emit = constructorsFor(contract.events);
+    this.#reject = rejectionsFor(constructorsFor(contract.errors ?? {}));
+    const code = [...this.#events].map(([type, { apply, upcasters }]) => [
+      type,
+      String(apply),
+      ...upcasters.map(String),
+    ]);
+    this.fingerprint = fingerprint(JSON.stringify([this.initial(), code]));
+  }
+
+  initial(): unknown {
+    const initial = this.#initial;
+    return freeze(typeof initial === "function" ? (initial as () => unknown)() : structuredClone(initial));
+  }
+
+  /** Checks a command as it comes in: known type, valid payload. Gives the payload that `handle` will see. */
+  validateCommand(command: unknown): unknown | Promise<unknown> {
+    if (typeof command !== "object" || command === null || !("type" in command) || typeof command.type !== "string") {
+      throw new EventfoldError("INVALID_COMMAND", `a command for ${this.type} is an object { type, data? }`);
+    }
+    const model = this.#commands.get(command.type);
+    if (model === undefined) {
+      throw new EventfoldError(
+        "UNKNOWN_COMMAND",
+        `${this.type} has no command ${JSON.stringify(command.type)}; it knows ${[...this.#commands.keys()].join(", ")}`,
+      );
+    }
+    const data = "data" in command ? command.data : undefined;
+    const what = `command ${command.type} of ${this.type}`;
+    // A copy: what the caller does to its object later must not reach a command that waits.
+    const copy = data === undefined ? undefined : (JSON.parse(stringifyPayload(data, what)) as unknown);
+    return isTypeOnly(model.payload) ? copy : validate(model.payload, copy, what);
+  }
+
+  /** Decides a command on a state. What `handle` or `apply` throws passes through. */
+  decide(
+    situation: Situation,
+    type: string,
+    data: unknown,
+    context: CommandContext,
+    environment: Environment,
+  ): Decision {
+    const timestamp = environment.now();
+    const handle = this.#commands.get(type)?.handle;
+    if (handle === undefined)
+      throw new EventfoldError("UNKNOWN_COMMAND", `${this.type} has no command ${JSON.stringify(type)}`);
+    const { id, state, version } = situation;
+    const result: unknown = handle({
+      state,
+      data,
+      id,
+      version,
+      context,
+      now: new Date(timestamp),
+      emit: this.#emit,
+      reject: this.#reject,
+    });
+    if (result === undefined || result === null) return { kind: "events", drafts: [], events: [], state };
+    if (typeof result !== "object") throw this.#badResult(type, `returned a ${typeof result}`);
+    if (result instanceof Promise) {
+      result.catch(() => {});
+      throw this.#badResult(type, "is asynchronous; a decision is made on the state alone, at once");
+    }
+    const rejection = rejectionOf(result);
+    if (rejection !== undefined) return { kind: "rejection", rejection };
+    return this.#record(situation, type, Array.isArray(result) ? result : [result], context, timestamp, environment);
+  }
+
+  #record(
+    situation: Situation,
+    command: string,
+    emitted: readonly unknown[],
+    context: CommandContext,
+    timestamp: number,
+    environment: Environment,
+  ): Decision {
+    const drafts: EventDraft[] = [];
+    const events: AppliedEvent<string, unknown>[] = [];
+    const meta = metaOf(context);
+    let { state, version } = situation;
+    for (const event of emitted) {
+      if (typeof event !== "object" || event === null || !("type" in event) || typeof event.type !== "string")
+        throw this.#badResult(command, "returned something that is not an event");
+      const { type } = event;
+      const model = this.#events.get(type);
+      if (model === undefined)
+        throw new EventfoldError(
+          "UNKNOWN_EVENT",
+          `handle.${command} of ${this.type} returned the event ${JSON.stringify(type)}, which the contract does not declare`,
+        );
+      const what = `event ${type} of ${this.type}`;
+      const given = "data" in event ? event.data : undefined;
+      const valid = isTypeOnly(model.payload) ? given : validate(model.payload, given, what);
+      if (valid instanceof Promise)
+        throw new EventfoldError(
+          "INVALID_DEFINITION",
+          `${what} has an asynchronous schema; an event is checked while it is decided`,
+        );
+      const text = stringifyPayload(valid, what);
+      const draft: EventDraft = {
+        type,
+        data: text,
+        schemaVersion: model.upcasters.length,
+        timestamp,
+        eventId: environment.nextId(),
+        actor: context.actor,
+        meta,
+      };
+      drafts.push(draft);
+      version++;
+      // Read back what was written: the state in memory is the one that the file will give.
+      const data: unknown = text === "null" ? undefined : JSON.parse(text);
+      const applied = appliedEvent(
+        this.type,
+        situation.id,
+        type,
+        data,
+        draft.eventId ?? "",
+        version,
+        timestamp,
+        draft.actor,
+        meta,
+      );
+      events.push(applied);
+      state = freeze(model.apply(state, data, applied));
+    }
+    return { kind: "events", drafts, events, state };
+  }
+
+  #badResult(command: string, why: string): EventfoldError {
+    return new EventfoldError(
+      "INVALID_DEFINITION",
+      `handle.${command} of ${this.type} ${why}; it returns an event, an array of events, nothing, or reject.X(…)`,
+    );
+  }
+
+  /** Folds one stored event; the result is not frozen, `freeze` the last one. */
+  fold(state: unknown, event: StoredEvent, policy: UnknownEventPolicy): unknown {
+    const model = this.#events.get(event.type);
+    if (model === undefined) {
+      const verdict = typeof policy === "function" ? policy(recordedEvent(event, event.data)) : policy;
+      if (verdict === "error")
+        throw new EventfoldError(
+          "UNKNOWN_EVENT",
+          `${this.type} ${JSON.stringify(event.stream.id)} has an event ${JSON.stringify(event.type)} at version ${event.version}, which the contract does not declare`,
+        );
+      return state;
+    }
+    const data = this.#upcast(model, event) ?? undefined;
+    if (!model.wantsRecord) return model.apply(state, data);
+    return model.apply(state, data, recordedEvent(event, data));
+  }
+
+  /** A stored event as users see it: its payload in the newest shape. */
+  recorded(event: StoredEvent): RecordedEvent {
+    const model = this.#events.get(event.type);
+    return recordedEvent(event, model === undefined ? event.data : this.#upcast(model, event));
+  }
+
+  #upcast(model: EventModel, event: StoredEvent): unknown {
+    let { data } = event;
+    if (model.upcasters.length === 0) return data;
+    const done = event.schemaVersion;
+    if (done > model.upcasters.length) {
+      throw new EventfoldError(
+        "UNKNOWN_EVENT",
+        `${this.type} ${JSON.stringify(event.stream.id)}, version ${event.version}: ${event.type} has shape ${done + 1}, newer than the ${model.upcasters.length + 1} that this program knows`,
+      );
+    }
+    for (let step = done; step < model.upcasters.length; step++) data = model.upcasters[step]?.(data);
+    return data;
+  }
+}
+
+/** A stored event as users see it, with the given payload. */
+export function recordedEvent(event: StoredEvent, data: unknown): RecordedEvent {
+  const { stream, version } = event;
+  const eventId = event.eventId ?? `${stream.type}/${stream.id}/${version}`;
+  return {
+    ...appliedEvent(
+      stream.type,
+      stream.id,
+      event.type,
+      data ?? undefined,
+      eventId,
+      version,
+      event.timestamp,
+      event.actor,
+      event.meta,
+    ),
+    position: event.position,
+  };
+}
+
+function appliedEvent(
+  aggregate: string,
+  id: string,
+  type: string,
+  data: unknown,
+  eventId: string,
+  version: number,
+  timestamp: number,
+  actor: string | undefined,
+  meta: EventDraft["meta"],
+): AppliedEvent<string, unknown> {
+  const record = { aggregate, id, eventId, version, timestamp, ...recordOf(actor, meta) };
+  return (data === undefined ? { type, ...record } : { type, data, ...record }) as AppliedEvent<string, unknown>;
+}
+
+/** Freezes a value deeply; what is frozen already is taken to be so deeply. */
+export function freeze<T>(value: T): T {
+  if (typeof value !== "object" || value === null || Object.isFrozen(value) || ArrayBuffer.isView(value)) return value;
+  Object.freeze(value);
+  for (const key of Object.keys(value)) freeze((value as Record<string, unknown>)[key]);
+  return value;
+}
+
+function validate(payload: Payload, value: unknown, what: string): unknown | Promise<unknown> {
+  const result = payload["~standard"].validate(value);
+  return result instanceof Promise ? result.then((r) => checked(r, what)) : checked(result, what);
+}
+
+function checked(result: Awaited<ReturnType<Payload["~standard"]["validate"]>>, what: string): unknown {
+  if (result.issues === undefined) return result.value;
+  const issues = result.issues.map(({ message, path }) => {
+    const where = (path ?? [])
+      .map((part) => String(typeof part === "object" && part !== null && "key" in part ? part.key : part))
+      .join(".");
+    return where === "" ? message : `${where}: ${message}`;
+  });
+  throw new EventfoldError("INVALID_PAYLOAD", `${what}: ${issues.join("; ")}`);
+}
+
+function functionOf<F>(functions: Readonly<Record<string, F>>, name: string): F {
+  const found = functions[name];
+  if (found === undefined) throw new EventfoldError("INVALID_DEFINITION", `no function for ${name}`);
+  return found;
+}
+
+/** Two 32-bit FNV-1a hashes with different seeds: tells versions of code apart, nothing more. */
+function fingerprint(text: string): string {
+  let a = 0x811c9dc5;
+  let b = 0x9747b28c;
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    a = Math.imul(a ^ unit, 0x01000193);
+    b = Math.imul(b ^ unit, 0x85ebca6b) ^ (b >>> 13);
+  }
+  return [a, b].map((n) => (n >>> 0).toString(16).padStart(8, "0")).join("");
+}

@@ -1,0 +1,102 @@
+/**
+ * Every error that the library raises on purpose. An error is identified by its `code`, never by
+ * `instanceof`: two copies of the package in one process must still understand each other. Each code
+ * has a heading in `docs/errors.md`.
+ */
+export type ErrorCode =
+  | "ADOPTION_AMBIGUOUS"
+  | "COMMAND_REJECTED"
+  | "CONFLICT"
+  | "CORRUPT_LOG"
+  | "CORRUPT_STREAM"
+  | "DISK_FULL"
+  | "DUPLICATE_DEFINITION"
+  | "ID_COLLISION"
+  | "ID_TOO_LONG"
+  | "INVALID_ARGUMENT"
+  | "INVALID_COMMAND"
+  | "INVALID_CONTEXT"
+  | "INVALID_DEFINITION"
+  | "INVALID_ID"
+  | "INVALID_PAYLOAD"
+  | "IO_ERROR"
+  | "LOCKS_UNSUPPORTED"
+  | "STATE_NOT_AVAILABLE"
+  | "STORE_BUSY"
+  | "STORE_CLOSED"
+  | "STREAM_LOCKED"
+  | "UNKNOWN_AGGREGATE"
+  | "UNKNOWN_COMMAND"
+  | "UNKNOWN_EVENT"
+  | "UNSUPPORTED_FORMAT";
+
+/** Base of all errors of this library. `code` is stable; the message is for people and may change. */
+export class EventfoldError extends Error {
+  override readonly name: string = "EventfoldError";
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: { readonly cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** A domain rejection: the aggregate's `handle` said no. Nothing was written. */
+export class CommandRejected<R extends { readonly type: string } = { readonly type: string }> extends EventfoldError {
+  override readonly name = "CommandRejected";
+  readonly rejection: R;
+
+  constructor(aggregate: string, id: string, command: string, rejection: R) {
+    super("COMMAND_REJECTED", `${aggregate} ${JSON.stringify(id)} rejected ${command}: ${rejection.type}`);
+    this.rejection = rejection;
+  }
+}
+
+/** Somebody else's events came first, and deciding again did not help within the allowed number of times. */
+export class ConflictError extends EventfoldError {
+  override readonly name = "ConflictError";
+  readonly expectedVersion: number;
+  readonly actualVersion: number;
+
+  constructor(aggregate: string, id: string, expectedVersion: number, actualVersion: number) {
+    super(
+      "CONFLICT",
+      `${aggregate} ${JSON.stringify(id)} is at version ${actualVersion}, not ${expectedVersion}: somebody else wrote to it; try the command again`,
+    );
+    this.expectedVersion = expectedVersion;
+    this.actualVersion = actualVersion;
+  }
+}
+
+/** Bytes on disk that cannot be what was written. Names the file and the place; nothing was skipped. */
+export class CorruptionError extends EventfoldError {
+  override readonly name = "CorruptionError";
+  readonly file: string;
+  /** 1-based line in the file. */
+  readonly line: number;
+  /** Byte offset of that line's first byte. */
+  readonly offset: number;
+
+  constructor(
+    code: "CORRUPT_STREAM" | "CORRUPT_LOG",
+    where: { readonly file: string; readonly line: number; readonly offset: number },
+    why: string,
+    options?: { readonly cause?: unknown },
+  ) {
+    super(code, `${where.file}, line ${where.line}, byte ${where.offset}: ${why}`, options);
+    this.file = where.file;
+    this.line = where.line;
+    this.offset = where.offset;
+  }
+}
+
+/** Tells whether a value is an error of this library (of any copy of it), optionally with the given code. */
+export function isEventfoldError(error: unknown, code?: ErrorCode): error is EventfoldError {
+  return (
+    error instanceof Error &&
+    "code" in error &&
+    typeof error.code === "string" &&
+    /^(EventfoldError|CommandRejected|ConflictError|CorruptionError)$/.test(error.name) &&
+    (code === undefined || error.code === code)
+  );
+}

@@ -1,0 +1,126 @@
+/**
+ * The port between the runtime (aggregates, projections, process managers) and whatever keeps the
+ * events. It speaks of events and positions, never of files, so that a database or a browser store can
+ * implement it too. `testing/event-store-contract.ts` says what every implementation must do.
+ */
+
+/** Names one stream: all events of one aggregate instance. */
+export interface StreamName {
+  readonly type: string;
+  readonly id: string;
+}
+
+/** Metadata as it is stored: the user's fields plus `correlation_id`, `causation_id`, `source_device`, `idempotency_key`. */
+export type StoredMeta = Readonly<Record<string, unknown>>;
+
+/** An event that is not written yet. `data` is JSON text, serialised once for every copy that is kept. */
+export interface EventDraft {
+  readonly type: string;
+  /** JSON text of the payload, `"null"` for none. */
+  readonly data: string;
+  /** How many upcasting steps the payload has already been through; 0 for a type without upcasters. */
+  readonly schemaVersion: number;
+  /** Milliseconds since 1970. */
+  readonly timestamp: number;
+  readonly eventId?: string | undefined;
+  readonly actor?: string | undefined;
+  readonly meta?: StoredMeta | undefined;
+}
+
+/** An event as it was read back. Implementations may parse its fields on first use. */
+export interface StoredEvent {
+  readonly stream: StreamName;
+  readonly type: string;
+  readonly data: unknown;
+  readonly schemaVersion: number;
+  /** 1, 2, 3 … within the stream, without holes. */
+  readonly version: number;
+  /** 1, 2, 3 … over the whole store, without holes. */
+  readonly position: number;
+  /** Milliseconds since 1970. */
+  readonly timestamp: number;
+  readonly eventId: string | undefined;
+  readonly actor: string | undefined;
+  readonly meta: StoredMeta | undefined;
+}
+
+/** The part of a commit that goes to one stream. */
+export interface StreamAppend {
+  readonly stream: StreamName;
+  /** The version that the stream must have for the commit to happen; 0 for a stream without events. */
+  readonly expectedVersion: number;
+  readonly events: readonly EventDraft[];
+}
+
+export interface Commit {
+  /** One or more streams, each named once. All of it is written or nothing. */
+  readonly appends: readonly StreamAppend[];
+}
+
+export type CommitResult =
+  /** `position` is that of the commit's last event; its events have the positions just before it, in the order of the request. */
+  | { readonly ok: true; readonly position: number }
+  /** Nothing was written: `stream` had another version. */
+  | { readonly ok: false; readonly stream: StreamName; readonly actualVersion: number };
+
+/** A derived state that is kept to save replaying. Losing or damaging it must never change a result. */
+export interface Snapshot {
+  readonly state: unknown;
+  /** Version of the last event that is folded into `state`. */
+  readonly version: number;
+  /** Position of that event. */
+  readonly position: number;
+  /** Identifies the code that made it; a snapshot with another fingerprint is not used. */
+  readonly fingerprint: string;
+}
+
+/** What an implementation can do beyond the minimum, for the contract suite and for callers that care. */
+export interface EventStoreCapabilities {
+  /** Commits are on stable storage when `commit` resolves, and are there after a reopening. */
+  readonly durable: boolean;
+  /** Several processes may have the same store open. */
+  readonly multiProcess: boolean;
+}
+
+export interface ReadStreamOptions {
+  /** First version to read; 1 if left out. */
+  readonly from?: number;
+}
+
+export interface EventStore {
+  readonly capabilities: EventStoreCapabilities;
+
+  /**
+   * Appends atomically. Resolves when the commit is durable (in the store's mode). Rejects when the
+   * write failed: then nothing of it counts. Commits are applied in the order of the calls.
+   */
+  commit(commit: Commit): Promise<CommitResult>;
+
+  /** Reads a stream's committed events in order, in batches. An unknown stream has none. */
+  readStream(stream: StreamName, options?: ReadStreamOptions): AsyncIterable<readonly StoredEvent[]>;
+
+  /** Reads all committed events from a position on (1 if left out), up to the head at the time of the call. */
+  readAll(options?: { readonly from?: number }): AsyncIterable<readonly StoredEvent[]>;
+
+  /** All streams, or all of one type, in the order of their ids. */
+  listStreams(type?: string): Promise<readonly StreamName[]>;
+
+  /** Throws when `stream` cannot be stored (bad, too long or colliding id). Does no I/O. */
+  checkName(stream: StreamName): void;
+
+  /** Sees commits of other processes up to now; calls the watchers for them. */
+  refresh(): Promise<void>;
+
+  /** Calls `listener` once for each stream that another process committed to. Returns the function that ends it. */
+  watchForeign(listener: (stream: StreamName) => void): () => void;
+
+  /** The newest snapshot of a stream, or nothing if there is none that can be trusted. */
+  loadSnapshot(stream: StreamName, fingerprint: string): Promise<Snapshot | undefined>;
+  /** Keeps a snapshot of `stream`. A failure is not an error: it is only a cache. Resolves when done. */
+  saveSnapshot(stream: StreamName, snapshot: Snapshot): Promise<void>;
+
+  /** Tells the store that nobody holds this stream in memory any more, so that it can forget it too. */
+  release(stream: StreamName): void;
+
+  close(): Promise<void>;
+}

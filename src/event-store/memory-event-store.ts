@@ -1,0 +1,148 @@
+import { EventfoldError } from "../errors.ts";
+import type {
+  Commit,
+  CommitResult,
+  EventDraft,
+  EventStore,
+  EventStoreCapabilities,
+  Snapshot,
+  StoredEvent,
+  StreamName,
+} from "./event-store.ts";
+import { compareCodePoints } from "./stream-order.ts";
+
+const BATCH = 1000;
+
+/** Events in memory, for tests and prototypes: everything is gone when the process ends. */
+export class MemoryEventStore implements EventStore {
+  readonly capabilities: EventStoreCapabilities = { durable: false, multiProcess: false };
+  readonly #streams = new Map<string, { readonly name: StreamName; readonly events: StoredEvent[] }>();
+  readonly #all: StoredEvent[] = [];
+  readonly #snapshots = new Map<string, Snapshot>();
+  #closed = false;
+
+  async commit(commit: Commit): Promise<CommitResult> {
+    this.#checkOpen();
+    for (const { stream, expectedVersion } of commit.appends) {
+      const actualVersion = this.#streams.get(keyOf(stream))?.events.length ?? 0;
+      if (actualVersion !== expectedVersion) return { ok: false, stream, actualVersion };
+    }
+    for (const { stream, events } of commit.appends) {
+      if (events.length === 0) continue;
+      const key = keyOf(stream);
+      let kept = this.#streams.get(key);
+      if (kept === undefined)
+        this.#streams.set(key, (kept = { name: { type: stream.type, id: stream.id }, events: [] }));
+      for (const event of events) {
+        const stored = new MemoryEvent(kept.name, event, kept.events.length + 1, this.#all.length + 1);
+        kept.events.push(stored);
+        this.#all.push(stored);
+      }
+    }
+    return { ok: true, position: this.#all.length };
+  }
+
+  async *readStream(
+    stream: StreamName,
+    options: { readonly from?: number } = {},
+  ): AsyncGenerator<readonly StoredEvent[], void, undefined> {
+    this.#checkOpen();
+    yield* inBatches(this.#streams.get(keyOf(stream))?.events ?? [], options.from ?? 1);
+  }
+
+  async *readAll(options: { readonly from?: number } = {}): AsyncGenerator<readonly StoredEvent[], void, undefined> {
+    this.#checkOpen();
+    yield* inBatches(this.#all, options.from ?? 1);
+  }
+
+  async listStreams(type?: string): Promise<readonly StreamName[]> {
+    this.#checkOpen();
+    const names = [...this.#streams.values()]
+      .map(({ name }) => name)
+      .filter((name) => type === undefined || name.type === type);
+    return names.sort((a, b) => compareCodePoints(a.type, b.type) || compareCodePoints(a.id, b.id));
+  }
+
+  checkName(_stream: StreamName): void {}
+
+  async refresh(): Promise<void> {
+    this.#checkOpen();
+  }
+
+  watchForeign(_listener: (stream: StreamName) => void): () => void {
+    return () => {};
+  }
+
+  async loadSnapshot(stream: StreamName, fingerprint: string): Promise<Snapshot | undefined> {
+    const snapshot = this.#snapshots.get(keyOf(stream));
+    return snapshot?.fingerprint === fingerprint ? snapshot : undefined;
+  }
+
+  async saveSnapshot(stream: StreamName, snapshot: Snapshot): Promise<void> {
+    this.#snapshots.set(keyOf(stream), snapshot);
+  }
+
+  release(_stream: StreamName): void {}
+
+  async close(): Promise<void> {
+    this.#closed = true;
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new EventfoldError("STORE_CLOSED", "the store is closed");
+  }
+}
+
+class MemoryEvent implements StoredEvent {
+  readonly stream: StreamName;
+  readonly version: number;
+  readonly position: number;
+  readonly #draft: EventDraft;
+  readonly #meta: string | undefined;
+
+  constructor(stream: StreamName, draft: EventDraft, version: number, position: number) {
+    this.stream = stream;
+    this.version = version;
+    this.position = position;
+    this.#draft = draft;
+    this.#meta = draft.meta === undefined ? undefined : JSON.stringify(draft.meta);
+  }
+
+  get type(): string {
+    return this.#draft.type;
+  }
+
+  /** Parsed anew for each reader, who may do with it what he likes. */
+  get data(): unknown {
+    return JSON.parse(this.#draft.data) as unknown;
+  }
+
+  get schemaVersion(): number {
+    return this.#draft.schemaVersion;
+  }
+
+  get timestamp(): number {
+    return this.#draft.timestamp;
+  }
+
+  get eventId(): string | undefined {
+    return this.#draft.eventId;
+  }
+
+  get actor(): string | undefined {
+    return this.#draft.actor;
+  }
+
+  get meta(): EventDraft["meta"] {
+    return this.#meta === undefined ? undefined : (JSON.parse(this.#meta) as EventDraft["meta"]);
+  }
+}
+
+function keyOf({ type, id }: StreamName): string {
+  return `${type}/${id}`;
+}
+
+function* inBatches(events: readonly StoredEvent[], from: number): Generator<readonly StoredEvent[], void, undefined> {
+  const end = events.length;
+  for (let start = from - 1; start < end; start += BATCH) yield events.slice(start, Math.min(end, start + BATCH));
+}

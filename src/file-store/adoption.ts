@@ -1,0 +1,267 @@
+import { CorruptionError, EventfoldError } from "../errors.ts";
+import { compareCodePoints } from "../event-store/stream-order.ts";
+import type { FileSystem } from "../fs/file-system.ts";
+import { Batch } from "./batch.ts";
+import { CommitLog, type CommitLogOptions } from "./commit-log.ts";
+import { parseLine } from "./event-line.ts";
+import type { Layout } from "./layout.ts";
+import { endOfLastLine, readLines } from "./lines.ts";
+import { Registry } from "./registry.ts";
+import { decodeId, encodeId, type StreamKey, streamOfKey } from "./stream-directory.ts";
+
+const RECORD_BYTES = 1 << 20;
+
+interface FoundLine {
+  readonly key: StreamKey;
+  readonly version: number;
+  readonly offset: number;
+  readonly end: number;
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  readonly position: number | undefined;
+}
+
+/**
+ * Makes the commit log from the streams' files: for a directory that the original wrote, and for one that
+ * has lost its log. The streams are only read. Lines with a position keep it; the others are ordered by
+ * time, then type, id and place. The new log takes its name only when it is complete and durable.
+ */
+export async function adoptStreams(
+  fs: FileSystem,
+  layout: Layout,
+  options: CommitLogOptions,
+  onProgress: (events: number) => void,
+): Promise<void> {
+  fs.remove(layout.newCommitLog);
+  const streams = findStreams(fs, layout);
+  const lines = inOrder(findLines(fs, layout, streams, onProgress));
+  if (lines.length > 0) await writeLog(fs, layout, options, lines);
+  await register(fs, layout, streams, lines);
+}
+
+/** The keys of all directories that hold a stream. */
+function findStreams(fs: FileSystem, layout: Layout): StreamKey[] {
+  const keys: StreamKey[] = [];
+  for (const type of fs.readDirectory(layout.streams)) {
+    if (!type.directory) continue;
+    for (const entry of fs.readDirectory(`${layout.streams}/${type.name}`)) {
+      if (!entry.directory || fs.stat(`${layout.streams}/${type.name}/${entry.name}/app.jsonl`) === undefined) continue;
+      if (
+        entry.name.startsWith("%") &&
+        decodeId(entry.name) !== entry.name &&
+        !isOurs(fs, `${layout.streams}/${type.name}/${entry.name}`)
+      ) {
+        throw new EventfoldError(
+          "ADOPTION_AMBIGUOUS",
+          `streams/${type.name}/${entry.name} was written by another program, but is how we write the id ${JSON.stringify(decodeId(entry.name))}; rename it first`,
+        );
+      }
+      keys.push(`${type.name}/${entry.name}`);
+    }
+  }
+  return keys;
+}
+
+/** Whether a stream's first line carries a position, which only we write. */
+function isOurs(fs: FileSystem, directory: string): boolean {
+  const file = fs.open(`${directory}/app.jsonl`, "read");
+  try {
+    for (const [line] of readLines(file, 0, file.size())) return line?.text?.includes(',"pos":') === true;
+    return false;
+  } finally {
+    file.close();
+  }
+}
+
+function findLines(
+  fs: FileSystem,
+  layout: Layout,
+  keys: readonly StreamKey[],
+  onProgress: (events: number) => void,
+): FoundLine[] {
+  const found: FoundLine[] = [];
+  for (const key of keys) {
+    const file = fs.open(`${layout.streams}/${key}/app.jsonl`, "read");
+    try {
+      let version = 0;
+      let time = 0;
+      for (const batch of readLines(file, 0, endOfLastLine(file, file.size()))) {
+        for (const { text, offset, end } of batch) {
+          version++;
+          let position: number | undefined;
+          try {
+            const line = parseLine(text ?? "", (why) => new Error(why));
+            time = line.ts * 1000 + (line.ms ?? 0);
+            position = line.pos;
+          } catch {
+            // Unreadable: it stays an event of its stream, at the time of the one before, and reading it says what is wrong.
+          }
+          found.push({ key, version, offset, end, time, position });
+        }
+      }
+    } finally {
+      file.close();
+    }
+    onProgress(found.length);
+  }
+  return found;
+}
+
+function inOrder(found: FoundLine[]): FoundLine[] {
+  const placed = new Map<number, FoundLine>();
+  const free: FoundLine[] = [];
+  for (const line of found) {
+    if (line.position === undefined) free.push(line);
+    else if (placed.has(line.position)) throw disagreement(line, `position ${line.position} stands in two places`);
+    else placed.set(line.position, line);
+  }
+  const order = new Map(free.map((line) => [line, streamOfKey(line.key)]));
+  free.sort((a, b) => {
+    const x = order.get(a);
+    const y = order.get(b);
+    if (x === undefined || y === undefined) return 0;
+    return a.time - b.time || compareCodePoints(x.type, y.type) || compareCodePoints(x.id, y.id) || a.offset - b.offset;
+  });
+  const merged: FoundLine[] = [];
+  const reached = new Map<StreamKey, number>();
+  const waiting = new Map<StreamKey, FoundLine[]>();
+  const take = (line: FoundLine): void => {
+    merged.push(line);
+    reached.set(line.key, line.version);
+  };
+  let nextFree = 0;
+  while (merged.length < found.length) {
+    const line = placed.get(merged.length + 1);
+    if (line !== undefined) {
+      if ((reached.get(line.key) ?? 0) !== line.version - 1)
+        throw disagreement(line, "positions do not follow the order of the lines");
+      take(line);
+      continue;
+    }
+    // The next free line whose predecessor in its stream has its place; clocks may have run backwards.
+    const ready = [...waiting.values()]
+      .map((lines) => lines[0])
+      .find((w) => w !== undefined && (reached.get(w.key) ?? 0) === w.version - 1);
+    if (ready !== undefined) {
+      take(ready);
+      const rest = waiting.get(ready.key)?.slice(1) ?? [];
+      if (rest.length === 0) waiting.delete(ready.key);
+      else waiting.set(ready.key, rest);
+      continue;
+    }
+    const candidate = free[nextFree++];
+    if (candidate === undefined) {
+      throw new EventfoldError(
+        "CORRUPT_LOG",
+        `the commit log is missing, and no stream has the event with position ${merged.length + 1}`,
+      );
+    }
+    if (!waiting.has(candidate.key) && (reached.get(candidate.key) ?? 0) === candidate.version - 1) take(candidate);
+    else
+      waiting.set(
+        candidate.key,
+        [...(waiting.get(candidate.key) ?? []), candidate].sort((a, b) => a.version - b.version),
+      );
+  }
+  return merged;
+}
+
+function disagreement(line: FoundLine, why: string): CorruptionError {
+  return new CorruptionError(
+    "CORRUPT_STREAM",
+    { file: `streams/${line.key}/app.jsonl`, line: line.version, offset: line.offset },
+    why,
+  );
+}
+
+async function writeLog(
+  fs: FileSystem,
+  layout: Layout,
+  options: CommitLogOptions,
+  lines: readonly FoundLine[],
+): Promise<void> {
+  const log = new CommitLog(fs, layout.newCommitLog, options, { segment: 1, offset: 0, position: 0 });
+  try {
+    let batch = new Batch(Buffer.allocUnsafe(RECORD_BYTES), 1);
+    const write = async (): Promise<void> => {
+      const place = await log.prepare(batch.bytes);
+      const start = batch.seal(place.offset);
+      await log.append(batch.buffer, start, batch.end, batch.events, false);
+      batch = new Batch(batch.buffer, log.end.position + 1);
+    };
+    for (let i = 0; i < lines.length;) {
+      const first = lines[i];
+      if (first === undefined) break;
+      // Neighbours in the order that are neighbours in their file too are one section.
+      let last = first;
+      let events = 1;
+      for (
+        let next = lines[i + 1];
+        next?.key === first.key &&
+        next.offset === last.end &&
+        (next.position === undefined) === (first.position === undefined) &&
+        next.end - first.offset < RECORD_BYTES;
+        next = lines[i + events]
+      ) {
+        last = next;
+        events++;
+      }
+      const file = fs.open(`${layout.streams}/${first.key}/app.jsonl`, "read");
+      const bytes = Buffer.alloc(last.end - first.offset);
+      try {
+        file.read(bytes, 0, bytes.length, first.offset);
+      } finally {
+        file.close();
+      }
+      batch.addFound(
+        first.key,
+        { version: first.version - 1, end: first.offset },
+        events,
+        bytes,
+        first.position === undefined,
+      );
+      i += events;
+      if (batch.bytes > RECORD_BYTES / 2) await write();
+    }
+    if (batch.events > 0) await write();
+    await log.flush();
+    await log.cutTail();
+  } finally {
+    log.close();
+  }
+  fs.rename(layout.newCommitLog, layout.commitLog);
+  await fs.syncDirectory(layout.base);
+}
+
+/** Adds what is not in the registry yet. */
+async function register(
+  fs: FileSystem,
+  layout: Layout,
+  keys: readonly StreamKey[],
+  lines: readonly FoundLine[],
+): Promise<void> {
+  const registry = new Registry(fs, layout.registry);
+  try {
+    const known = new Set(registry.read().streams.map(({ type, id }) => `${type}/${id}`));
+    const times = new Map<StreamKey, number>();
+    for (const { key, time } of lines) if (!times.has(key)) times.set(key, time);
+    const missing = keys.map(streamOfKey).flatMap((stream, i) => {
+      const time = times.get(keys[i] ?? "");
+      return known.has(`${stream.type}/${stream.id}`) || time === undefined
+        ? []
+        : [{ stream, seconds: Math.floor(time / 1000) }];
+    });
+    registry.append(missing);
+    await registry.flush();
+  } finally {
+    registry.close();
+  }
+}
+
+/** The name of the directory that holds an id: its own if another program made it under the plain id. */
+export function directoryName(fs: FileSystem, layout: Layout, type: string, id: string): string {
+  const name = encodeId(id);
+  if (name === id || id.includes("/") || id.includes("\0") || id === "." || id === ".." || id.startsWith("%"))
+    return name;
+  return fs.stat(`${layout.streams}/${type}/${id}`)?.directory === true ? id : name;
+}

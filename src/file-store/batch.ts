@@ -1,0 +1,104 @@
+import type { Commit, CommitResult, StreamName } from "../event-store/event-store.ts";
+import { endOfLine } from "./event-line.ts";
+import { HEADER_ROOM, sealRecord, type Section, sectionHeader } from "./commit-record.ts";
+import type { StreamKey } from "./stream-directory.ts";
+
+/** A commit that waits to be written. */
+export interface QueuedCommit {
+  readonly commit: Commit;
+  /** The streams' keys, in the order of `commit.appends`. */
+  readonly keys: readonly StreamKey[];
+  /** The events' lines up to the position, for each append. */
+  readonly lines: readonly (readonly string[])[];
+  readonly resolve: (result: CommitResult) => void;
+  readonly reject: (error: unknown) => void;
+  /** When it was given up to a stream that another program holds, in ms of the monotonic clock. */
+  lockedSince?: number;
+}
+
+/** What a stream's file looks like to the batch while it is put together. */
+export interface StreamEnd {
+  version: number;
+  end: number;
+}
+
+/**
+ * One record of the commit log in the making: sections are added, then it is sealed. Its bytes are the
+ * only serialisation of the events: the streams' files get slices of the same buffer.
+ */
+export class Batch {
+  buffer: Buffer;
+  /** Behind the last byte of the body. */
+  end = HEADER_ROOM;
+  events = 0;
+  readonly firstPosition: number;
+  readonly slices: Section[] = [];
+  readonly commits: { readonly queued: QueuedCommit; readonly position: number }[] = [];
+  readonly created: { readonly stream: StreamName; readonly seconds: number }[] = [];
+
+  constructor(buffer: Buffer, firstPosition: number) {
+    this.buffer = buffer;
+    this.firstPosition = firstPosition;
+  }
+
+  get bytes(): number {
+    return this.end;
+  }
+
+  /** Adds the events of one append and moves the stream's end behind them. */
+  addAppend(queued: QueuedCommit, index: number, end: StreamEnd): void {
+    const append = queued.commit.appends[index];
+    const starts = queued.lines[index];
+    const key = queued.keys[index];
+    if (append === undefined || starts === undefined || key === undefined) throw new RangeError(`no append ${index}`);
+    let text = "";
+    for (let i = 0; i < starts.length; i++) {
+      const event = append.events[i];
+      if (event !== undefined) text += starts[i] + endOfLine(event, this.firstPosition + this.events + i);
+    }
+    if (end.version === 0) {
+      this.created.push({ stream: append.stream, seconds: Math.floor((append.events[0]?.timestamp ?? 0) / 1000) });
+    }
+    this.#addSection(key, end, starts.length, text, Buffer.byteLength(text), false);
+  }
+
+  /** Adds lines that were found in the stream's file; `adopted` when another program wrote them. */
+  addFound(key: StreamKey, end: StreamEnd, events: number, lines: Buffer, adopted: boolean): void {
+    this.#addSection(key, end, events, lines, lines.length, adopted);
+  }
+
+  #addSection(
+    key: StreamKey,
+    end: StreamEnd,
+    events: number,
+    lines: string | Buffer,
+    bytes: number,
+    adopted: boolean,
+  ): void {
+    const header = sectionHeader({ key, version: end.version + 1, at: end.end, events, adopted }, bytes);
+    const headerBytes = Buffer.byteLength(header);
+    const position = this.firstPosition + this.events;
+    this.#reserve(headerBytes + bytes);
+    this.buffer.write(header, this.end, headerBytes, "utf8");
+    const start = this.end + headerBytes;
+    if (typeof lines === "string") this.buffer.write(lines, start, bytes, "utf8");
+    else lines.copy(this.buffer, start);
+    this.end = start + bytes;
+    this.slices.push({ key, version: end.version + 1, position, events, at: end.end, start, end: this.end, adopted });
+    end.version += events;
+    end.end += bytes;
+    this.events += events;
+  }
+
+  /** Completes the record; returns where it starts in the buffer. */
+  seal(flushed: number): number {
+    return sealRecord(this.buffer, this.end, this.firstPosition, this.events, flushed);
+  }
+
+  #reserve(bytes: number): void {
+    if (this.end + bytes <= this.buffer.length) return;
+    const larger = Buffer.allocUnsafe(Math.max(this.buffer.length * 2, this.end + bytes));
+    this.buffer.copy(larger, 0, 0, this.end);
+    this.buffer = larger;
+  }
+}

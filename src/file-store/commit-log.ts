@@ -1,0 +1,341 @@
+import { CorruptionError, EventfoldError } from "../errors.ts";
+import type { FileHandle, FileSystem } from "../fs/file-system.ts";
+import { HEADER_ROOM, type RecordHeader, readRecord } from "./commit-record.ts";
+
+/** A place between two records of the log. */
+export interface LogPlace {
+  /** First position of the segment: its name. */
+  readonly segment: number;
+  /** Byte offset in the segment's file. */
+  readonly offset: number;
+  /** Position of the last event before this place; 0 at the very beginning. */
+  readonly position: number;
+}
+
+export interface CommitLogOptions {
+  /** A new segment is begun when the current one would grow beyond this many bytes. */
+  readonly segmentBytes: number;
+  /** How far the file is extended ahead of its records, so that a durable write changes no metadata. */
+  readonly preallocateBytes: number;
+}
+
+export const DEFAULT_LOG_OPTIONS: CommitLogOptions = { segmentBytes: 64 << 20, preallocateBytes: 1 << 20 };
+
+/** Called for each record, in order; the scan stops behind it when this returns false. Gets a buffer that holds it; `base` is the segment's offset of the buffer's first byte. */
+export type RecordVisitor = (header: RecordHeader, buffer: Buffer, base: number, segment: number) => boolean | void;
+
+/** Where a scan ended, and whether something that is not a record stands there. */
+export interface ScanResult {
+  readonly end: LogPlace;
+  readonly invalid: string | undefined;
+  /** The visitor ended it. */
+  readonly stopped?: boolean;
+}
+
+const SCAN_CHUNK = 1 << 20;
+
+/**
+ * The commit log: segment files in `commit_log/`, each named for its first position, each a header line
+ * and records back to back. Behind the last record there are only zeros (room prepared for the next
+ * ones) or nothing. All writing happens under the store's lock.
+ */
+export class CommitLog {
+  readonly #fs: FileSystem;
+  readonly #directory: string;
+  readonly #options: CommitLogOptions;
+  #end: LogPlace;
+  #file: FileHandle | undefined;
+  /** The current segment's file is known to be at least this long, and durably so. */
+  #allocated = 0;
+
+  constructor(fs: FileSystem, directory: string, options: CommitLogOptions, end: LogPlace) {
+    this.#fs = fs;
+    this.#directory = directory;
+    this.#options = options;
+    this.#end = end;
+  }
+
+  /** Where the next record goes. */
+  get end(): LogPlace {
+    return this.#end;
+  }
+
+  /** Moves the end to a place that a scan has found. */
+  moveTo(end: LogPlace): void {
+    if (end.segment !== this.#end.segment) this.#closeFile();
+    this.#end = end;
+  }
+
+  /** The segments that exist, by first position. */
+  segments(): number[] {
+    return listSegments(this.#fs, this.#directory);
+  }
+
+  segmentPath(segment: number): string {
+    return segmentPath(this.#directory, segment);
+  }
+
+  /**
+   * Makes room for a record of `bytes` at the end: begins a new segment if it does not fit, prepares the
+   * file. Throws (ENOSPC) before anything of the record is written. Returns where the record will start.
+   */
+  async prepare(bytes: number): Promise<LogPlace> {
+    const { offset, position } = this.#end;
+    const isNew = offset === 0;
+    if (isNew || (offset + bytes > this.#options.segmentBytes && this.#end.position >= this.#end.segment)) {
+      await this.#beginSegment(position + 1, isNew ? undefined : this.#end);
+    }
+    const file = this.#open();
+    const needed = this.#end.offset + bytes;
+    if (needed > this.#allocated) {
+      this.#allocated = file.size();
+      if (needed > this.#allocated && this.#options.preallocateBytes > 0) {
+        const zeros = Buffer.alloc(Math.max(this.#options.preallocateBytes, needed - this.#allocated));
+        file.write(zeros, 0, zeros.length, this.#allocated);
+        await file.flush();
+        this.#allocated += zeros.length;
+      }
+    }
+    return this.#end;
+  }
+
+  /** Writes a record at the end (after `prepare`) and moves the end behind it. */
+  async append(buffer: Buffer, start: number, end: number, events: number, durable: boolean): Promise<void> {
+    const file = this.#open();
+    const place = this.#end;
+    if (durable) await file.writeDurably(buffer, start, end - start, place.offset);
+    else file.write(buffer, start, end - start, place.offset);
+    this.#end = { segment: place.segment, offset: place.offset + (end - start), position: place.position + events };
+  }
+
+  /** Makes everything in the current segment durable, whoever wrote it. */
+  async flush(): Promise<void> {
+    await this.#open().flush();
+  }
+
+  /** The bytes behind the end of the current segment that are not zeros; empty when there are none. */
+  tail(): Buffer {
+    if (this.#end.offset === 0) return Buffer.alloc(0);
+    const file = this.#open();
+    const size = file.size();
+    if (size <= this.#end.offset) return Buffer.alloc(0);
+    const bytes = Buffer.alloc(size - this.#end.offset);
+    const length = file.read(bytes, 0, bytes.length, this.#end.offset);
+    let used = length;
+    while (used > 0 && bytes[used - 1] === 0) used--;
+    return bytes.subarray(0, used);
+  }
+
+  /** Removes everything behind the end of the current segment, durably. */
+  async cutTail(): Promise<void> {
+    if (this.#end.offset === 0) return;
+    // A failed flush may have left pages that look written: forget the descriptor and what it knew.
+    this.#closeFile();
+    const file = this.#open();
+    if (file.size() > this.#end.offset) {
+      file.truncate(this.#end.offset);
+      await file.flush();
+    }
+  }
+
+  /**
+   * After a failure: forgets the descriptor (its unwritten pages may be gone although they can be read),
+   * writes the given records again, removes what is behind the end, and flushes.
+   */
+  async rewrite(
+    records: readonly {
+      readonly buffer: Buffer;
+      readonly start: number;
+      readonly end: number;
+      readonly place: LogPlace;
+    }[],
+  ): Promise<void> {
+    this.#closeFile();
+    if (this.#end.offset === 0) return;
+    for (const { buffer, start, end, place } of records) {
+      const file = this.#fs.open(this.segmentPath(place.segment), "update", { durable: true });
+      try {
+        await file.writeDurably(buffer, start, end - start, place.offset);
+      } finally {
+        file.close();
+      }
+    }
+    const file = this.#open();
+    if (file.size() > this.#end.offset) file.truncate(this.#end.offset);
+    await file.flush();
+  }
+
+  /** Whether anything was written at the end since we last looked: one small read. */
+  hasMore(): boolean {
+    if (this.#end.offset > 0) {
+      const probe = Buffer.alloc(1);
+      if (this.#open().read(probe, 0, 1, this.#end.offset) === 1 && probe[0] !== 0) return true;
+    }
+    return this.#nextSegmentHasRecords();
+  }
+
+  #nextSegmentHasRecords(): boolean {
+    if (this.#end.position + 1 === this.#end.segment)
+      return this.#end.offset === 0 && this.#fs.stat(this.segmentPath(this.#end.segment)) !== undefined;
+    return this.#fs.stat(this.segmentPath(this.#end.position + 1)) !== undefined;
+  }
+
+  /**
+   * Reads the records from a place on, up to `limit` or the end of the log, without writing anything.
+   * Stops at the first thing that is neither a record nor untouched room.
+   */
+  scan(from: LogPlace, limit: LogPlace | undefined, visit: RecordVisitor): ScanResult {
+    let place = from;
+    for (;;) {
+      const path = this.segmentPath(place.segment);
+      if (this.#fs.stat(path) === undefined) return { end: place, invalid: undefined };
+      const file = this.#fs.open(path, "read");
+      try {
+        const result = this.#scanSegment(file, place, limit, visit);
+        place = result.end;
+        if (
+          result.invalid !== undefined ||
+          result.stopped === true ||
+          (limit !== undefined && place.position >= limit.position)
+        )
+          return result;
+      } finally {
+        file.close();
+      }
+      const next = place.position + 1;
+      if (next === place.segment || this.#fs.stat(this.segmentPath(next)) === undefined)
+        return { end: place, invalid: undefined };
+      place = { segment: next, offset: 0, position: place.position };
+    }
+  }
+
+  #scanSegment(file: FileHandle, from: LogPlace, limit: LogPlace | undefined, visit: RecordVisitor): ScanResult {
+    const size = file.size();
+    let { offset, position } = from;
+    const at = (): LogPlace => ({ segment: from.segment, offset, position });
+    if (offset === 0) {
+      const expected = Buffer.from(segmentHeader(from.segment));
+      const header = Buffer.alloc(expected.length);
+      const length = file.read(header, 0, header.length, 0);
+      if (!header.equals(expected)) {
+        const blank = header.subarray(0, length).every((byte) => byte === 0);
+        const format = /"format":(\d+)/.exec(header.toString("latin1"));
+        if (!blank && format !== null && format[1] !== String(FORMAT)) {
+          throw new EventfoldError(
+            "UNSUPPORTED_FORMAT",
+            `${file.path} has format ${format[1]}; this version of eventfold-es reads format ${FORMAT}`,
+          );
+        }
+        return { end: at(), invalid: blank ? undefined : "the segment's first line is not what we write" };
+      }
+      offset = expected.length;
+    }
+    let buffer = Buffer.allocUnsafe(Math.max(1, Math.min(SCAN_CHUNK, size - offset)));
+    let base = offset;
+    let length = file.read(buffer, 0, buffer.length, base);
+    while (limit === undefined || position < limit.position) {
+      const read = readRecord(buffer, offset - base, length, base);
+      if (read.kind === "nothing") {
+        if (offset - base < length || offset >= size) break;
+        base = offset;
+        length = file.read(buffer, 0, buffer.length, base);
+        if (length === 0) break;
+      } else if (read.kind === "short") {
+        if (base === offset && length >= Math.min(read.need, size - base)) {
+          return { end: at(), invalid: "a commit record is cut short" };
+        }
+        if (read.need > buffer.length) {
+          if (offset + read.need > size && read.need > HEADER_ROOM)
+            return { end: at(), invalid: "a commit record is cut short" };
+          buffer = Buffer.allocUnsafe(Math.max(read.need, SCAN_CHUNK));
+        }
+        base = offset;
+        length = file.read(buffer, 0, Math.min(buffer.length, size - base), base);
+      } else if (read.kind === "invalid") {
+        return { end: at(), invalid: read.why };
+      } else if (read.header.position !== position + 1) {
+        return {
+          end: at(),
+          invalid: `a commit record begins with position ${read.header.position} where ${position + 1} is due`,
+        };
+      } else {
+        const goOn = visit(read.header, buffer, base, from.segment);
+        offset = read.header.end;
+        position += read.header.events;
+        if (goOn === false) return { end: at(), invalid: undefined, stopped: true };
+      }
+    }
+    return { end: at(), invalid: undefined };
+  }
+
+  close(): void {
+    this.#closeFile();
+  }
+
+  async #beginSegment(first: number, previous: LogPlace | undefined): Promise<void> {
+    if (previous !== undefined) {
+      await this.flush();
+      await this.cutTail();
+    }
+    this.#closeFile();
+    const isFirst = this.#fs.makeDirectory(this.#directory) !== undefined;
+    const path = this.segmentPath(first);
+    const header = Buffer.from(segmentHeader(first));
+    const file = this.#fs.open(path, "create", { durable: true });
+    try {
+      // A leftover of a process that died here holds no record: nothing is lost by starting over.
+      file.truncate(0);
+      file.write(header, 0, header.length, 0);
+      await file.flush();
+      await this.#fs.syncDirectory(this.#directory);
+      if (isFirst) await this.#fs.syncDirectory(this.#directory.slice(0, this.#directory.lastIndexOf("/")));
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+    this.#file = file;
+    this.#allocated = header.length;
+    this.#end = { segment: first, offset: header.length, position: first - 1 };
+  }
+
+  #open(): FileHandle {
+    if (this.#file === undefined) {
+      this.#file = this.#fs.open(this.segmentPath(this.#end.segment), "update", { durable: true });
+      this.#allocated = 0;
+    }
+    return this.#file;
+  }
+
+  #closeFile(): void {
+    this.#file?.close();
+    this.#file = undefined;
+  }
+}
+
+/** The number in `"format"` of a segment's first line. */
+const FORMAT = 1;
+
+function segmentHeader(first: number): string {
+  return `{"eventfold-es":"commit log","format":${FORMAT},"first":${first}}\n`;
+}
+
+function segmentPath(directory: string, segment: number): string {
+  return `${directory}/${String(segment).padStart(16, "0")}.jsonl`;
+}
+
+export function listSegments(fs: FileSystem, directory: string): number[] {
+  return fs
+    .readDirectory(directory)
+    .filter((entry) => !entry.directory && /^\d{16}\.jsonl$/.test(entry.name))
+    .map((entry) => Number(entry.name.slice(0, 16)))
+    .sort((a, b) => a - b);
+}
+
+/** The error for something unreadable in the log at `place`. */
+export function logCorruption(file: string, place: LogPlace, why: string): CorruptionError {
+  return new CorruptionError(
+    "CORRUPT_LOG",
+    { file, line: 0, offset: place.offset },
+    `${why}; position ${place.position + 1} is due here`,
+  );
+}

@@ -1,0 +1,162 @@
+import { crc32 } from "node:zlib";
+import type { StreamKey } from "./stream-directory.ts";
+
+/**
+ * The commit log's record: one batch of commits, made durable by one write. Every line of it is JSON:
+ *
+ *     {"commit":7,"events":2,"bytes":310,"flushed":1022,"crc":"1a2b3c4d"}
+ *     {"stream":"account/ada","version":4,"at":512,"events":2,"bytes":240}
+ *     {"type":"Deposited",…,"pos":7}
+ *     {"type":"Withdrawn",…,"pos":8}
+ *
+ * `commit` is the position of the first event, `bytes` the length of what follows the first line, `crc`
+ * the CRC-32 of the first line up to `,"crc"` and of all that follows, `flushed` the offset in this
+ * segment up to which everything was durable when the record was written. A section's events are the very bytes of the stream's own file from offset
+ * `at` on; `version` is that of its first event.
+ *
+ * A batch is all or nothing: a torn record has a wrong checksum. If a valid record with a `flushed`
+ * beyond a bad one follows, the bad one was once durable, so it is damage and not a torn tail.
+ */
+
+export const HEADER_ROOM = 160;
+
+export interface RecordHeader {
+  /** Position of the first event. */
+  readonly position: number;
+  readonly events: number;
+  /** Offset of the record's first byte. */
+  readonly start: number;
+  /** Offset of the first byte behind the header line. */
+  readonly body: number;
+  /** Offset of the first byte behind the record. */
+  readonly end: number;
+  readonly flushed: number;
+}
+
+export interface Section {
+  readonly key: StreamKey;
+  /** Version of the first event. */
+  readonly version: number;
+  /** Position of the first event. */
+  readonly position: number;
+  readonly events: number;
+  /** The lines were found in the stream's file, written by another program: they carry no `pos`. */
+  readonly adopted: boolean;
+  /** Offset in the stream's file. */
+  readonly at: number;
+  /** Where the lines are in the buffer. */
+  readonly start: number;
+  readonly end: number;
+}
+
+/**
+ * Writes the header in front of a body that is already in `buffer` from `HEADER_ROOM` on; returns where
+ * the record starts.
+ */
+export function sealRecord(buffer: Buffer, bodyEnd: number, position: number, events: number, flushed: number): number {
+  const checked = `{"commit":${position},"events":${events},"bytes":${bodyEnd - HEADER_ROOM},"flushed":${flushed}`;
+  const checksum = crc32(buffer.subarray(HEADER_ROOM, bodyEnd), crc32(checked));
+  const header = `${checked},"crc":"${checksum.toString(16).padStart(8, "0")}"}\n`;
+  const start = HEADER_ROOM - header.length;
+  buffer.write(header, start, header.length, "latin1");
+  return start;
+}
+
+export function sectionHeader(
+  section: Pick<Section, "key" | "version" | "at" | "events" | "adopted">,
+  bytes: number,
+): string {
+  const { key, version, at, events, adopted } = section;
+  return `{"stream":${JSON.stringify(key)},"version":${version},"at":${at},"events":${events},"bytes":${bytes}${adopted ? ',"adopted":true' : ""}}\n`;
+}
+
+const HEADER =
+  /^(\{"commit":(\d{1,16}),"events":(\d{1,16}),"bytes":(\d{1,16}),"flushed":(\d{1,16})),"crc":"([0-9a-f]{8})"\}\n/;
+
+export type RecordRead =
+  | { readonly kind: "record"; readonly header: RecordHeader }
+  /** Nothing was ever written here: the end of the segment or zeros. */
+  | { readonly kind: "nothing" }
+  /** The buffer ends before the record does; `need` bytes from the record's start would hold it. */
+  | { readonly kind: "short"; readonly need: number }
+  | { readonly kind: "invalid"; readonly why: string };
+
+/**
+ * Reads the record at `offset` of `buffer`, which holds a segment's bytes up to `length`; `base` is the
+ * segment's offset of the buffer's first byte.
+ */
+export function readRecord(buffer: Buffer, offset: number, length: number, base: number): RecordRead {
+  if (offset >= length || buffer[offset] === 0) return { kind: "nothing" };
+  const text = buffer.toString("latin1", offset, Math.min(length, offset + HEADER_ROOM));
+  const match = HEADER.exec(text);
+  if (match === null) {
+    return text.length < HEADER_ROOM && !text.includes("\n")
+      ? { kind: "short", need: HEADER_ROOM }
+      : { kind: "invalid", why: "the first line of a commit record is not what we write" };
+  }
+  const body = offset + match[0].length;
+  const end = body + Number(match[4]);
+  if (end > length) return { kind: "short", need: end - offset };
+  const checksum = crc32(buffer.subarray(body, end), crc32(match[1] ?? ""));
+  if (checksum !== Number.parseInt(match[6] ?? "", 16))
+    return { kind: "invalid", why: "the checksum of a commit record does not match" };
+  return {
+    kind: "record",
+    header: {
+      position: Number(match[2]),
+      events: Number(match[3]),
+      start: base + offset,
+      body: base + body,
+      end: base + end,
+      flushed: Number(match[5]),
+    },
+  };
+}
+
+const QUOTE = 0x22;
+const NEWLINE = 0x0a;
+const BACKSLASH = 0x5c;
+const COMMA = 0x2c;
+const STREAM_PREFIX = 11; // {"stream":"
+
+/** The sections of a record whose body is in `buffer` from `body` to `end`; calls `visit` for each. */
+export function readSections(
+  buffer: Buffer,
+  header: RecordHeader,
+  base: number,
+  visit: (section: Section) => void,
+): void {
+  let at = header.body - base;
+  const end = header.end - base;
+  let position = header.position;
+  while (at < end) {
+    const lineEnd = buffer.indexOf(NEWLINE, at);
+    const keyEnd = buffer.indexOf(QUOTE, at + STREAM_PREFIX);
+    let key: string;
+    let cursor: number;
+    if (buffer.subarray(at, keyEnd).indexOf(BACKSLASH) < 0) {
+      key = buffer.toString("utf8", at + STREAM_PREFIX, keyEnd);
+      cursor = keyEnd;
+    } else {
+      key = (JSON.parse(buffer.toString("utf8", at, lineEnd)) as { readonly stream: string }).stream;
+      cursor = at + STREAM_PREFIX - 1 + Buffer.byteLength(JSON.stringify(key)) - 1;
+    }
+    // The layout is ours and the checksum has been verified: skip the names, read the digits.
+    const number = (skip: number): number => {
+      cursor += skip;
+      let value = 0;
+      for (let byte = buffer[cursor] ?? 0; byte >= 0x30 && byte <= 0x39; byte = buffer[++cursor] ?? 0)
+        value = value * 10 + byte - 0x30;
+      return value;
+    };
+    const version = number('","version":'.length);
+    const fileOffset = number(',"at":'.length);
+    const events = number(',"events":'.length);
+    const bytes = number(',"bytes":'.length);
+    const adopted = buffer[cursor] === COMMA;
+    const start = lineEnd + 1;
+    visit({ key, version, position, events, adopted, at: fileOffset, start, end: start + bytes });
+    position += events;
+    at = start + bytes;
+  }
+}

@@ -1,0 +1,398 @@
+import { CorruptionError, EventfoldError } from "../errors.ts";
+import type { FileHandle, FileSystem } from "../fs/file-system.ts";
+import type { Applier } from "./applier.ts";
+import { Batch, type QueuedCommit } from "./batch.ts";
+import type { CommitLog, LogPlace } from "./commit-log.ts";
+import { ioError } from "./io-error.ts";
+import { keepAside, type Layout } from "./layout.ts";
+import { endOfLastLine, readLines } from "./lines.ts";
+import type { PendingBatches } from "./pending-batches.ts";
+import type { StoreLock } from "./store-lock.ts";
+import type { StreamKey } from "./stream-directory.ts";
+import type { StreamFiles } from "./stream-files.ts";
+import type { StreamEntry, StreamTable } from "./stream-table.ts";
+
+/** Limits of one batch: each stream in it keeps a descriptor, and its bytes are kept in memory. */
+const MAX_STREAMS = 180;
+const MAX_BYTES = 4 << 20;
+/** How often commits that met somebody else's events may be decided again before others get the lock. */
+const MAX_ROUNDS = 8;
+/** How long a stream may be held by the original before its commands fail. */
+const STREAM_PATIENCE_MS = 2000;
+/** With durability `"os"`: how long new batches may keep the lock before they are flushed. */
+const OS_HOLD_MS = 20;
+
+export interface CommitterParts {
+  readonly fs: FileSystem;
+  readonly layout: Layout;
+  readonly log: CommitLog;
+  readonly lock: StoreLock;
+  readonly files: StreamFiles;
+  readonly table: StreamTable;
+  readonly pending: PendingBatches;
+  readonly applier: Applier;
+  readonly durability: "flush" | "os";
+  /** Takes note of other processes' commits. */
+  readonly catchUp: () => void;
+  /** Accepts or cuts what a dead process left at the end of the log. */
+  readonly recoverTail: () => Promise<void>;
+  /** Everything up to this place is durable and applied. */
+  readonly committed: (end: LogPlace) => void;
+}
+
+/**
+ * The commit queue. Whatever waits when the previous flush is done is written as one record with one
+ * flush, under the store's lock:
+ *
+ * 1. see what others have committed; complete what a dead process left;
+ * 2. check versions: who conflicts is told at once and may come back in the next round, under the same lock;
+ * 3. append the record to the log, durably; 4. write the streams' files; 5. answer.
+ */
+export class Committer {
+  readonly #parts: CommitterParts;
+  #queue: QueuedCommit[] = [];
+  /** Commits to streams that another program holds. */
+  #blocked: QueuedCommit[] = [];
+  #adoptions: { readonly key: StreamKey; readonly resolve: () => void; readonly reject: (error: unknown) => void }[] =
+    [];
+  #running: Promise<void> | undefined;
+  #arrived: (() => void) | undefined;
+  #buffer: Buffer = Buffer.allocUnsafe(64 << 10);
+  /** A write or flush failed: what is behind the end of the log is not to be believed. */
+  #suspect = false;
+
+  constructor(parts: CommitterParts) {
+    this.#parts = parts;
+  }
+
+  add(commit: QueuedCommit): void {
+    this.#queue.push(commit);
+    this.#start();
+  }
+
+  /** Commits the events that another program has appended to a stream's file. */
+  adopt(key: StreamKey): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#adoptions.push({ key, resolve, reject });
+      this.#start();
+    });
+  }
+
+  /** Resolves when nothing waits any more. */
+  async finish(): Promise<void> {
+    while (this.#running !== undefined || this.#hasWork) {
+      this.#start();
+      await this.#running;
+      if (!this.#parts.pending.isEmpty && this.#queue.length === 0 && this.#running === undefined) break;
+    }
+  }
+
+  get #hasWork(): boolean {
+    return this.#queue.length > 0 || this.#adoptions.length > 0 || !this.#parts.pending.isEmpty;
+  }
+
+  #start(): void {
+    this.#arrived?.();
+    this.#running ??= turn()
+      .then(() => this.#run())
+      .finally(() => {
+        this.#running = undefined;
+        if (this.#queue.length > 0 || this.#adoptions.length > 0) this.#start();
+      });
+  }
+
+  async #run(): Promise<void> {
+    const { lock, pending } = this.#parts;
+    while (this.#hasWork) {
+      try {
+        await lock.hold(() => this.#session());
+      } catch (error) {
+        this.#failAll(ioError(error, "committing"));
+        if (!pending.isEmpty) return;
+      }
+      if (this.#blocked.length > 0) await this.#retryBlocked();
+      if (lock.contended) await turn();
+    }
+  }
+
+  async #session(): Promise<void> {
+    const { catchUp, log, recoverTail, pending } = this.#parts;
+    catchUp();
+    if (this.#suspect) await this.#distrust();
+    this.#applyPending(pending.list.length);
+    if (log.hasMore()) await recoverTail();
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      const conflicts = await this.#writeBatch();
+      if (conflicts === 0) break;
+      // Whoever conflicted decides again on the new state now, and finds us with the lock still held.
+      await turn();
+      if (this.#queue.length === 0) await turn();
+      if (this.#queue.length === 0) break;
+    }
+    if (this.#parts.durability === "os") await this.#flushLate();
+  }
+
+  /** Writes everything that waits as one record. Returns how many commits met another version. */
+  async #writeBatch(): Promise<number> {
+    const { log, files, pending, table, durability } = this.#parts;
+    const batch = new Batch(this.#buffer, log.end.position + 1);
+    const undo = new Map<StreamKey, StreamEntry>();
+    const locked = new Map<StreamKey, FileHandle>();
+    try {
+      const conflicts = await this.#collect(batch, undo, locked);
+      if (batch.events === 0) return conflicts;
+      let start: number;
+      let place: LogPlace;
+      try {
+        place = await log.prepare(batch.bytes);
+        start = batch.seal(
+          pending.list[0]?.place.segment === place.segment ? pending.list[0].place.offset : place.offset,
+        );
+        await log.append(batch.buffer, start, batch.end, batch.events, durability === "flush");
+      } catch (error) {
+        this.#suspect = true;
+        for (const [key, entry] of undo) Object.assign(table.known(key) ?? {}, entry);
+        for (const { queued } of batch.commits) queued.reject(ioError(error, "writing to the commit log"));
+        return conflicts;
+      }
+      table.wrote(batch.slices);
+      pending.add({ batch, start, place, end: log.end });
+      for (const key of undo.keys()) markRead(table.known(key));
+      if (durability === "flush") {
+        try {
+          this.#applyPending(pending.list.length);
+          this.#buffer = batch.buffer;
+        } catch {
+          // The commit is durable: it counts. Its streams' files get it later, from memory or by recovery.
+          this.#buffer = Buffer.allocUnsafe(64 << 10);
+        }
+      } else {
+        this.#buffer = Buffer.allocUnsafe(64 << 10);
+      }
+      for (const { queued, position } of batch.commits) queued.resolve({ ok: true, position });
+      return conflicts;
+    } finally {
+      for (const [key, file] of locked) {
+        try {
+          file.unlock();
+        } catch {
+          files.forget(key);
+        }
+      }
+    }
+  }
+
+  async #collect(batch: Batch, undo: Map<StreamKey, StreamEntry>, locked: Map<StreamKey, FileHandle>): Promise<number> {
+    const { table, log } = this.#parts;
+    const queue = this.#queue;
+    this.#queue = [];
+    const adoptions = this.#adoptions;
+    this.#adoptions = [];
+    for (const { key, resolve, reject } of adoptions) {
+      try {
+        this.#remember(undo, key, table.getFromLog(key));
+        await this.#adoptForeign(batch, key, undefined);
+        resolve();
+      } catch (error) {
+        reject(ioError(error, `taking over ${key}`));
+      }
+    }
+    const blocked = new Set<StreamKey>(this.#blocked.flatMap(({ keys }) => keys));
+    let conflicts = 0;
+    for (const [i, queued] of queue.entries()) {
+      if (batch.bytes > MAX_BYTES || locked.size + queued.keys.length > MAX_STREAMS) {
+        if (batch.events > 0 || i > 0) {
+          this.#queue = [...queue.slice(i), ...this.#queue];
+          break;
+        }
+      }
+      try {
+        if (queued.keys.some((key) => blocked.has(key))) {
+          this.#block(queued, blocked);
+          continue;
+        }
+        if (this.#conflict(queued, log.end.position + batch.events)) {
+          conflicts++;
+          continue;
+        }
+        let free = true;
+        for (const key of queued.keys) free &&= await this.#lockStream(batch, key, undo, locked);
+        if (!free) {
+          this.#block(queued, blocked);
+          continue;
+        }
+        if (this.#conflict(queued, log.end.position + batch.events)) {
+          conflicts++;
+          continue;
+        }
+        for (const [index, key] of queued.keys.entries()) {
+          const entry = table.known(key);
+          if (entry === undefined) throw new EventfoldError("IO_ERROR", `${key} vanished from memory`);
+          batch.addAppend(queued, index, entry);
+        }
+        batch.commits.push({ queued, position: batch.firstPosition + batch.events - 1 });
+      } catch (error) {
+        queued.reject(ioError(error, `preparing ${queued.keys.join(", ")}`));
+      }
+    }
+    return conflicts;
+  }
+
+  /** Tells a commit that its streams have moved on; false if they have not. */
+  #conflict(queued: QueuedCommit, head: number): boolean {
+    for (const [index, { stream, expectedVersion }] of queued.commit.appends.entries()) {
+      const entry = this.#parts.table.get(queued.keys[index] ?? "", head);
+      // Foreign events are adopted once the stream is locked, and conflict then.
+      if (entry === "foreign" || entry.version === expectedVersion) continue;
+      queued.resolve({ ok: false, stream, actualVersion: entry.version });
+      return true;
+    }
+    return false;
+  }
+
+  /** Keeps other programs away from a stream and takes in what they have written. False if somebody has it. */
+  async #lockStream(
+    batch: Batch,
+    key: StreamKey,
+    undo: Map<StreamKey, StreamEntry>,
+    locked: Map<StreamKey, FileHandle>,
+  ): Promise<boolean> {
+    const { files, table, pending } = this.#parts;
+    if (locked.has(key)) return true;
+    const { file } = files.acquire(key);
+    if (!file.tryLock()) return false;
+    locked.set(key, file);
+    const entry = table.getFromLog(key);
+    this.#remember(undo, key, entry);
+    if (!pending.has(key) && file.size() !== entry.end) await this.#adoptForeign(batch, key, file);
+    return true;
+  }
+
+  /** Adds events that another program has appended to the batch; `file` is given when the stream is locked. */
+  async #adoptForeign(batch: Batch, key: StreamKey, file: FileHandle | undefined): Promise<void> {
+    const { files, fs, layout, table } = this.#parts;
+    const entry = table.known(key);
+    const reader = files.openForReading(key);
+    if (entry === undefined || reader === undefined) return;
+    try {
+      const size = reader.size();
+      if (size < entry.end) {
+        throw new CorruptionError(
+          "CORRUPT_STREAM",
+          { file: files.path(key), line: entry.version, offset: size },
+          `the file ends here; ${entry.end} bytes were committed`,
+        );
+      }
+      const end = endOfLastLine(reader, size);
+      if (end > entry.end) {
+        let events = 0;
+        for (const lines of readLines(reader, entry.end, end)) events += lines.length;
+        const bytes = Buffer.alloc(end - entry.end);
+        reader.read(bytes, 0, bytes.length, entry.end);
+        if (events > 0) batch.addFound(key, entry, events, bytes, true);
+        else entry.end = end;
+      }
+      if (size > entry.end && file !== undefined) {
+        // A line that its writer never completed; with the lock in our hands nobody is writing it.
+        const torn = Buffer.alloc(size - entry.end);
+        reader.read(torn, 0, torn.length, entry.end);
+        await keepAside(fs, layout, `${key.replaceAll("/", ".")}.${entry.end}`, torn);
+        file.truncate(entry.end);
+      }
+    } finally {
+      reader.close();
+    }
+  }
+
+  #remember(undo: Map<StreamKey, StreamEntry>, key: StreamKey, entry: StreamEntry): void {
+    if (!undo.has(key)) undo.set(key, { ...entry });
+  }
+
+  #block(queued: QueuedCommit, blocked: Set<StreamKey>): void {
+    for (const key of queued.keys) blocked.add(key);
+    this.#blocked.push(queued);
+  }
+
+  async #retryBlocked(): Promise<void> {
+    const now = performance.now();
+    const again: QueuedCommit[] = [];
+    for (const queued of this.#blocked) {
+      queued.lockedSince ??= now;
+      if (now - queued.lockedSince < STREAM_PATIENCE_MS) again.push(queued);
+      else {
+        queued.reject(
+          new EventfoldError(
+            "STREAM_LOCKED",
+            `${queued.keys.join(", ")} is held by another program (the Rust eventfold-es keeps an instance for 5 minutes after its last use); try again later`,
+          ),
+        );
+      }
+    }
+    this.#blocked = [];
+    this.#queue = [...again, ...this.#queue];
+    if (again.length > 0) await new Promise<void>((resolve) => setTimeout(resolve, 10));
+  }
+
+  #applyPending(count: number): void {
+    const { applier, committed, pending } = this.#parts;
+    const end = pending.apply(applier, count);
+    if (end !== undefined) committed(end);
+  }
+
+  /** With durability `"os"`: flushes what has been acknowledged, taking in new commits meanwhile. */
+  async #flushLate(): Promise<void> {
+    const { log, pending } = this.#parts;
+    const started = performance.now();
+    while (!pending.isEmpty) {
+      const count = pending.list.length;
+      let flushed = false;
+      const flush = log.flush().then(
+        () => (flushed = true),
+        (error: unknown) => {
+          this.#suspect = true;
+          throw error;
+        },
+      );
+      while (!flushed) {
+        if (this.#queue.length > 0 && performance.now() - started < OS_HOLD_MS) await this.#writeBatch();
+        else await Promise.race([flush, new Promise<void>((resolve) => (this.#arrived = resolve))]);
+        if (this.#queue.length > 0 && performance.now() - started >= OS_HOLD_MS) await flush;
+      }
+      this.#arrived = undefined;
+      this.#applyPending(count);
+    }
+  }
+
+  /**
+   * After a failed write or flush: nothing of the file is believed that has not been written again or
+   * read back. What was acknowledged in mode `"os"` is still in memory and is written once more; a batch that failed is cut off.
+   */
+  async #distrust(): Promise<void> {
+    const { log, pending } = this.#parts;
+    await log.rewrite(
+      pending.list.map(({ batch, start, place }) => ({ buffer: batch.buffer, start, end: batch.end, place })),
+    );
+    this.#suspect = false;
+  }
+
+  #failAll(error: Error): void {
+    const failed = [...this.#blocked, ...this.#queue];
+    const adoptions = this.#adoptions;
+    this.#queue = [];
+    this.#blocked = [];
+    this.#adoptions = [];
+    for (const { reject } of failed) reject(error);
+    for (const { reject } of adoptions) reject(error);
+  }
+}
+
+/** Our own commits are known to whoever reads the stream here. */
+function markRead(entry: StreamEntry | undefined): void {
+  if (entry === undefined) return;
+  entry.markVersion = entry.version;
+  entry.markEnd = entry.end;
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

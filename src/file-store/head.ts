@@ -1,0 +1,43 @@
+import { crc32 } from "node:zlib";
+import type { FileHandle, FileSystem } from "../fs/file-system.ts";
+import type { LogPlace } from "./commit-log.ts";
+
+const LENGTH = 72;
+
+/**
+ * `meta/head`: up to where the log is durable *and* applied to the streams' files, as the living processes
+ * know it. It lets a process see with one small read whether others have committed, and how far it may
+ * read without the lock. It is never flushed and never trusted by recovery: after a power cut it may be old.
+ */
+export class Head {
+  readonly #file: FileHandle;
+  readonly #buffer = Buffer.alloc(LENGTH);
+
+  constructor(fs: FileSystem, path: string) {
+    this.#file = fs.open(path, "create");
+  }
+
+  /** What was last written, or nothing if that is unreadable (a write may be under way). */
+  read(): LogPlace | undefined {
+    for (let tries = 0; tries < 3; tries++) {
+      const length = this.#file.read(this.#buffer, 0, LENGTH, 0);
+      const text = this.#buffer.toString("latin1", 0, length);
+      const match = /^(\d{16}) (\d{16}) (\d{16}) ([0-9a-f]{8})\n/.exec(text);
+      if (match !== null && Number.parseInt(match[4] ?? "", 16) === crc32(text.slice(0, 50))) {
+        return { segment: Number(match[1]), offset: Number(match[2]), position: Number(match[3]) };
+      }
+    }
+    return undefined;
+  }
+
+  write(place: LogPlace): void {
+    const text = [place.segment, place.offset, place.position].map((n) => String(n).padStart(16, "0")).join(" ");
+    const line = `${text} ${crc32(text).toString(16).padStart(8, "0")}\n`;
+    this.#buffer.write(line, 0, line.length, "latin1");
+    this.#file.write(this.#buffer, 0, line.length, 0);
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+}

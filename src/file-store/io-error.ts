@@ -1,0 +1,16 @@
+import { EventfoldError, isEventfoldError } from "../errors.ts";
+import { systemErrorCode } from "../fs/file-system.ts";
+
+/** An error of the file system as users meet it; an error that is already ours passes unchanged. */
+export function ioError(error: unknown, doing: string): Error {
+  if (isEventfoldError(error)) return error;
+  const code = systemErrorCode(error);
+  if (code === undefined) return error instanceof Error ? error : new Error(String(error));
+  return code === "ENOSPC" || code === "EDQUOT"
+    ? new EventfoldError(
+        "DISK_FULL",
+        `the disk is full: ${doing} failed and nothing of it counts; free some room and try again`,
+        { cause: error },
+      )
+    : new EventfoldError("IO_ERROR", `${doing} failed (${code}): nothing of it counts`, { cause: error });
+}

@@ -1,0 +1,23 @@
+import { crc32 } from "node:zlib";
+import type { FileSystem } from "../fs/file-system.ts";
+import type { LogPlace } from "./commit-log.ts";
+import { readWhole, replaceFile } from "./layout.ts";
+
+/**
+ * `meta/marker.json`: up to this place of the log everything is known to be durable in the streams' own
+ * files too, so recovery starts here. A missing or damaged marker costs time, never data: recovery then
+ * starts at the beginning.
+ */
+export function readMarker(fs: FileSystem, path: string): LogPlace | undefined {
+  const text = readWhole(fs, path)?.toString("latin1");
+  const match = /^(\{"segment":(\d{1,16}),"offset":(\d{1,16}),"position":(\d{1,16})),"crc":"([0-9a-f]{8})"\}\n$/.exec(
+    text ?? "",
+  );
+  if (match === null || Number.parseInt(match[5] ?? "", 16) !== crc32(match[1] ?? "")) return undefined;
+  return { segment: Number(match[2]), offset: Number(match[3]), position: Number(match[4]) };
+}
+
+export async function writeMarker(fs: FileSystem, path: string, place: LogPlace): Promise<void> {
+  const text = `{"segment":${place.segment},"offset":${place.offset},"position":${place.position}`;
+  await replaceFile(fs, path, `${text},"crc":"${crc32(text).toString(16).padStart(8, "0")}"}\n`, true);
+}

@@ -1,0 +1,46 @@
+import type { FileSystem } from "../fs/file-system.ts";
+import type { CommitLog, LogPlace, RecordVisitor, ScanResult } from "./commit-log.ts";
+import { logCorruption } from "./commit-log.ts";
+import { readRecord } from "./commit-record.ts";
+import { keepAside, type Layout } from "./layout.ts";
+
+/**
+ * Reads the log from a place to its end and leaves it fit for the next record: what a dead process left
+ * behind the last whole record is kept aside and cut off. Damage in the middle (a bad record that was once durable) is an error; nothing is cut then. Needs
+ * the store's lock.
+ */
+export async function recoverLog(
+  fs: FileSystem,
+  layout: Layout,
+  log: CommitLog,
+  from: LogPlace,
+  visit: RecordVisitor,
+): Promise<void> {
+  const result = log.scan(from, undefined, visit);
+  log.moveTo(result.end);
+  if (wasDurable(log, result)) {
+    throw logCorruption(log.segmentPath(result.end.segment), result.end, result.invalid ?? "records are missing");
+  }
+  const tail = log.tail();
+  if (tail.length > 0) {
+    await keepAside(fs, layout, `commit_log.${result.end.segment}.${result.end.offset}`, tail);
+    await log.cutTail();
+  }
+  // The dead process may not have flushed what we have just accepted.
+  if (result.end.offset > 0) await log.flush();
+}
+
+/**
+ * Whether what a scan stopped at had once been acknowledged: then something valid that was written after
+ * its flush follows. A torn tail has nothing behind it that says so.
+ */
+function wasDurable(log: CommitLog, { end }: ScanResult): boolean {
+  if (log.segments().some((segment) => segment > end.position + 1)) return true;
+  const bytes = log.tail();
+  const start = Buffer.from('{"commit":');
+  for (let at = bytes.indexOf(start, 1); at >= 0; at = bytes.indexOf(start, at + 1)) {
+    const read = readRecord(bytes, at, bytes.length, end.offset);
+    if (read.kind === "record" && read.header.flushed > end.offset) return true;
+  }
+  return false;
+}

@@ -1,0 +1,76 @@
+import type { StreamName } from "../event-store/event-store.ts";
+import type { FileHandle, FileSystem } from "../fs/file-system.ts";
+import { readWhole } from "./layout.ts";
+
+const NEWLINE = 0x0a;
+
+/**
+ * `meta/streams.jsonl`: one line for every stream, in order of creation, in the original's form
+ * (`id, ts, type`). Everything in it can be derived from the commit log and the streams' directories.
+ */
+export class Registry {
+  readonly #fs: FileSystem;
+  readonly #path: string;
+  #file: FileHandle | undefined;
+
+  constructor(fs: FileSystem, path: string) {
+    this.#fs = fs;
+    this.#path = path;
+  }
+
+  /** The registered streams without repetitions, and how many lines could not be read. */
+  read(): { readonly streams: StreamName[]; readonly unreadable: number } {
+    const streams = new Map<string, StreamName>();
+    let unreadable = 0;
+    for (const line of readWhole(this.#fs, this.#path)?.toString("utf8").split("\n") ?? []) {
+      if (line.trim() === "") continue;
+      const stream = parse(line);
+      if (stream === undefined) unreadable++;
+      else streams.set(`${stream.type}/${stream.id}`, stream);
+    }
+    return { streams: [...streams.values()], unreadable };
+  }
+
+  /** Adds lines at the end. Not durable before `flush`. */
+  append(entries: readonly { readonly stream: StreamName; readonly seconds: number }[]): void {
+    if (entries.length === 0) return;
+    this.#file ??= this.#fs.open(this.#path, "create");
+    let size = this.#file.size();
+    // A torn last line (somebody died while writing it) must not swallow ours.
+    const last = Buffer.alloc(1);
+    const torn = size > 0 && this.#file.read(last, 0, 1, size - 1) === 1 && last[0] !== NEWLINE;
+    if (torn) size = this.#cutTornLine(this.#file, size);
+    const text = entries
+      .map(({ stream, seconds }) => `${JSON.stringify({ id: stream.id, ts: seconds, type: stream.type })}\n`)
+      .join("");
+    const bytes = Buffer.from(text);
+    this.#file.write(bytes, 0, bytes.length, size);
+  }
+
+  async flush(): Promise<void> {
+    await this.#file?.flush();
+  }
+
+  close(): void {
+    this.#file?.close();
+    this.#file = undefined;
+  }
+
+  #cutTornLine(file: FileHandle, size: number): number {
+    const bytes = Buffer.alloc(size);
+    file.read(bytes, 0, size, 0);
+    const end = bytes.lastIndexOf(NEWLINE) + 1;
+    file.truncate(end);
+    return end;
+  }
+}
+
+function parse(line: string): StreamName | undefined {
+  try {
+    const entry = JSON.parse(line) as { readonly id?: unknown; readonly type?: unknown } | null;
+    if (typeof entry?.id === "string" && typeof entry.type === "string") return { type: entry.type, id: entry.id };
+  } catch {
+    // Counted by the caller.
+  }
+  return undefined;
+}

@@ -1,0 +1,39 @@
+import { crc32 } from "node:zlib";
+import xxhash from "xxhash-wasm";
+import type { Snapshot } from "../event-store/event-store.ts";
+import { isJsonValue } from "../json.ts";
+
+/** xxh64 with seed 0, as 16 lower-case hex digits: the original's hash of a line without its LF. */
+export type LineHash = (bytes: Uint8Array) => string;
+
+export async function loadLineHash(): Promise<LineHash> {
+  const { h64Raw } = await xxhash();
+  return (bytes) => h64Raw(bytes).toString(16).padStart(16, "0");
+}
+
+/**
+ * `views/state.snapshot.json`: the original's `state, offset, hash` (the place behind the last folded
+ * line, and that line's hash), then ours: `version`, `position`, `fingerprint` of the code that made it, and `crc`
+ * over all before it.
+ */
+export interface SnapshotFile extends Snapshot {
+  readonly offset: number;
+  readonly hash: string;
+}
+
+/** The file's text; nothing if the state would not come back from JSON exactly as it is. */
+export function encodeSnapshot(snapshot: SnapshotFile): string | undefined {
+  if (!isJsonValue(snapshot.state)) return undefined;
+  const { state, offset, hash, version, position, fingerprint } = snapshot;
+  const text = JSON.stringify({ state, offset, hash, version, position, fingerprint }).slice(0, -1);
+  return `${text},"crc":"${crc32(text).toString(16).padStart(8, "0")}"}`;
+}
+
+/** What an intact snapshot of ours says; nothing for any other content, the original's included: who made it is unknown. */
+export function decodeSnapshot(text: string): SnapshotFile | undefined {
+  const match = /,"crc":"([0-9a-f]{8})"\}$/.exec(text.slice(-20));
+  if (match === null) return undefined;
+  const checked = text.slice(0, -match[0].length);
+  if (crc32(checked) !== Number.parseInt(match[1] ?? "", 16)) return undefined;
+  return JSON.parse(`${checked}}`) as SnapshotFile;
+}

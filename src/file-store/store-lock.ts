@@ -1,0 +1,82 @@
+import { EventfoldError } from "../errors.ts";
+import type { FileSystem, LockFile } from "../fs/file-system.ts";
+
+/** A lock is held for a batch, so somebody who has it this long is stuck. */
+const PATIENCE_MS = 30_000;
+/** Turns of the event loop to spend before waiting on a timer, whose shortest wait is longer than a batch. */
+const EAGER_TURNS = 200;
+
+/** The store's lock: a kernel lock between processes, and a queue within this one. */
+export class StoreLock {
+  readonly #file: LockFile;
+  #last: Promise<void> = Promise.resolve();
+  /** Whether the last attempt met another process. */
+  contended = false;
+
+  constructor(file: LockFile) {
+    this.#file = file;
+  }
+
+  /** Refuses a file system on which a second holder is not kept out. */
+  static open(fs: FileSystem, path: string): StoreLock {
+    const first = fs.openLock(path);
+    const second = fs.openLock(path);
+    try {
+      // Another process may have the lock just now; then it works.
+      if (first.tryAcquire()) {
+        const excluded = !second.tryAcquire();
+        if (!excluded) second.release();
+        first.release();
+        if (!excluded) {
+          throw new EventfoldError(
+            "LOCKS_UNSUPPORTED",
+            `locks have no effect on the file system of ${path}; put the store on a local disk`,
+          );
+        }
+      }
+      return new StoreLock(first);
+    } catch (error) {
+      first.close();
+      throw error;
+    } finally {
+      second.close();
+    }
+  }
+
+  /** Runs `work` with the lock held. */
+  async hold<T>(work: () => Promise<T>): Promise<T> {
+    const before = this.#last;
+    let done = (): void => {};
+    this.#last = new Promise((resolve) => (done = resolve));
+    await before;
+    try {
+      await this.#acquire();
+      try {
+        return await work();
+      } finally {
+        this.#file.release();
+      }
+    } finally {
+      done();
+    }
+  }
+
+  async #acquire(): Promise<void> {
+    this.contended = false;
+    const started = performance.now();
+    for (let turn = 0; !this.#file.tryAcquire(); turn++) {
+      this.contended = true;
+      if (performance.now() - started > PATIENCE_MS) {
+        throw new EventfoldError(
+          "STORE_BUSY",
+          `another process has held the store's lock for ${PATIENCE_MS / 1000} s; it may be stopped in a debugger`,
+        );
+      }
+      await new Promise<void>((resolve) => (turn < EAGER_TURNS ? setImmediate(resolve) : setTimeout(resolve, 1)));
+    }
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+}

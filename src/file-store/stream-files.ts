@@ -1,0 +1,104 @@
+import { EventfoldError } from "../errors.ts";
+import type { FileHandle, FileSystem } from "../fs/file-system.ts";
+import { systemErrorCode } from "../fs/file-system.ts";
+import type { StreamKey } from "./stream-directory.ts";
+
+/** Open descriptors that are kept for streams that are written again and again. */
+const MAX_OPEN = 200;
+
+/**
+ * The streams' own files, `streams/<type>/<id>/app.jsonl`. Keeps the descriptors of the most recently
+ * written ones.
+ */
+export class StreamFiles {
+  readonly #fs: FileSystem;
+  readonly #directory: string;
+  /** Whether names that differ only in case (or Unicode form) are one entry on this file system. */
+  readonly #mergesNames: boolean;
+  /** Least recently used first. */
+  readonly #open = new Map<StreamKey, FileHandle>();
+
+  constructor(fs: FileSystem, directory: string, mergesNames: boolean) {
+    this.#fs = fs;
+    this.#directory = directory;
+    this.#mergesNames = mergesNames;
+  }
+
+  directory(key: StreamKey): string {
+    return `${this.#directory}/${key}`;
+  }
+
+  path(key: StreamKey): string {
+    return `${this.#directory}/${key}/app.jsonl`;
+  }
+
+  /** The stream's size on disk; nothing if it has no file. */
+  size(key: StreamKey): number | undefined {
+    const file = this.#open.get(key);
+    return file === undefined ? this.#fs.stat(this.path(key))?.size : file.size();
+  }
+
+  /** Opens for writing, creating directories and file when missing. `created` tells whether the directory is new. */
+  acquire(key: StreamKey): { readonly file: FileHandle; readonly created: boolean } {
+    const known = this.#open.get(key);
+    if (known !== undefined) {
+      this.#open.delete(key);
+      this.#open.set(key, known);
+      return { file: known, created: false };
+    }
+    let file: FileHandle;
+    let created = false;
+    try {
+      file = this.#fs.open(this.path(key), "update");
+    } catch (error) {
+      if (systemErrorCode(error) !== "ENOENT") throw error;
+      created = this.#fs.makeDirectory(this.directory(key)) !== undefined;
+      file = this.#fs.open(this.path(key), "create");
+    }
+    try {
+      this.checkRealName(key);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+    this.#open.set(key, file);
+    if (this.#open.size > MAX_OPEN) {
+      const [oldest] = this.#open.keys();
+      if (oldest !== undefined) this.forget(oldest);
+    }
+    return { file, created };
+  }
+
+  /** Opens for reading; nothing if there is no file. The caller closes it. */
+  openForReading(key: StreamKey): FileHandle | undefined {
+    try {
+      const file = this.#fs.open(this.path(key), "read");
+      this.checkRealName(key);
+      return file;
+    } catch (error) {
+      if (systemErrorCode(error) === "ENOENT") return undefined;
+      throw error;
+    }
+  }
+
+  forget(key: StreamKey): void {
+    this.#open.get(key)?.close();
+    this.#open.delete(key);
+  }
+
+  close(): void {
+    for (const key of [...this.#open.keys()]) this.forget(key);
+  }
+
+  checkRealName(key: StreamKey): void {
+    if (!this.#mergesNames) return;
+    const name = key.slice(key.indexOf("/") + 1);
+    const real = this.#fs.realName(this.directory(key));
+    if (real !== name) {
+      throw new EventfoldError(
+        "ID_COLLISION",
+        `this file system keeps ${JSON.stringify(name)} and ${JSON.stringify(real)} in one directory; both cannot be ids of one store here`,
+      );
+    }
+  }
+}

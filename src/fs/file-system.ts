@@ -1,0 +1,60 @@
+/**
+ * The file port: every call that the store makes to a disk goes through here, so that a recording,
+ * failing or power-cutting implementation can take its place. Errors are Node's system errors
+ * (`error.code` is `"ENOSPC"`, `"ENOENT"` …). Paths use `/`.
+ *
+ * Small calls are synchronous on purpose: a write to the page cache takes 2–5 µs, the same through
+ * the thread pool 30 µs. Whatever may wait for the disk itself (a flush, a durable write) is not.
+ */
+export interface FileSystem {
+  /**
+   * `"read"`: must exist. `"update"`: read and write, must exist. `"create"`: read and write, created
+   * when missing. With `durable`, `writeDurably` reaches stable storage in one system call.
+   */
+  open(path: string, mode: "read" | "update" | "create", options?: { readonly durable?: boolean }): FileHandle;
+  /** Opens (creating it when missing) a file that serves as a lock between processes. */
+  openLock(path: string): LockFile;
+  /** Size and kind, or nothing if there is no such entry. */
+  stat(path: string): { readonly size: number; readonly directory: boolean } | undefined;
+  /** Creates a directory and its missing parents; returns the topmost one that it created. */
+  makeDirectory(path: string): string | undefined;
+  /** The entries of a directory; none if it does not exist. */
+  readDirectory(path: string): readonly { readonly name: string; readonly directory: boolean }[];
+  /** The name under which the directory really keeps this entry: differs on case-insensitive or normalising file systems. */
+  realName(path: string): string;
+  rename(from: string, to: string): void;
+  remove(path: string): void;
+  /** Makes the entries of a directory durable. */
+  syncDirectory(path: string): Promise<void>;
+  /** Makes `path` absolute. */
+  resolve(path: string): string;
+}
+
+export interface FileHandle {
+  readonly path: string;
+  size(): number;
+  /** Reads up to `length` bytes; returns how many there were. */
+  read(buffer: Uint8Array, offset: number, length: number, position: number): number;
+  /** Writes all of it to the page cache; not durable before `flush`. */
+  write(buffer: Uint8Array, offset: number, length: number, position: number): void;
+  /** Writes all of it; it is on stable storage when this resolves. Needs `durable` at `open`. */
+  writeDurably(buffer: Uint8Array, offset: number, length: number, position: number): Promise<void>;
+  /** Brings everything that was written to this file, by anybody, to stable storage. */
+  flush(): Promise<void>;
+  truncate(size: number): void;
+  /** Takes the file's `flock` if nobody else has it. */
+  tryLock(): boolean;
+  unlock(): void;
+  close(): void;
+}
+
+export interface LockFile {
+  tryAcquire(): boolean;
+  release(): void;
+  close(): void;
+}
+
+/** The `code` of a system error, or nothing. */
+export function systemErrorCode(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
+}

@@ -1,0 +1,206 @@
+import * as fs from "node:fs";
+import * as path from "node:path";
+import type { FileHandle, FileSystem, LockFile } from "./file-system.ts";
+import { systemErrorCode } from "./file-system.ts";
+import { type Flock, loadFlock } from "./flock.ts";
+
+/** libuv's flag for opening a file that nobody else can open meanwhile (Windows). */
+const WINDOWS_EXCLUSIVE = 0x10000000;
+
+/** The real file system. */
+export async function openNodeFileSystem(): Promise<FileSystem> {
+  return new NodeFileSystem(process.platform === "win32" ? undefined : await loadFlock());
+}
+
+class NodeFileSystem implements FileSystem {
+  /** Missing on Windows, which has no `flock`: there an exclusive open serves as the store's lock. */
+  readonly #flock: Flock | undefined;
+
+  constructor(flock: Flock | undefined) {
+    this.#flock = flock;
+  }
+
+  open(file: string, mode: "read" | "update" | "create", options?: { readonly durable?: boolean }): FileHandle {
+    const { O_RDONLY, O_RDWR, O_CREAT, O_DSYNC } = fs.constants;
+    const access = mode === "read" ? O_RDONLY : mode === "update" ? O_RDWR : O_RDWR | O_CREAT;
+    const descriptor = fs.openSync(file, access | (options?.durable === true ? (O_DSYNC ?? 0) : 0), 0o644);
+    return new NodeFile(file, descriptor, this.#flock, O_DSYNC !== undefined && process.platform !== "darwin");
+  }
+
+  openLock(file: string): LockFile {
+    if (this.#flock === undefined) return new ExclusiveOpenLock(file);
+    return new FlockFile(fs.openSync(file, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644), this.#flock);
+  }
+
+  stat(file: string): { readonly size: number; readonly directory: boolean } | undefined {
+    const found = fs.statSync(file, { throwIfNoEntry: false });
+    return found === undefined ? undefined : { size: found.size, directory: found.isDirectory() };
+  }
+
+  makeDirectory(directory: string): string | undefined {
+    return fs.mkdirSync(directory, { recursive: true });
+  }
+
+  readDirectory(directory: string): readonly { readonly name: string; readonly directory: boolean }[] {
+    try {
+      return fs
+        .readdirSync(directory, { withFileTypes: true })
+        .map((entry) => ({ name: entry.name, directory: entry.isDirectory() }));
+    } catch (error) {
+      if (systemErrorCode(error) === "ENOENT") return [];
+      throw error;
+    }
+  }
+
+  realName(file: string): string {
+    return path.basename(fs.realpathSync.native(file));
+  }
+
+  rename(from: string, to: string): void {
+    fs.renameSync(from, to);
+  }
+
+  remove(file: string): void {
+    fs.rmSync(file, { recursive: true, force: true });
+  }
+
+  async syncDirectory(directory: string): Promise<void> {
+    // Windows cannot open a directory for flushing; NTFS journals its entries.
+    if (process.platform === "win32") return;
+    const descriptor = fs.openSync(directory, fs.constants.O_RDONLY);
+    try {
+      await callback((done) => fs.fsync(descriptor, done));
+    } finally {
+      fs.closeSync(descriptor);
+    }
+  }
+
+  resolve(file: string): string {
+    return path.resolve(file).replaceAll(path.sep, "/");
+  }
+}
+
+class NodeFile implements FileHandle {
+  readonly path: string;
+  readonly #descriptor: number;
+  readonly #flock: Flock | undefined;
+  /** Whether a write to a descriptor opened with `O_DSYNC` is durable; macOS promises it only for `F_FULLFSYNC`. */
+  readonly #synchronousWrites: boolean;
+
+  constructor(file: string, descriptor: number, flock: Flock | undefined, synchronousWrites: boolean) {
+    this.path = file;
+    this.#descriptor = descriptor;
+    this.#flock = flock;
+    this.#synchronousWrites = synchronousWrites;
+  }
+
+  size(): number {
+    return fs.fstatSync(this.#descriptor).size;
+  }
+
+  read(buffer: Uint8Array, offset: number, length: number, position: number): number {
+    let done = 0;
+    while (done < length) {
+      const count = fs.readSync(this.#descriptor, buffer, offset + done, length - done, position + done);
+      if (count === 0) break;
+      done += count;
+    }
+    return done;
+  }
+
+  write(buffer: Uint8Array, offset: number, length: number, position: number): void {
+    let done = 0;
+    // A short write is no error by itself; the next one tells why (a full disk, a quota).
+    while (done < length) done += fs.writeSync(this.#descriptor, buffer, offset + done, length - done, position + done);
+  }
+
+  async writeDurably(buffer: Uint8Array, offset: number, length: number, position: number): Promise<void> {
+    let done = 0;
+    while (done < length) {
+      const start = done;
+      done += await new Promise<number>((resolve, reject) => {
+        fs.write(this.#descriptor, buffer, offset + start, length - start, position + start, (error, written) =>
+          error === null ? resolve(written) : reject(error),
+        );
+      });
+    }
+    if (!this.#synchronousWrites) await this.flush();
+  }
+
+  async flush(): Promise<void> {
+    // On macOS libuv turns both calls into F_FULLFSYNC, which is what reaches the medium.
+    await callback((done) => fs.fdatasync(this.#descriptor, done));
+  }
+
+  truncate(size: number): void {
+    fs.ftruncateSync(this.#descriptor, size);
+  }
+
+  tryLock(): boolean {
+    return this.#flock === undefined || this.#flock.tryLock(this.#descriptor);
+  }
+
+  unlock(): void {
+    this.#flock?.unlock(this.#descriptor);
+  }
+
+  close(): void {
+    fs.closeSync(this.#descriptor);
+  }
+}
+
+class FlockFile implements LockFile {
+  readonly #descriptor: number;
+  readonly #flock: Flock;
+
+  constructor(descriptor: number, flock: Flock) {
+    this.#descriptor = descriptor;
+    this.#flock = flock;
+  }
+
+  tryAcquire(): boolean {
+    return this.#flock.tryLock(this.#descriptor);
+  }
+
+  release(): void {
+    this.#flock.unlock(this.#descriptor);
+  }
+
+  close(): void {
+    fs.closeSync(this.#descriptor);
+  }
+}
+
+class ExclusiveOpenLock implements LockFile {
+  readonly #file: string;
+  #descriptor: number | undefined;
+
+  constructor(file: string) {
+    this.#file = file;
+  }
+
+  tryAcquire(): boolean {
+    try {
+      this.#descriptor = fs.openSync(this.#file, fs.constants.O_RDWR | fs.constants.O_CREAT | WINDOWS_EXCLUSIVE, 0o644);
+      return true;
+    } catch (error) {
+      if (["EBUSY", "EPERM", "EACCES"].includes(systemErrorCode(error) ?? "")) return false;
+      throw error;
+    }
+  }
+
+  release(): void {
+    if (this.#descriptor !== undefined) fs.closeSync(this.#descriptor);
+    this.#descriptor = undefined;
+  }
+
+  close(): void {
+    this.release();
+  }
+}
+
+function callback(call: (done: (error: Error | null) => void) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    call((error) => (error === null ? resolve() : reject(error)));
+  });
+}

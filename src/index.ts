@@ -1,0 +1,58 @@
+export { aggregate } from "./aggregate/aggregate.ts";
+export type {
+  Aggregate,
+  AggregateContract,
+  AnyAggregate,
+  AnyContract,
+  AppliedEvent,
+  Behaviour,
+  CommandOf,
+  ContractOptions,
+  DeepReadonly,
+  DefinableContract,
+  EventOf,
+  HandleArguments,
+  RejectionOf,
+  StateOf,
+} from "./aggregate/aggregate.ts";
+export { data } from "./aggregate/payload.ts";
+export type {
+  DataOf,
+  NotJson,
+  Payload,
+  Payloads,
+  StandardSchema,
+  TypedPayload,
+  ValidationResult,
+} from "./aggregate/payload.ts";
+export type {
+  CommandContext,
+  CommandEnvelope,
+  Constructors,
+  EnvelopeConstructors,
+  EventRecord,
+  Message,
+  Messages,
+  RecordedEvent,
+  Rejection,
+  Rejections,
+} from "./aggregate/messages.ts";
+export type { UnknownEventPolicy } from "./aggregate/model.ts";
+export {
+  AggregateStore,
+  type AggregateStoreBuilder,
+  type DispatchAllResult,
+  type EnvelopeFor,
+} from "./aggregate-store/aggregate-store.ts";
+export type { AggregateHandle, CommandAttempt, CommandResult } from "./aggregate-store/aggregate-handle.ts";
+export type { StateOptions } from "./aggregate-store/instances.ts";
+export type { Duration } from "./aggregate-store/duration.ts";
+export {
+  CommandRejected,
+  ConflictError,
+  CorruptionError,
+  type ErrorCode,
+  EventfoldError,
+  isEventfoldError,
+} from "./errors.ts";
+export type { StreamName } from "./event-store/event-store.ts";

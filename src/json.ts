@@ -1,0 +1,71 @@
+import { EventfoldError } from "./errors.ts";
+
+/** The original refuses a line whose payload is nested deeper, and with it the whole stream. */
+const MAX_DEPTH = 126;
+
+/** Whether a value comes back from JSON exactly as it is: no `undefined`, `-0`, `NaN`, dates, maps, class instances or cycles. */
+export function isJsonValue(value: unknown): boolean {
+  return jsonProblem(value, "", 0, false) === undefined;
+}
+
+/**
+ * The JSON text of a payload. Properties that are `undefined` are left out, as JSON does; anything else that
+ * JSON would change or drop is refused, with the path to it.
+ */
+export function stringifyPayload(value: unknown, what: string): string {
+  if (value === undefined) return "null";
+  const problem = jsonProblem(value, "data", 0, true);
+  if (problem !== undefined) {
+    throw new EventfoldError("INVALID_PAYLOAD", `${what}: ${problem}; a payload is plain JSON data`);
+  }
+  return JSON.stringify(value);
+}
+
+function jsonProblem(value: unknown, path: string, depth: number, lenient: boolean): string | undefined {
+  switch (typeof value) {
+    case "boolean":
+      return undefined;
+    case "string":
+      return isWellFormed(value) ? undefined : `${path} has half of a surrogate pair, which is not Unicode text`;
+    case "number":
+      if (!Number.isFinite(value)) return `${path} is ${value}, which JSON cannot hold`;
+      return !lenient && Object.is(value, -0) ? `${path} is -0` : undefined;
+    case "object":
+      return value === null ? undefined : objectProblem(value, path, depth, lenient);
+    case "undefined":
+      return `${path} is undefined`;
+    default:
+      return `${path} is a ${typeof value}`;
+  }
+}
+
+function objectProblem(value: object, path: string, depth: number, lenient: boolean): string | undefined {
+  if (depth >= MAX_DEPTH) return `${path} is nested deeper than ${MAX_DEPTH} levels, or contains itself`;
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) {
+      const problem = jsonProblem(value[i], `${path}[${i}]`, depth + 1, lenient);
+      if (problem !== undefined) return problem;
+    }
+    return undefined;
+  }
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null) {
+    const name = (value.constructor as { readonly name?: string } | undefined)?.name ?? "";
+    return `${path} is a ${name === "" ? "class instance" : name}`;
+  }
+  if ("toJSON" in value && typeof value.toJSON === "function") return `${path} has a toJSON method`;
+  for (const key of Object.keys(value)) {
+    if (key === "__proto__") return `${path} has a key "__proto__"`;
+    if (!isWellFormed(key)) return `${path} has a key with half of a surrogate pair`;
+    const property = (value as Record<string, unknown>)[key];
+    if (property === undefined && lenient) continue;
+    const problem = jsonProblem(property, `${path}.${key}`, depth + 1, lenient);
+    if (problem !== undefined) return problem;
+  }
+  return undefined;
+}
+
+/** Whether a string is Unicode text: no half of a surrogate pair. */
+export function isWellFormed(text: string): boolean {
+  return !/\p{Surrogate}/u.test(text);
+}
