@@ -13,7 +13,7 @@
  * - A letter may go out after the fine was paid: both were in the post. Its postage is owed all the same.
  * - Whoever has paid can no longer appeal. While the prefect decides, nothing goes to the debt collector and the judge has to wait.
  */
-import { aggregate, type CommandContext, data, type RejectionOf } from "eventfold-es";
+import { aggregate, type CommandContext, data, type RejectionOf, type Rejections } from "eventfold-es";
 
 const DAY = 24 * 60 * 60 * 1000;
 const DAYS_BEFORE_PENALTY = 60;
@@ -70,7 +70,21 @@ export const credit = (state: FineState): number => Math.max(0, state.paid - cha
 
 /** `#`: the prefect dismissed the fine. `G`: the judge did. The log's other codes are kept, but do not end a fine. */
 const isDismissal = (code: string | null): boolean => code === "#" || code === "G";
-const underAppeal = (state: FineState): boolean => state.appealSteps > 0 && state.appealSteps < APPEAL_STEPS.length;
+const isNotified = (state: FineState): boolean => state.notifiedAt !== null;
+
+const errors = {
+  NoSuchFine: data(),
+  DoneBefore: data<{ step: string }>(),
+  StepMissing: data<{ step: string }>(),
+  TooEarly: data<{ days: number; needed: number }>(),
+  NothingOwed: data<{ charged: number; paid: number }>(),
+  PenaltyTooLow: data<{ fine: number; penalty: number }>(),
+  TotalDiffers: data<{ stated: number; booked: number }>(),
+  Dismissed: data(),
+  UnderAppeal: data(),
+  InCollection: data(),
+  RefusedBefore: data<{ reason: string }>(),
+};
 
 export const Fine = aggregate("fine", {
   initial,
@@ -111,60 +125,31 @@ export const Fine = aggregate("fine", {
     /** Keeps for good that an entry was refused: see `admit`. */
     RefuseEntry: data<Refusal>(),
   },
-  errors: {
-    NoSuchFine: data(),
-    DoneBefore: data<{ step: string }>(),
-    StepMissing: data<{ step: string }>(),
-    TooEarly: data<{ days: number; needed: number }>(),
-    NothingOwed: data<{ charged: number; paid: number }>(),
-    PenaltyTooLow: data<{ fine: number; penalty: number }>(),
-    TotalDiffers: data<{ stated: number; booked: number }>(),
-    Dismissed: data(),
-    UnderAppeal: data(),
-    InCollection: data(),
-    RefusedBefore: data<{ reason: string }>(),
-  },
+  errors,
 }).define({
   handle: {
-    Create: (c) =>
-      refusedBefore(c) ?? (c.state.created ? c.reject.DoneBefore({ step: "Create Fine" }) : c.emit.Created(c.data)),
+    Create: (c) => refusedBefore(c) ?? done(c, c.state.created, "Create Fine") ?? c.emit.Created(c.data),
 
-    Send: (c) =>
-      admit(c) ?? (c.state.sent ? c.reject.DoneBefore({ step: "Send Fine" }) : (dismissed(c) ?? c.emit.Sent(c.data))),
+    Send: (c) => admit(c) ?? dismissed(c) ?? done(c, c.state.sent, "Send Fine") ?? c.emit.Sent(c.data),
 
     Notify: (c) =>
       admit(c) ??
-      (!c.state.sent
-        ? c.reject.StepMissing({ step: "Send Fine" })
-        : c.state.notifiedAt !== null
-          ? c.reject.DoneBefore({ step: "Insert Fine Notification" })
-          : c.emit.Notified(c.data)),
+      missing(c, c.state.sent, "Send Fine") ??
+      done(c, isNotified(c.state), "Insert Fine Notification") ??
+      c.emit.Notified(c.data),
 
-    AddPenalty: (c) => {
-      const { state, data, now, emit, reject } = c;
-      const refused = admit(c) ?? dismissed(c);
-      if (refused) return refused;
-      if (state.penalty) return reject.DoneBefore({ step: "Add penalty" });
-      if (state.notifiedAt === null) return reject.StepMissing({ step: "Insert Fine Notification" });
-      if (state.collection) return reject.InCollection();
-      if (outstanding(state) === 0) return reject.NothingOwed({ charged: charged(state), paid: state.paid });
-      // Both are midnights, and one of the days between may have had 23 or 25 hours.
-      const days = Math.round((now.getTime() - state.notifiedAt) / DAY);
-      if (days < DAYS_BEFORE_PENALTY) return reject.TooEarly({ days, needed: DAYS_BEFORE_PENALTY });
-      if (data.amount < state.fine) return reject.PenaltyTooLow({ fine: state.fine, penalty: data.amount });
-      return emit.PenaltyAdded(data);
-    },
+    AddPenalty: (c) =>
+      admit(c) ??
+      dismissed(c) ??
+      done(c, c.state.penalty, "Add penalty") ??
+      missing(c, isNotified(c.state), "Insert Fine Notification") ??
+      inCollection(c) ??
+      settled(c) ??
+      tooEarly(c) ??
+      tooLow(c, c.data.amount) ??
+      c.emit.PenaltyAdded(c.data),
 
-    Pay: (c) => {
-      const { state, data, emit, reject } = c;
-      const booked = state.paid + data.amount;
-      return (
-        admit(c) ??
-        (data.total !== null && data.total !== booked
-          ? reject.TotalDiffers({ stated: data.total, booked })
-          : emit.Paid(data))
-      );
-    },
+    Pay: (c) => admit(c) ?? totalDiffers(c, c.data) ?? c.emit.Paid(c.data),
 
     FileAppeal: (c) => admit(c) ?? dismissed(c) ?? settled(c) ?? appealOutOfTurn(c, 1) ?? c.emit.AppealFiled(),
     SendAppeal: (c) => admit(c) ?? appealOutOfTurn(c, 2) ?? c.emit.AppealSent(c.data),
@@ -175,22 +160,18 @@ export const Fine = aggregate("fine", {
       admit(c) ??
       dismissed(c) ??
       settled(c) ??
-      (c.state.judge
-        ? c.reject.DoneBefore({ step: "Appeal to Judge" })
-        : underAppeal(c.state)
-          ? c.reject.UnderAppeal()
-          : c.emit.AppealedToJudge(c.data)),
+      done(c, c.state.judge, "Appeal to Judge") ??
+      underAppeal(c) ??
+      c.emit.AppealedToJudge(c.data),
 
     SendToCollection: (c) =>
       admit(c) ??
       dismissed(c) ??
-      (c.state.collection
-        ? c.reject.DoneBefore({ step: "Send for Credit Collection" })
-        : c.state.notifiedAt === null
-          ? c.reject.StepMissing({ step: "Insert Fine Notification" })
-          : underAppeal(c.state)
-            ? c.reject.UnderAppeal()
-            : (settled(c) ?? c.emit.SentToCollection())),
+      done(c, c.state.collection, "Send for Credit Collection") ??
+      missing(c, isNotified(c.state), "Insert Fine Notification") ??
+      underAppeal(c) ??
+      settled(c) ??
+      c.emit.SentToCollection(),
 
     RefuseEntry: ({ data, emit }) => emit.EntryRefused(data),
   },
@@ -213,50 +194,73 @@ export const Fine = aggregate("fine", {
 
 export type FineRejection = RejectionOf<typeof Fine>;
 
-// ── rules that several commands share: each takes what `handle` gets, and returns a rejection or nothing ──
+// ── the rules: each takes what `handle` gets, and returns a rejection or nothing ──
 
-type Deciding<Reject> = { state: FineState; context: CommandContext; reject: Reject };
+type Deciding = {
+  readonly state: FineState;
+  readonly context: CommandContext;
+  readonly now: Date;
+  readonly reject: Rejections<typeof errors>;
+};
 
 /**
  * An entry that was refused stays refused. A rejection writes nothing, so without this the same entry would be
  * judged again in the next run, by the state that its *successors* have led to: a payment that came before its
  * fine would then be accepted. So the importer has refusals written down (`RefuseEntry`), and here they count.
  */
-function refusedBefore<R>({
-  state,
-  context,
-  reject,
-}: Deciding<{ RefusedBefore: (data: { reason: string }) => R }>): R | undefined {
+function refusedBefore({ state, context, reject }: Deciding) {
   const refusal = state.refusals.find(({ key }) => key === context.idempotencyKey);
   return refusal && reject.RefusedBefore({ reason: refusal.reason });
 }
 
-/** What holds for every entry but the first: there is such a fine, and this entry was not refused before. */
-function admit<R, N>(
-  c: Deciding<{ RefusedBefore: (data: { reason: string }) => R; NoSuchFine: () => N }>,
-): R | N | undefined {
+/** What holds for every entry but the first: it was not refused before, and there is such a fine. */
+function admit(c: Deciding) {
   return refusedBefore(c) ?? (c.state.created ? undefined : c.reject.NoSuchFine());
 }
 
-function dismissed<R>({ state, reject }: Deciding<{ Dismissed: () => R }>): R | undefined {
+function done({ reject }: Deciding, isDone: boolean, step: string) {
+  return isDone ? reject.DoneBefore({ step }) : undefined;
+}
+
+function missing({ reject }: Deciding, isDone: boolean, step: string) {
+  return isDone ? undefined : reject.StepMissing({ step });
+}
+
+function dismissed({ state, reject }: Deciding) {
   return state.dismissed ? reject.Dismissed() : undefined;
 }
 
-function settled<R>({
-  state,
-  reject,
-}: Deciding<{ NothingOwed: (data: { charged: number; paid: number }) => R }>): R | undefined {
+function settled({ state, reject }: Deciding) {
   return outstanding(state) === 0 ? reject.NothingOwed({ charged: charged(state), paid: state.paid }) : undefined;
 }
 
-function appealOutOfTurn<D, M>(
-  {
-    state,
-    reject,
-  }: Deciding<{ DoneBefore: (data: { step: string }) => D; StepMissing: (data: { step: string }) => M }>,
-  step: 1 | 2 | 3 | 4,
-): D | M | undefined {
-  if (state.appealSteps >= step) return reject.DoneBefore({ step: APPEAL_STEPS[step - 1]! });
-  if (state.appealSteps < step - 1) return reject.StepMissing({ step: APPEAL_STEPS[state.appealSteps]! });
-  return undefined;
+function inCollection({ state, reject }: Deciding) {
+  return state.collection ? reject.InCollection() : undefined;
+}
+
+function underAppeal({ state, reject }: Deciding) {
+  return state.appealSteps > 0 && state.appealSteps < APPEAL_STEPS.length ? reject.UnderAppeal() : undefined;
+}
+
+function appealOutOfTurn(c: Deciding, step: 1 | 2 | 3 | 4) {
+  const { appealSteps } = c.state;
+  return (
+    done(c, appealSteps >= step, APPEAL_STEPS[step - 1]!) ??
+    missing(c, appealSteps === step - 1, APPEAL_STEPS[appealSteps]!)
+  );
+}
+
+function tooEarly({ state, now, reject }: Deciding) {
+  // Both are midnights, and one of the days between may have had 23 or 25 hours.
+  const days = Math.round((now.getTime() - (state.notifiedAt ?? 0)) / DAY);
+  return days < DAYS_BEFORE_PENALTY ? reject.TooEarly({ days, needed: DAYS_BEFORE_PENALTY }) : undefined;
+}
+
+function tooLow({ state, reject }: Deciding, penalty: number) {
+  return penalty < state.fine ? reject.PenaltyTooLow({ fine: state.fine, penalty }) : undefined;
+}
+
+function totalDiffers({ state, reject }: Deciding, { amount, total }: { amount: number; total: number | null }) {
+  const booked = state.paid + amount;
+  return total === null || total === booked ? undefined : reject.TotalDiffers({ stated: total, booked });
 }

@@ -72,8 +72,9 @@ async function main(args: string[]): Promise<void> {
     );
     console.log(`The books are in ${resolve(directory)}`);
   } catch (error) {
-    if (!(error instanceof CsvError)) throw error;
-    console.error(`${file}, ${error.message}`);
+    const { message, path } = error as NodeJS.ErrnoException;
+    if (!(error instanceof CsvError) && path !== file) throw error;
+    console.error(error instanceof CsvError ? `${file}, ${message}` : message);
     process.exitCode = 1;
   }
 }

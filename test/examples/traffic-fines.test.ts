@@ -249,6 +249,13 @@ describe("example: traffic fines", () => {
       expect(tally).toMatchObject({ accepted: 2, known: 2, rejected: [] });
     });
 
+    it("books each row once when two runs are at it at the same time", async () => {
+      const [first, second] = await Promise.all([importFines(SAMPLE, store()), importFines(SAMPLE, store())]);
+      expect(await lines()).toHaveLength(37);
+      expect(first.tally.accepted + second.tally.accepted).toBe(33);
+      expect(first.tally.rejected).toEqual(second.tally.rejected);
+    });
+
     it("notices that a row was changed after it was booked", async () => {
       await run(created, pay(10));
       const { reasons, report } = await run(created, pay(11));
@@ -312,6 +319,11 @@ describe("example: traffic fines", () => {
       expect(before).toHaveLength(390);
       expect(await lines()).toEqual(before);
       expect(first.report).toMatch(/^fines +100$/m);
+      // Worked out by other means: the last `amount` and every `expense` of a fine, less every `paymentAmount`.
+      expect(first.report).toMatch(/^owed +7,766\.30/m);
+      expect(first.report).toMatch(/^paid +2,968\.03$/m);
+      expect(first.report).toMatch(/^open +1,417\.99 +on 25 fines$/m);
+      expect(first.report).toMatch(/^in collection +3,380\.28 +on 36 fines$/m);
       expect(first.report).toMatch(/^rows accounted for +390 +of 390$/m);
     },
   );
