@@ -99,18 +99,34 @@ export class CommitLog {
     return this.#end;
   }
 
-  /** Writes a record at the end (after `prepare`) and moves the end behind it. */
-  async append(buffer: Buffer, start: number, end: number, events: number, durable: boolean): Promise<void> {
+  /**
+   * Writes a record at the end (after `prepare`); returns the place behind it. The end moves when the
+   * caller says so, in the same breath in which he takes note of the record.
+   */
+  async append(buffer: Buffer, start: number, end: number, events: number, durable: boolean): Promise<LogPlace> {
     const file = this.#open();
-    const place = this.#end;
-    if (durable) await file.writeDurably(buffer, start, end - start, place.offset);
-    else file.write(buffer, start, end - start, place.offset);
-    this.#end = { segment: place.segment, offset: place.offset + (end - start), position: place.position + events };
+    const { segment, offset, position } = this.#end;
+    if (durable) await file.writeDurably(buffer, start, end - start, offset);
+    else file.write(buffer, start, end - start, offset);
+    return { segment, offset: offset + (end - start), position: position + events };
   }
 
   /** Makes everything in the current segment durable, whoever wrote it. */
   async flush(): Promise<void> {
     await this.#open().flush();
+  }
+
+  /** Makes the segments from a place on durable, whoever wrote them. */
+  async flushFrom(place: LogPlace): Promise<void> {
+    for (const segment of this.segments()) {
+      if (segment < place.segment) continue;
+      const file = this.#fs.open(this.segmentPath(segment), "update");
+      try {
+        await file.flush();
+      } finally {
+        file.close();
+      }
+    }
   }
 
   /** The bytes behind the end of the current segment that are not zeros; empty when there are none. */

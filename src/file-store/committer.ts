@@ -1,16 +1,11 @@
-import { CorruptionError, EventfoldError } from "../errors.ts";
-import type { FileHandle, FileSystem } from "../fs/file-system.ts";
+import { EventfoldError } from "../errors.ts";
 import type { Applier } from "./applier.ts";
 import { Batch, type QueuedCommit } from "./batch.ts";
-import type { CommitLog, LogPlace } from "./commit-log.ts";
+import type { LogPlace } from "./commit-log.ts";
 import { ioError } from "./io-error.ts";
-import { keepAside, type Layout } from "./layout.ts";
-import { endOfLastLine, readLines } from "./lines.ts";
-import type { PendingBatches } from "./pending-batches.ts";
+import { BatchPlan, type BatchPlanParts } from "./batch-plan.ts";
 import type { StoreLock } from "./store-lock.ts";
 import type { StreamKey } from "./stream-directory.ts";
-import type { StreamFiles } from "./stream-files.ts";
-import type { StreamEntry, StreamTable } from "./stream-table.ts";
 
 /** Limits of one batch: each stream in it keeps a descriptor, and its bytes are kept in memory. */
 const MAX_STREAMS = 180;
@@ -22,14 +17,8 @@ const STREAM_PATIENCE_MS = 2000;
 /** With durability `"os"`: how long new batches may keep the lock before they are flushed. */
 const OS_HOLD_MS = 20;
 
-export interface CommitterParts {
-  readonly fs: FileSystem;
-  readonly layout: Layout;
-  readonly log: CommitLog;
+export interface CommitterParts extends BatchPlanParts {
   readonly lock: StoreLock;
-  readonly files: StreamFiles;
-  readonly table: StreamTable;
-  readonly pending: PendingBatches;
   readonly applier: Applier;
   readonly durability: "flush" | "os";
   /** Takes note of other processes' commits. */
@@ -134,64 +123,55 @@ export class Committer {
 
   /** Writes everything that waits as one record. Returns how many commits met another version. */
   async #writeBatch(): Promise<number> {
-    const { log, files, pending, table, durability } = this.#parts;
+    const { log, pending, table, durability } = this.#parts;
     const batch = new Batch(this.#buffer, log.end.position + 1);
-    const undo = new Map<StreamKey, StreamEntry>();
-    const locked = new Map<StreamKey, FileHandle>();
+    const plan = new BatchPlan(this.#parts, batch);
     try {
-      const conflicts = await this.#collect(batch, undo, locked);
+      const conflicts = await this.#collect(plan);
       if (batch.events === 0) return conflicts;
       let start: number;
       let place: LogPlace;
+      let end: LogPlace;
       try {
         place = await log.prepare(batch.bytes);
-        start = batch.seal(
-          pending.list[0]?.place.segment === place.segment ? pending.list[0].place.offset : place.offset,
-        );
-        await log.append(batch.buffer, start, batch.end, batch.events, durability === "flush");
+        const unflushed = pending.list[0]?.place;
+        start = batch.seal(unflushed?.segment === place.segment ? unflushed.offset : place.offset);
+        end = await log.append(batch.buffer, start, batch.end, batch.events, durability === "flush");
       } catch (error) {
         this.#suspect = true;
-        for (const [key, entry] of undo) Object.assign(table.known(key) ?? {}, entry);
         for (const { queued } of batch.commits) queued.reject(ioError(error, "writing to the commit log"));
         return conflicts;
       }
+      // From here on the commits count. No waiting in between: nobody may see one of these without the others.
+      log.moveTo(end);
+      pending.add({ batch, start, place, end });
+      plan.carryOut();
       table.wrote(batch.slices);
-      pending.add({ batch, start, place, end: log.end });
-      for (const key of undo.keys()) markRead(table.known(key));
+      this.#buffer = Buffer.allocUnsafe(64 << 10);
       if (durability === "flush") {
         try {
           this.#applyPending(pending.list.length);
           this.#buffer = batch.buffer;
         } catch {
-          // The commit is durable: it counts. Its streams' files get it later, from memory or by recovery.
-          this.#buffer = Buffer.allocUnsafe(64 << 10);
+          // The streams' files get it later, from memory or by recovery; readers see it meanwhile.
         }
-      } else {
-        this.#buffer = Buffer.allocUnsafe(64 << 10);
       }
       for (const { queued, position } of batch.commits) queued.resolve({ ok: true, position });
       return conflicts;
     } finally {
-      for (const [key, file] of locked) {
-        try {
-          file.unlock();
-        } catch {
-          files.forget(key);
-        }
-      }
+      plan.unlock();
     }
   }
 
-  async #collect(batch: Batch, undo: Map<StreamKey, StreamEntry>, locked: Map<StreamKey, FileHandle>): Promise<number> {
-    const { table, log } = this.#parts;
+  async #collect(plan: BatchPlan): Promise<number> {
+    const { batch } = plan;
     const queue = this.#queue;
     this.#queue = [];
     const adoptions = this.#adoptions;
     this.#adoptions = [];
     for (const { key, resolve, reject } of adoptions) {
       try {
-        this.#remember(undo, key, table.getFromLog(key));
-        await this.#adoptForeign(batch, key, undefined);
+        await plan.adopt(key);
         resolve();
       } catch (error) {
         reject(ioError(error, `taking over ${key}`));
@@ -200,117 +180,24 @@ export class Committer {
     const blocked = new Set<StreamKey>(this.#blocked.flatMap(({ keys }) => keys));
     let conflicts = 0;
     for (const [i, queued] of queue.entries()) {
-      if (batch.bytes > MAX_BYTES || locked.size + queued.keys.length > MAX_STREAMS) {
-        if (batch.events > 0 || i > 0) {
-          this.#queue = [...queue.slice(i), ...this.#queue];
-          break;
-        }
+      if (i > 0 && (batch.bytes > MAX_BYTES || plan.streams + queued.keys.length > MAX_STREAMS)) {
+        this.#queue = [...queue.slice(i), ...this.#queue];
+        break;
       }
       try {
-        if (queued.keys.some((key) => blocked.has(key))) {
-          this.#block(queued, blocked);
-          continue;
-        }
-        if (this.#conflict(queued, log.end.position + batch.events)) {
+        const conflict = queued.keys.some((key) => blocked.has(key)) ? "blocked" : await plan.add(queued);
+        if (conflict === "blocked") {
+          for (const key of queued.keys) blocked.add(key);
+          this.#blocked.push(queued);
+        } else if (conflict !== undefined) {
           conflicts++;
-          continue;
+          queued.resolve(conflict);
         }
-        let free = true;
-        for (const key of queued.keys) free &&= await this.#lockStream(batch, key, undo, locked);
-        if (!free) {
-          this.#block(queued, blocked);
-          continue;
-        }
-        if (this.#conflict(queued, log.end.position + batch.events)) {
-          conflicts++;
-          continue;
-        }
-        for (const [index, key] of queued.keys.entries()) {
-          const entry = table.known(key);
-          if (entry === undefined) throw new EventfoldError("IO_ERROR", `${key} vanished from memory`);
-          batch.addAppend(queued, index, entry);
-        }
-        batch.commits.push({ queued, position: batch.firstPosition + batch.events - 1 });
       } catch (error) {
         queued.reject(ioError(error, `preparing ${queued.keys.join(", ")}`));
       }
     }
     return conflicts;
-  }
-
-  /** Tells a commit that its streams have moved on; false if they have not. */
-  #conflict(queued: QueuedCommit, head: number): boolean {
-    for (const [index, { stream, expectedVersion }] of queued.commit.appends.entries()) {
-      const entry = this.#parts.table.get(queued.keys[index] ?? "", head);
-      // Foreign events are adopted once the stream is locked, and conflict then.
-      if (entry === "foreign" || entry.version === expectedVersion) continue;
-      queued.resolve({ ok: false, stream, actualVersion: entry.version });
-      return true;
-    }
-    return false;
-  }
-
-  /** Keeps other programs away from a stream and takes in what they have written. False if somebody has it. */
-  async #lockStream(
-    batch: Batch,
-    key: StreamKey,
-    undo: Map<StreamKey, StreamEntry>,
-    locked: Map<StreamKey, FileHandle>,
-  ): Promise<boolean> {
-    const { files, table, pending } = this.#parts;
-    if (locked.has(key)) return true;
-    const { file } = files.acquire(key);
-    if (!file.tryLock()) return false;
-    locked.set(key, file);
-    const entry = table.getFromLog(key);
-    this.#remember(undo, key, entry);
-    if (!pending.has(key) && file.size() !== entry.end) await this.#adoptForeign(batch, key, file);
-    return true;
-  }
-
-  /** Adds events that another program has appended to the batch; `file` is given when the stream is locked. */
-  async #adoptForeign(batch: Batch, key: StreamKey, file: FileHandle | undefined): Promise<void> {
-    const { files, fs, layout, table } = this.#parts;
-    const entry = table.known(key);
-    const reader = files.openForReading(key);
-    if (entry === undefined || reader === undefined) return;
-    try {
-      const size = reader.size();
-      if (size < entry.end) {
-        throw new CorruptionError(
-          "CORRUPT_STREAM",
-          { file: files.path(key), line: entry.version, offset: size },
-          `the file ends here; ${entry.end} bytes were committed`,
-        );
-      }
-      const end = endOfLastLine(reader, size);
-      if (end > entry.end) {
-        let events = 0;
-        for (const lines of readLines(reader, entry.end, end)) events += lines.length;
-        const bytes = Buffer.alloc(end - entry.end);
-        reader.read(bytes, 0, bytes.length, entry.end);
-        if (events > 0) batch.addFound(key, entry, events, bytes, true);
-        else entry.end = end;
-      }
-      if (size > entry.end && file !== undefined) {
-        // A line that its writer never completed; with the lock in our hands nobody is writing it.
-        const torn = Buffer.alloc(size - entry.end);
-        reader.read(torn, 0, torn.length, entry.end);
-        await keepAside(fs, layout, `${key.replaceAll("/", ".")}.${entry.end}`, torn);
-        file.truncate(entry.end);
-      }
-    } finally {
-      reader.close();
-    }
-  }
-
-  #remember(undo: Map<StreamKey, StreamEntry>, key: StreamKey, entry: StreamEntry): void {
-    if (!undo.has(key)) undo.set(key, { ...entry });
-  }
-
-  #block(queued: QueuedCommit, blocked: Set<StreamKey>): void {
-    for (const key of queued.keys) blocked.add(key);
-    this.#blocked.push(queued);
   }
 
   async #retryBlocked(): Promise<void> {
@@ -384,13 +271,6 @@ export class Committer {
     for (const { reject } of failed) reject(error);
     for (const { reject } of adoptions) reject(error);
   }
-}
-
-/** Our own commits are known to whoever reads the stream here. */
-function markRead(entry: StreamEntry | undefined): void {
-  if (entry === undefined) return;
-  entry.markVersion = entry.version;
-  entry.markEnd = entry.end;
 }
 
 function turn(): Promise<void> {

@@ -21,18 +21,20 @@ import {
   type LogPlace,
   logCorruption,
 } from "./commit-log.ts";
+import { Checkpointer } from "./checkpointer.ts";
 import { readSections, type RecordHeader } from "./commit-record.ts";
 import { Committer } from "./committer.ts";
 import { LineEvent, type LineOrigin, startOfLine } from "./event-line.ts";
 import { Head } from "./head.ts";
 import { ioError } from "./io-error.ts";
-import { type Layout, layoutOf, readWhole, replaceFile } from "./layout.ts";
-import { lineBefore, readLines, type ReadableFile } from "./lines.ts";
-import { readMarker, writeMarker } from "./marker.ts";
+import { type Layout, layoutOf, readWhole } from "./layout.ts";
+import { readLines } from "./lines.ts";
+import { readMarker } from "./marker.ts";
 import { PendingBatches } from "./pending-batches.ts";
 import { recoverLog } from "./recovery.ts";
 import { Registry } from "./registry.ts";
-import { decodeSnapshot, encodeSnapshot, type LineHash, loadLineHash } from "./snapshot-file.ts";
+import { type LineHash, loadLineHash } from "./snapshot-file.ts";
+import { Snapshots } from "./snapshots.ts";
 import { StoreLock } from "./store-lock.ts";
 import { encodeId, type StreamKey, streamOfKey } from "./stream-directory.ts";
 import { StreamFiles } from "./stream-files.ts";
@@ -48,14 +50,8 @@ export interface FileEventStoreOptions {
   readonly onAdoption?: (events: number) => void;
 }
 
-/** Commits to remember at most before the marker moves on. */
-const CHECKPOINT_BYTES = 8 << 20;
-const CHECKPOINT_DELAY_MS = 1000;
 /** Reading for longer than this lets other work run in between. */
 const SLICE_MS = 10;
-/** A snapshot of a version this far behind the stream's end is not worth looking for its place. */
-const SNAPSHOT_REACH = 1000;
-
 /**
  * Events in plain files under one directory.
  *
@@ -78,11 +74,9 @@ export class FileEventStore implements EventStore {
   readonly #table: StreamTable;
   readonly #pending = new PendingBatches();
   readonly #committer: Committer;
-  readonly #hash: LineHash;
   readonly #foreignListeners = new Set<(stream: StreamName) => void>();
-  #checkpointed: LogPlace;
-  #checkpointing: Promise<void> | undefined;
-  #checkpointTimer: NodeJS.Timeout | undefined;
+  readonly #snapshots: Snapshots;
+  readonly #checkpointer: Checkpointer;
   #closing: Promise<void> | undefined;
 
   private constructor(
@@ -91,30 +85,26 @@ export class FileEventStore implements EventStore {
     log: CommitLog,
     lock: StoreLock,
     hash: LineHash,
-    mergesNames: boolean,
-    durability: Durability,
+    marked: LogPlace,
+    options: { readonly mergesNames: boolean; readonly durability: Durability },
   ) {
     this.#fs = fs;
     this.#layout = layout;
     this.#log = log;
     this.#lock = lock;
-    this.#hash = hash;
     this.#head = new Head(fs, layout.head);
-    this.#files = new StreamFiles(fs, layout.streams, mergesNames);
+    this.#files = new StreamFiles(fs, layout.streams, options.mergesNames);
     this.#registry = new Registry(fs, layout.registry);
     this.#applier = new Applier(fs, layout, this.#files, this.#registry);
     this.#table = new StreamTable(this.#files, this.#pending, log);
-    this.#checkpointed = log.end;
+    this.#snapshots = new Snapshots(fs, this.#files, hash);
+    const parts = { fs, layout, log, lock, applier: this.#applier, pending: this.#pending };
+    this.#checkpointer = new Checkpointer(parts, marked);
     this.#committer = new Committer({
-      fs,
-      layout,
-      log,
-      lock,
+      ...parts,
       files: this.#files,
       table: this.#table,
-      pending: this.#pending,
-      applier: this.#applier,
-      durability,
+      durability: options.durability,
       catchUp: () => this.#catchUp(),
       recoverTail: () => this.#recoverFrom(this.#log.end),
       committed: (end) => this.#committed(end),
@@ -157,15 +147,14 @@ export class FileEventStore implements EventStore {
     const start: LogPlace =
       first === undefined ? { segment: 1, offset: 0, position: 0 } : { segment: first, offset: 0, position: first - 1 };
     const log = new CommitLog(fs, layout.commitLog, logOptions, start);
-    const marker = readMarker(fs, layout.marker);
-    const store = new FileEventStore(fs, layout, log, lock, hash, mergesNames, options.durability ?? "flush");
+    const from = readMarker(fs, layout.marker) ?? start;
+    const durability = options.durability ?? "flush";
+    const store = new FileEventStore(fs, layout, log, lock, hash, from, { mergesNames, durability });
     try {
-      const from = marker ?? start;
       if ((fs.stat(log.segmentPath(from.segment))?.size ?? 0) < from.offset) {
         throw logCorruption(log.segmentPath(from.segment), from, "the commit log is shorter than it once was");
       }
       log.moveTo(from);
-      store.#checkpointed = from;
       await store.#recoverFrom(from);
     } catch (error) {
       store.#release();
@@ -310,62 +299,17 @@ export class FileEventStore implements EventStore {
   async loadSnapshot(stream: StreamName, fingerprint: string): Promise<Snapshot | undefined> {
     this.#checkOpen();
     const key = this.#key(stream);
-    try {
-      const snapshot = decodeSnapshot(readWhole(this.#fs, this.#snapshotPath(key))?.toString("utf8") ?? "");
-      if (snapshot === undefined || snapshot.fingerprint !== fingerprint) return undefined;
-      const file = this.#files.openForReading(key);
-      if (file === undefined) return undefined;
-      try {
-        const line = snapshot.offset <= file.size() ? lineBefore(file, snapshot.offset) : undefined;
-        if (line === undefined || this.#hash(line.bytes) !== snapshot.hash) return undefined;
-      } finally {
-        file.close();
-      }
-      this.#catchUp();
-      this.#table.get(key, this.#log.end.position, { version: snapshot.version, end: snapshot.offset });
-      return snapshot;
-    } catch (error) {
-      // A damaged cache is not used; a disk that does not answer is another matter.
-      if (error instanceof SyntaxError) return undefined;
-      throw ioError(error, `reading the snapshot of ${key}`);
-    }
+    const snapshot = this.#snapshots.load(key, fingerprint);
+    if (snapshot === undefined) return undefined;
+    this.#catchUp();
+    this.#table.get(key, this.#log.end.position, { version: snapshot.version, end: snapshot.offset });
+    return snapshot;
   }
 
   async saveSnapshot(stream: StreamName, snapshot: Snapshot): Promise<void> {
     const key = this.#key(stream);
     const entry = this.#table.known(key);
-    if (this.#closing !== undefined || entry === undefined || entry.version - snapshot.version > SNAPSHOT_REACH) return;
-    try {
-      const file = this.#files.openForReading(key);
-      if (file === undefined) return;
-      let place: { readonly offset: number; readonly hash: string } | undefined;
-      try {
-        place = this.#placeOf(file, entry.version - snapshot.version, entry.end);
-      } finally {
-        file.close();
-      }
-      const text = place === undefined ? undefined : encodeSnapshot({ ...snapshot, ...place });
-      if (text === undefined) return;
-      this.#fs.makeDirectory(`${this.#files.directory(key)}/views`);
-      await replaceFile(this.#fs, this.#snapshotPath(key), text, false);
-    } catch {
-      // Only a cache: without it the next load reads more events.
-    }
-  }
-
-  /** The place that is `back` lines before `end`, if the file has that much already. */
-  #placeOf(
-    file: ReadableFile,
-    back: number,
-    end: number,
-  ): { readonly offset: number; readonly hash: string } | undefined {
-    let offset = end;
-    let line = lineBefore(file, offset);
-    for (let i = 0; i < back && line !== undefined; i++) {
-      offset = line.offset;
-      line = lineBefore(file, offset);
-    }
-    return line === undefined ? undefined : { offset, hash: this.#hash(line.bytes) };
+    if (this.#closing === undefined && entry !== undefined) await this.#snapshots.save(key, snapshot, entry);
   }
 
   release(stream: StreamName): void {
@@ -379,11 +323,9 @@ export class FileEventStore implements EventStore {
   }
 
   async #close(): Promise<void> {
-    clearTimeout(this.#checkpointTimer);
     try {
       await this.#committer.finish();
-      await this.#checkpointing;
-      await this.#checkpoint();
+      await this.#checkpointer.finish();
       await this.#lock.hold(async () => {
         this.#catchUp();
         if (this.#pending.isEmpty && !this.#log.hasMore()) await this.#log.cutTail();
@@ -438,47 +380,16 @@ export class FileEventStore implements EventStore {
       this.#applier.reapply(header, buffer, base, registered);
     });
     this.#head.write(this.#log.end);
-    this.#scheduleCheckpoint();
+    this.#checkpointer.schedule();
   }
 
   #committed(end: LogPlace): void {
     this.#head.write(end);
-    this.#scheduleCheckpoint();
-  }
-
-  #scheduleCheckpoint(): void {
-    if (this.#checkpointing !== undefined || this.#closing !== undefined) return;
-    const { segment, offset } = this.#log.end;
-    const due = segment !== this.#checkpointed.segment || offset - this.#checkpointed.offset > CHECKPOINT_BYTES;
-    if (due) this.#startCheckpoint();
-    else this.#checkpointTimer ??= setTimeout(() => this.#startCheckpoint(), CHECKPOINT_DELAY_MS).unref();
-  }
-
-  #startCheckpoint(): void {
-    clearTimeout(this.#checkpointTimer);
-    this.#checkpointTimer = undefined;
-    if (this.#checkpointing !== undefined || this.#closing !== undefined) return;
-    this.#checkpointing = this.#checkpoint()
-      // The marker stays where it is: the next opening has more to do, and nothing is lost.
-      .catch(() => {})
-      .finally(() => (this.#checkpointing = undefined));
-  }
-
-  /** Brings the streams' files to stable storage and moves the marker to where the log was when that began. */
-  async #checkpoint(): Promise<void> {
-    const end = this.#pending.list[0]?.place ?? this.#log.end;
-    if (end.position === this.#checkpointed.position) return;
-    await this.#applier.flush();
-    await this.#lock.hold(() => writeMarker(this.#fs, this.#layout.marker, end));
-    this.#checkpointed = end;
+    this.#checkpointer.schedule();
   }
 
   #key(stream: StreamName): StreamKey {
     return `${stream.type}/${directoryName(this.#fs, this.#layout, stream.type, stream.id)}`;
-  }
-
-  #snapshotPath(key: StreamKey): string {
-    return `${this.#files.directory(key)}/views/state.snapshot.json`;
   }
 
   #origin(stream: StreamName, key: StreamKey): LineOrigin {

@@ -16,6 +16,9 @@ export async function recoverLog(
   from: LogPlace,
   visit: RecordVisitor,
 ): Promise<void> {
+  // The dead process may not have flushed what we are about to accept, and nothing reaches the streams'
+  // files before it is durable in the log.
+  await log.flushFrom(from);
   const result = log.scan(from, undefined, visit);
   log.moveTo(result.end);
   if (wasDurable(log, result)) {
@@ -26,8 +29,6 @@ export async function recoverLog(
     await keepAside(fs, layout, `commit_log.${result.end.segment}.${result.end.offset}`, tail);
     await log.cutTail();
   }
-  // The dead process may not have flushed what we have just accepted.
-  if (result.end.offset > 0) await log.flush();
 }
 
 /**

@@ -1,0 +1,83 @@
+import type { FileSystem } from "../fs/file-system.ts";
+import type { Applier } from "./applier.ts";
+import type { CommitLog, LogPlace } from "./commit-log.ts";
+import type { Layout } from "./layout.ts";
+import { writeMarker } from "./marker.ts";
+import type { PendingBatches } from "./pending-batches.ts";
+import type { StoreLock } from "./store-lock.ts";
+
+/** How much log the next opening may have to apply again, and how long it may lie there. */
+const MAX_BYTES = 8 << 20;
+const DELAY_MS = 1000;
+
+/**
+ * Moves the marker behind the commits, in the background: makes the streams' files durable, then notes
+ * up to where that holds.
+ */
+export class Checkpointer {
+  readonly #fs: FileSystem;
+  readonly #layout: Layout;
+  readonly #log: CommitLog;
+  readonly #lock: StoreLock;
+  readonly #applier: Applier;
+  readonly #pending: PendingBatches;
+  #marked: LogPlace;
+  #running: Promise<void> | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #stopped = false;
+
+  /** `marked` is where the marker is now. */
+  constructor(
+    parts: {
+      readonly fs: FileSystem;
+      readonly layout: Layout;
+      readonly log: CommitLog;
+      readonly lock: StoreLock;
+      readonly applier: Applier;
+      readonly pending: PendingBatches;
+    },
+    marked: LogPlace,
+  ) {
+    this.#fs = parts.fs;
+    this.#layout = parts.layout;
+    this.#log = parts.log;
+    this.#lock = parts.lock;
+    this.#applier = parts.applier;
+    this.#pending = parts.pending;
+    this.#marked = marked;
+  }
+
+  /** Sees to it that the marker moves soon. */
+  schedule(): void {
+    if (this.#running !== undefined || this.#stopped) return;
+    const { segment, offset } = this.#log.end;
+    if (segment !== this.#marked.segment || offset - this.#marked.offset > MAX_BYTES) this.#start();
+    else this.#timer ??= setTimeout(() => this.#start(), DELAY_MS).unref();
+  }
+
+  /** Moves the marker to the end of the log and stops. */
+  async finish(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#running;
+    await this.#move();
+  }
+
+  #start(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#running !== undefined || this.#stopped) return;
+    this.#running = this.#move()
+      // The marker stays where it is: the next opening has more to do, and nothing is lost.
+      .catch(() => {})
+      .finally(() => (this.#running = undefined));
+  }
+
+  async #move(): Promise<void> {
+    const end = this.#pending.list[0]?.place ?? this.#log.end;
+    if (end.position === this.#marked.position) return;
+    await this.#applier.flush();
+    await this.#lock.hold(() => writeMarker(this.#fs, this.#layout.marker, end));
+    this.#marked = end;
+  }
+}

@@ -1,0 +1,88 @@
+import type { Snapshot } from "../event-store/event-store.ts";
+import type { FileSystem } from "../fs/file-system.ts";
+import { ioError } from "./io-error.ts";
+import { readWhole, replaceFile } from "./layout.ts";
+import { lineBefore, type ReadableFile } from "./lines.ts";
+import { decodeSnapshot, encodeSnapshot, type LineHash, type SnapshotFile } from "./snapshot-file.ts";
+import type { StreamKey } from "./stream-directory.ts";
+import type { StreamFiles } from "./stream-files.ts";
+
+/** A snapshot of a version this far behind the stream's end is not worth looking for its place. */
+const REACH = 1000;
+
+/** The snapshots beside the streams: caches that are checked before they are used. */
+export class Snapshots {
+  readonly #fs: FileSystem;
+  readonly #files: StreamFiles;
+  readonly #hash: LineHash;
+
+  constructor(fs: FileSystem, files: StreamFiles, hash: LineHash) {
+    this.#fs = fs;
+    this.#files = files;
+    this.#hash = hash;
+  }
+
+  /** The snapshot if it is intact, made by the given code, and still fits the stream's file. */
+  load(key: StreamKey, fingerprint: string): SnapshotFile | undefined {
+    try {
+      const snapshot = decodeSnapshot(readWhole(this.#fs, this.#path(key))?.toString("utf8") ?? "");
+      if (snapshot === undefined || snapshot.fingerprint !== fingerprint) return undefined;
+      const file = this.#files.openForReading(key);
+      if (file === undefined) return undefined;
+      try {
+        const line = snapshot.offset <= file.size() ? lineBefore(file, snapshot.offset) : undefined;
+        return line !== undefined && this.#hash(line.bytes) === snapshot.hash ? snapshot : undefined;
+      } finally {
+        file.close();
+      }
+    } catch (error) {
+      // A damaged cache is not used; a disk that does not answer is another matter.
+      if (error instanceof SyntaxError) return undefined;
+      throw ioError(error, `reading the snapshot of ${key}`);
+    }
+  }
+
+  /** Keeps a snapshot of a stream that ends at `end` now. Not being able to is no error. */
+  async save(
+    key: StreamKey,
+    snapshot: Snapshot,
+    end: { readonly version: number; readonly end: number },
+  ): Promise<void> {
+    if (end.version - snapshot.version > REACH) return;
+    try {
+      const file = this.#files.openForReading(key);
+      if (file === undefined) return;
+      let place: { readonly offset: number; readonly hash: string } | undefined;
+      try {
+        place = this.#placeOf(file, end.version - snapshot.version, end.end);
+      } finally {
+        file.close();
+      }
+      const text = place === undefined ? undefined : encodeSnapshot({ ...snapshot, ...place });
+      if (text === undefined) return;
+      this.#fs.makeDirectory(`${this.#files.directory(key)}/views`);
+      await replaceFile(this.#fs, this.#path(key), text, false);
+    } catch {
+      // Only a cache: without it the next load reads more events.
+    }
+  }
+
+  /** The place that is `back` lines before `end`, if the file has that much already. */
+  #placeOf(
+    file: ReadableFile,
+    back: number,
+    end: number,
+  ): { readonly offset: number; readonly hash: string } | undefined {
+    let offset = end;
+    let line = lineBefore(file, offset);
+    for (let i = 0; i < back && line !== undefined; i++) {
+      offset = line.offset;
+      line = lineBefore(file, offset);
+    }
+    return line === undefined ? undefined : { offset, hash: this.#hash(line.bytes) };
+  }
+
+  #path(key: StreamKey): string {
+    return `${this.#files.directory(key)}/views/state.snapshot.json`;
+  }
+}
