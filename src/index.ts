@@ -56,3 +56,13 @@ export {
   isEventfoldError,
 } from "./errors.ts";
 export type { StreamName } from "./event-store/event-store.ts";
+export { CommandBus, type Middleware, type RoutableCommand } from "./command-bus/command-bus.ts";
+export {
+  type AnyProjection,
+  type EventHandlers,
+  type Projection,
+  projection,
+  type ProjectionState,
+} from "./projection/projection.ts";
+export type { RebuildOptions } from "./projection/projection-runner.ts";
+export type { ReadProjectionOptions } from "./projection/projections.ts";

@@ -5,6 +5,9 @@ import type { EventStore, StreamName } from "../event-store/event-store.ts";
 import { MemoryEventStore } from "../event-store/memory-event-store.ts";
 import type { FileSystem } from "../fs/file-system.ts";
 import type { UnknownEventPolicy } from "../aggregate/model.ts";
+import { type AnyProjection, definitionOf, type ProjectionState } from "../projection/projection.ts";
+import type { RebuildOptions } from "../projection/projection-runner.ts";
+import { Projections, type ReadProjectionOptions } from "../projection/projections.ts";
 import { AggregateHandle, type CommandResult } from "./aggregate-handle.ts";
 import { dispatchAll } from "./dispatch-all.ts";
 import { type Duration, milliseconds } from "./duration.ts";
@@ -27,15 +30,20 @@ export interface DispatchAllResult<A extends AnyAggregate> {
  * events. Close it (or use `await using`) to leave the directory tidy; a process that is killed instead loses nothing
  * that was acknowledged.
  */
-export class AggregateStore<A extends AnyAggregate = AnyAggregate> implements AsyncDisposable {
+export class AggregateStore<
+  A extends AnyAggregate = AnyAggregate,
+  P extends AnyProjection = AnyProjection,
+> implements AsyncDisposable {
   readonly #events: EventStore;
   readonly #instances: Instances;
+  readonly #projections: Projections;
   #closing: Promise<void> | undefined;
 
   /** @internal Use `open`, `builder` or `inMemory`. */
-  constructor(events: EventStore, instances: Instances) {
+  constructor(events: EventStore, instances: Instances, projections: Projections) {
     this.#events = events;
     this.#instances = instances;
+    this.#projections = projections;
   }
 
   /** Opens the store in a directory with the defaults, making the directory when missing. */
@@ -44,20 +52,20 @@ export class AggregateStore<A extends AnyAggregate = AnyAggregate> implements As
   }
 
   /** Begins to configure a store in a directory. */
-  static builder(directory: string): AggregateStoreBuilder<never> {
+  static builder(directory: string): AggregateStoreBuilder {
     if (typeof directory !== "string" || directory === "")
       throw new EventfoldError("INVALID_ARGUMENT", "builder(directory) needs the path of a directory");
-    return new AggregateStoreBuilder<never>(directory, DEFAULTS);
+    return new AggregateStoreBuilder(directory, DEFAULTS);
   }
 
   /** A store that keeps everything in memory, for tests and prototypes: gone when it is closed. */
   static inMemory(): AggregateStore {
-    return assemble(new MemoryEventStore(), [], DEFAULTS);
+    return assemble(new MemoryEventStore(), { aggregates: [], projections: [] }, DEFAULTS);
   }
 
   /** Begins to configure a store that keeps everything in memory. */
-  static inMemoryBuilder(): AggregateStoreBuilder<never> {
-    return new AggregateStoreBuilder<never>(undefined, DEFAULTS);
+  static inMemoryBuilder(): AggregateStoreBuilder {
+    return new AggregateStoreBuilder(undefined, DEFAULTS);
   }
 
   /** A handle to one instance. Does no I/O; throws `INVALID_ID` or `ID_TOO_LONG` for an id that cannot be stored. */
@@ -120,16 +128,48 @@ export class AggregateStore<A extends AnyAggregate = AnyAggregate> implements As
     return { results: outcomes as unknown as CommandResult<X>[], position };
   }
 
+  /**
+   * A projection's state, up to date with everything committed so far. It is the live state: later reads may
+   * change it, so copy what you keep. Throws `PROJECTION_FAILED` when a handler throws, `TIMEOUT` when `after` does not come.
+   */
+  async projection<X extends P>(projection: X, options: ReadProjectionOptions = {}): Promise<ProjectionState<X>> {
+    this.#instances.checkOpen();
+    return this.#projections.read(projection, options);
+  }
+
+  /** Folds a projection again from the first event. Until that is done, readers get the old state. */
+  async rebuildProjection<X extends P>(projection: X, options: RebuildOptions = {}): Promise<void> {
+    this.#instances.checkOpen();
+    await this.#projections.rebuild(projection, options);
+  }
+
   /** Waits for commands that were given, makes everything durable and lets go of the directory. Safe to call twice. */
   async close(): Promise<void> {
-    this.#closing ??= this.#instances.close().then(() => this.#events.close());
+    this.#closing ??= this.#close();
     await this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    await this.#instances.close();
+    await this.#projections.close();
+    await this.#events.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
 }
+
+/** What a store runs. */
+interface Wiring {
+  readonly aggregates: readonly AnyAggregate[];
+  readonly projections: readonly AnyProjection[];
+}
+
+/** Makes a definition over an aggregate that is not registered a compile error that names the aggregate. */
+type Registered<Needed extends string, Have extends string> = [Exclude<Needed, Have>] extends [never]
+  ? unknown
+  : { readonly error: `aggregate "${Exclude<Needed, Have>}" is not registered before this` };
 
 interface StoreOptions {
   readonly idleTimeout: number;
@@ -149,25 +189,44 @@ const DEFAULTS: StoreOptions = {
 };
 
 /** Configures and opens a store. Each call returns a new builder. */
-export class AggregateStoreBuilder<A extends AnyAggregate = never> {
+export class AggregateStoreBuilder<A extends AnyAggregate = never, P extends AnyProjection = never> {
   readonly #directory: string | undefined;
   readonly #options: StoreOptions;
-  readonly #aggregates: readonly AnyAggregate[];
+  readonly #wiring: Wiring;
 
   /** @internal Use `AggregateStore.builder`. */
-  constructor(directory: string | undefined, options: StoreOptions, aggregates: readonly AnyAggregate[] = []) {
+  constructor(
+    directory: string | undefined,
+    options: StoreOptions,
+    wiring: Wiring = { aggregates: [], projections: [] },
+  ) {
     this.#directory = directory;
     this.#options = options;
-    this.#aggregates = aggregates;
+    this.#wiring = wiring;
   }
 
   /** Registers an aggregate. */
-  aggregate<X extends AnyAggregate>(aggregate: X): AggregateStoreBuilder<A | X> {
-    return new AggregateStoreBuilder(this.#directory, this.#options, [...this.#aggregates, aggregate]);
+  aggregate<X extends AnyAggregate>(aggregate: X): AggregateStoreBuilder<A | X, P> {
+    const { aggregates } = this.#wiring;
+    return new AggregateStoreBuilder(this.#directory, this.#options, {
+      ...this.#wiring,
+      aggregates: [...aggregates, aggregate],
+    });
+  }
+
+  /** Registers a projection; all aggregates that it handles have to be registered before it. */
+  projection<X extends AnyProjection>(
+    projection: X & Registered<X["~types"]["from"], A["type"]>,
+  ): AggregateStoreBuilder<A, P | X> {
+    const { projections } = this.#wiring;
+    return new AggregateStoreBuilder(this.#directory, this.#options, {
+      ...this.#wiring,
+      projections: [...projections, projection],
+    });
   }
 
   /** How long an instance stays in memory without being used: milliseconds or `"10m"`; 5 minutes if left out. */
-  idleTimeout(timeout: number | Duration): AggregateStoreBuilder<A> {
+  idleTimeout(timeout: number | Duration): AggregateStoreBuilder<A, P> {
     return this.#with({ idleTimeout: milliseconds(timeout, "idleTimeout") });
   }
 
@@ -175,37 +234,38 @@ export class AggregateStoreBuilder<A extends AnyAggregate = never> {
    * When a command is answered. `"flush"` (default): when its events are on stable storage. `"os"`: when the operating system has
    * them; they survive the death of the process, but the last moments before a power cut can be lost.
    */
-  durability(mode: "flush" | "os"): AggregateStoreBuilder<A> {
+  durability(mode: "flush" | "os"): AggregateStoreBuilder<A, P> {
     if (mode !== "flush" && mode !== "os")
       throw new EventfoldError("INVALID_ARGUMENT", `durability is "flush" or "os", not ${JSON.stringify(mode)}`);
     return this.#with({ durability: mode });
   }
 
   /** What to do with events that an aggregate does not declare: leave them out of the state (default), fail, or ask. */
-  onUnknownEvent(policy: UnknownEventPolicy): AggregateStoreBuilder<A> {
+  onUnknownEvent(policy: UnknownEventPolicy): AggregateStoreBuilder<A, P> {
     return this.#with({ onUnknownEvent: policy });
   }
 
   /** The time of new events: milliseconds since 1970, or a date. Called once per decision. */
-  clock(now: () => number | Date): AggregateStoreBuilder<A> {
+  clock(now: () => number | Date): AggregateStoreBuilder<A, P> {
     return this.#with({ clock: now });
   }
 
   /** Ids of new events; UUIDs if left out. */
-  ids(next: () => string): AggregateStoreBuilder<A> {
+  ids(next: () => string): AggregateStoreBuilder<A, P> {
     return this.#with({ ids: next });
   }
 
   /** Where the files are: another implementation of the file port, for tests. */
-  fileSystem(fileSystem: FileSystem): AggregateStoreBuilder<A> {
+  fileSystem(fileSystem: FileSystem): AggregateStoreBuilder<A, P> {
     return this.#with({ fileSystem });
   }
 
   /** Opens the store; after a crash this is where it recovers. */
-  async open(): Promise<AggregateStore<A>> {
+  async open(): Promise<AggregateStore<A, P>> {
     // Bad wiring is told before anything touches the disk.
+    const { aggregates, projections } = this.#wiring;
     const names = new Set<string>();
-    for (const { type } of this.#aggregates) {
+    for (const { type } of aggregates) {
       const folded = type.toLowerCase();
       if (names.has(folded))
         throw new EventfoldError(
@@ -214,7 +274,22 @@ export class AggregateStoreBuilder<A extends AnyAggregate = never> {
         );
       names.add(folded);
     }
-    return assemble(await this.#openEvents(), this.#aggregates, this.#options);
+    const projectionNames = new Set<string>();
+    for (const projection of projections) {
+      const folded = projection.name.toLowerCase();
+      if (projectionNames.has(folded))
+        throw new EventfoldError("DUPLICATE_DEFINITION", `two projections have the name ${projection.name}`);
+      projectionNames.add(folded);
+      for (const { aggregate } of definitionOf(projection).sources) {
+        if (!aggregates.some(({ type }) => type === aggregate.type)) {
+          throw new EventfoldError(
+            "UNKNOWN_AGGREGATE",
+            `projection ${projection.name} handles ${aggregate.type}, which is not registered in this store`,
+          );
+        }
+      }
+    }
+    return assemble(await this.#openEvents(), this.#wiring, this.#options);
   }
 
   async #openEvents(): Promise<EventStore> {
@@ -228,20 +303,22 @@ export class AggregateStoreBuilder<A extends AnyAggregate = never> {
     return FileEventStore.open(fileSystem, this.#directory, { durability: this.#options.durability });
   }
 
-  #with(options: Partial<StoreOptions>): AggregateStoreBuilder<A> {
-    return new AggregateStoreBuilder(this.#directory, { ...this.#options, ...options }, this.#aggregates);
+  #with(options: Partial<StoreOptions>): AggregateStoreBuilder<A, P> {
+    return new AggregateStoreBuilder(this.#directory, { ...this.#options, ...options }, this.#wiring);
   }
 }
 
-function assemble<A extends AnyAggregate>(
+function assemble<A extends AnyAggregate, P extends AnyProjection>(
   events: EventStore,
-  aggregates: readonly AnyAggregate[],
+  wiring: Wiring,
   options: StoreOptions,
-): AggregateStore<A> {
+): AggregateStore<A, P> {
   const { clock, ids, onUnknownEvent, idleTimeout } = options;
   const instances = new Instances(events, { now: () => timeOf(clock()), nextId: ids, onUnknownEvent }, idleTimeout);
-  for (const aggregate of aggregates) instances.register(aggregate);
-  return new AggregateStore(events, instances);
+  for (const aggregate of wiring.aggregates) instances.register(aggregate);
+  const projections = new Projections(events);
+  for (const projection of wiring.projections) projections.register(projection);
+  return new AggregateStore(events, instances, projections);
 }
 
 function timeOf(time: number | Date): number {

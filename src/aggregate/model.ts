@@ -2,9 +2,11 @@ import { EventfoldError } from "../errors.ts";
 import type { EventDraft, StoredEvent } from "../event-store/event-store.ts";
 import { stringifyPayload } from "../json.ts";
 import type { AnyAggregate, AppliedEvent } from "./aggregate.ts";
-import { metaOf, recordOf } from "./context.ts";
+import { fingerprint } from "../fingerprint.ts";
+import { metaOf } from "./context.ts";
+import { appliedEvent, EventReader, recordedEvent } from "./event-reader.ts";
 import { type CommandContext, type RecordedEvent, rejectionOf, rejectionsFor, constructorsFor } from "./messages.ts";
-import { isTypeOnly, type Payload, type Payloads, upcastersOf } from "./payload.ts";
+import { isTypeOnly, type Payload, type Payloads } from "./payload.ts";
 
 /** What to do with an event whose type the aggregate does not declare. */
 export type UnknownEventPolicy = "skip" | "error" | ((event: RecordedEvent) => "skip" | "error" | undefined | void);
@@ -39,7 +41,6 @@ interface EventModel {
   /** `apply` looks at its third parameter, so the whole line has to be parsed. */
   readonly wantsRecord: boolean;
   readonly payload: Payload;
-  readonly upcasters: readonly ((data: unknown) => unknown)[];
 }
 
 const models = new WeakMap<object, AggregateModel>();
@@ -53,6 +54,7 @@ export class AggregateModel {
   readonly #initial: unknown;
   readonly #commands: ReadonlyMap<string, { readonly handle: (args: object) => unknown; readonly payload: Payload }>;
   readonly #events: ReadonlyMap<string, EventModel>;
+  readonly #reader: EventReader;
   readonly #emit: object;
   readonly #reject: object;
 
@@ -84,6 +86,7 @@ export class AggregateModel {
     this.type = aggregate.type;
     this.snapshotEvery = behaviour.snapshotEvery ?? 100;
     this.#initial = contract.initial;
+    this.#reader = new EventReader(aggregate);
     this.#commands = new Map(
       Object.entries(contract.commands).map(([type, payload]) => [
         type,
@@ -93,21 +96,14 @@ export class AggregateModel {
     this.#events = new Map(
       Object.entries(contract.events).map(([type, payload]) => {
         const apply = functionOf(behaviour.apply, type);
-        const upcasters = upcastersOf(payload) as readonly ((data: unknown) => unknown)[];
-        return [
-          type,
-          { apply, wantsRecord: apply.length > 2 || /\.\.\.|\barguments\b/.test(String(apply)), payload, upcasters },
-        ];
+        const wantsRecord = apply.length > 2 || /\.\.\.|\barguments\b/.test(String(apply));
+        return [type, { apply, wantsRecord, payload }];
       }),
     );
     this.#emit = constructorsFor(contract.events);
     this.#reject = rejectionsFor(constructorsFor(contract.errors ?? {}));
-    const code = [...this.#events].map(([type, { apply, upcasters }]) => [
-      type,
-      String(apply),
-      ...upcasters.map(String),
-    ]);
-    this.fingerprint = fingerprint(JSON.stringify([this.initial(), code]));
+    const folds = [...this.#events].map(([type, { apply }]) => [type, String(apply)]);
+    this.fingerprint = fingerprint(JSON.stringify([this.initial(), folds, this.#reader.code]));
   }
 
   initial(): unknown {
@@ -202,7 +198,7 @@ export class AggregateModel {
       const draft: EventDraft = {
         type,
         data: text,
-        schemaVersion: model.upcasters.length,
+        schemaVersion: this.#reader.schemaVersion(type),
         timestamp,
         eventId: environment.nextId(),
         actor: context.actor,
@@ -248,65 +244,15 @@ export class AggregateModel {
         );
       return state;
     }
-    const data = this.#upcast(model, event) ?? undefined;
+    const data = this.#reader.dataOf(event);
     if (!model.wantsRecord) return model.apply(state, data);
     return model.apply(state, data, recordedEvent(event, data));
   }
 
   /** A stored event as users see it: its payload in the newest shape. */
   recorded(event: StoredEvent): RecordedEvent {
-    const model = this.#events.get(event.type);
-    return recordedEvent(event, model === undefined ? event.data : this.#upcast(model, event));
+    return this.#reader.recorded(event);
   }
-
-  #upcast(model: EventModel, event: StoredEvent): unknown {
-    let { data } = event;
-    if (model.upcasters.length === 0) return data;
-    const done = event.schemaVersion;
-    if (done > model.upcasters.length) {
-      throw new EventfoldError(
-        "UNKNOWN_EVENT",
-        `${this.type} ${JSON.stringify(event.stream.id)}, version ${event.version}: ${event.type} has shape ${done + 1}, newer than the ${model.upcasters.length + 1} that this program knows`,
-      );
-    }
-    for (let step = done; step < model.upcasters.length; step++) data = model.upcasters[step]?.(data);
-    return data;
-  }
-}
-
-/** A stored event as users see it, with the given payload. */
-export function recordedEvent(event: StoredEvent, data: unknown): RecordedEvent {
-  const { stream, version } = event;
-  const eventId = event.eventId ?? `${stream.type}/${stream.id}/${version}`;
-  return {
-    ...appliedEvent(
-      stream.type,
-      stream.id,
-      event.type,
-      data ?? undefined,
-      eventId,
-      version,
-      event.timestamp,
-      event.actor,
-      event.meta,
-    ),
-    position: event.position,
-  };
-}
-
-function appliedEvent(
-  aggregate: string,
-  id: string,
-  type: string,
-  data: unknown,
-  eventId: string,
-  version: number,
-  timestamp: number,
-  actor: string | undefined,
-  meta: EventDraft["meta"],
-): AppliedEvent<string, unknown> {
-  const record = { aggregate, id, eventId, version, timestamp, ...recordOf(actor, meta) };
-  return (data === undefined ? { type, ...record } : { type, data, ...record }) as AppliedEvent<string, unknown>;
 }
 
 /** Freezes a value deeply; what is frozen already is taken to be so deeply. */
@@ -337,16 +283,4 @@ function functionOf<F>(functions: Readonly<Record<string, F>>, name: string): F 
   const found = functions[name];
   if (found === undefined) throw new EventfoldError("INVALID_DEFINITION", `no function for ${name}`);
   return found;
-}
-
-/** Two 32-bit FNV-1a hashes with different seeds: tells versions of code apart, nothing more. */
-function fingerprint(text: string): string {
-  let a = 0x811c9dc5;
-  let b = 0x9747b28c;
-  for (let i = 0; i < text.length; i++) {
-    const unit = text.charCodeAt(i);
-    a = Math.imul(a ^ unit, 0x01000193);
-    b = Math.imul(b ^ unit, 0x85ebca6b) ^ (b >>> 13);
-  }
-  return [a, b].map((n) => (n >>> 0).toString(16).padStart(8, "0")).join("");
 }

@@ -74,6 +74,22 @@ export interface Snapshot {
   readonly fingerprint: string;
 }
 
+/** A consumer's place in the store's global order, with what it has made of the events so far. A cache like a snapshot. */
+export interface Checkpoint {
+  readonly state: unknown;
+  /** Position of the last event that is folded in. */
+  readonly position: number;
+  /** Identifies the code that made it; nothing for one that the original wrote. */
+  readonly fingerprint?: string | undefined;
+  /** From the original: how many events of each stream (`<type>/<id>`) are folded in; all others are not. */
+  readonly versions?: ReadonlyMap<string, number> | undefined;
+  /** Helps the store to find the position again; see `bookmark`. */
+  readonly bookmark?: unknown;
+}
+
+/** The two kinds of consumers that keep checkpoints. */
+export type ConsumerKind = "projection" | "process-manager";
+
 /** What an implementation can do beyond the minimum, for the contract suite and for callers that care. */
 export interface EventStoreCapabilities {
   /** Commits are on stable storage when `commit` resolves, and are there after a reopening. */
@@ -99,8 +115,22 @@ export interface EventStore {
   /** Reads a stream's committed events in order, in batches. An unknown stream has none. */
   readStream(stream: StreamName, options?: ReadStreamOptions): AsyncIterable<readonly StoredEvent[]>;
 
-  /** Reads all committed events from a position on (1 if left out), up to the head at the time of the call. */
-  readAll(options?: { readonly from?: number }): AsyncIterable<readonly StoredEvent[]>;
+  /**
+   * Reads all committed events from a position on (1 if left out), up to the head at the time of the call.
+   * A `bookmark` of the position before makes the start cheap; a wrong one changes nothing.
+   */
+  readAll(options?: { readonly from?: number; readonly bookmark?: unknown }): AsyncIterable<readonly StoredEvent[]>;
+
+  /** What helps `readAll` to go on behind a position that it has read; plain JSON. */
+  bookmark(position: number): unknown;
+
+  /** Position of the last committed event that can be seen now. */
+  head(): Promise<number>;
+
+  /** A consumer's checkpoint, or nothing if there is none that can be trusted. */
+  loadCheckpoint(kind: ConsumerKind, name: string): Promise<Checkpoint | undefined>;
+  /** Replaces a consumer's checkpoint as a whole. */
+  saveCheckpoint(kind: ConsumerKind, name: string, checkpoint: Checkpoint): Promise<void>;
 
   /** All streams, or all of one type, in the order of their ids. */
   listStreams(type?: string): Promise<readonly StreamName[]>;

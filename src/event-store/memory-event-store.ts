@@ -1,5 +1,7 @@
 import { EventfoldError } from "../errors.ts";
 import type {
+  Checkpoint,
+  ConsumerKind,
   Commit,
   CommitResult,
   EventDraft,
@@ -19,6 +21,7 @@ export class MemoryEventStore implements EventStore {
   readonly #streams = new Map<string, { readonly name: StreamName; readonly events: StoredEvent[] }>();
   readonly #all: StoredEvent[] = [];
   readonly #snapshots = new Map<string, Snapshot>();
+  readonly #checkpoints = new Map<string, string>();
   #closed = false;
 
   async commit(commit: Commit): Promise<CommitResult> {
@@ -53,6 +56,24 @@ export class MemoryEventStore implements EventStore {
   async *readAll(options: { readonly from?: number } = {}): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     this.#checkOpen();
     yield* inBatches(this.#all, options.from ?? 1);
+  }
+
+  bookmark(_position: number): unknown {
+    return undefined;
+  }
+
+  async head(): Promise<number> {
+    this.#checkOpen();
+    return this.#all.length;
+  }
+
+  async loadCheckpoint(kind: ConsumerKind, name: string): Promise<Checkpoint | undefined> {
+    const text = this.#checkpoints.get(`${kind}/${name}`);
+    return text === undefined ? undefined : (JSON.parse(text) as Checkpoint);
+  }
+
+  async saveCheckpoint(kind: ConsumerKind, name: string, checkpoint: Checkpoint): Promise<void> {
+    this.#checkpoints.set(`${kind}/${name}`, JSON.stringify(checkpoint));
   }
 
   async listStreams(type?: string): Promise<readonly StreamName[]> {

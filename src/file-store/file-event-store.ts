@@ -1,7 +1,9 @@
 import { CorruptionError, EventfoldError } from "../errors.ts";
 import type {
+  Checkpoint,
   Commit,
   CommitResult,
+  ConsumerKind,
   EventStore,
   EventStoreCapabilities,
   Snapshot,
@@ -23,6 +25,7 @@ import {
 } from "./commit-log.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import { readSections, type RecordHeader } from "./commit-record.ts";
+import { Checkpoints } from "./checkpoints.ts";
 import { Committer } from "./committer.ts";
 import { LineEvent, type LineOrigin, startOfLine } from "./event-line.ts";
 import { Head } from "./head.ts";
@@ -30,6 +33,7 @@ import { ioError } from "./io-error.ts";
 import { type Layout, layoutOf, readWhole } from "./layout.ts";
 import { readLines } from "./lines.ts";
 import { readMarker } from "./marker.ts";
+import { LogReader } from "./log-reader.ts";
 import { PendingBatches } from "./pending-batches.ts";
 import { recoverLog } from "./recovery.ts";
 import { Registry } from "./registry.ts";
@@ -76,6 +80,8 @@ export class FileEventStore implements EventStore {
   readonly #committer: Committer;
   readonly #foreignListeners = new Set<(stream: StreamName) => void>();
   readonly #snapshots: Snapshots;
+  readonly #checkpoints: Checkpoints;
+  readonly #reader: LogReader;
   readonly #checkpointer: Checkpointer;
   #closing: Promise<void> | undefined;
 
@@ -97,6 +103,8 @@ export class FileEventStore implements EventStore {
     this.#registry = new Registry(fs, layout.registry);
     this.#applier = new Applier(fs, layout, this.#files, this.#registry);
     this.#table = new StreamTable(this.#files, this.#pending, log);
+    this.#checkpoints = new Checkpoints(fs, layout, (key) => this.#files.openForReading(key));
+    this.#reader = new LogReader(log, (stream, key) => this.#origin(stream, key));
     this.#snapshots = new Snapshots(fs, this.#files, hash);
     const parts = { fs, layout, log, lock, applier: this.#applier, pending: this.#pending };
     this.#checkpointer = new Checkpointer(parts, marked);
@@ -223,54 +231,29 @@ export class FileEventStore implements EventStore {
     }
   }
 
-  async *readAll(options: { readonly from?: number } = {}): AsyncGenerator<readonly StoredEvent[], void, undefined> {
-    const from = options.from ?? 1;
-    this.#checkOpen();
+  async *readAll(
+    options: { readonly from?: number; readonly bookmark?: unknown } = {},
+  ): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     await this.refresh();
-    const limit = this.#log.end;
-    const segment = this.#log.segments().findLast((first) => first <= from);
-    if (segment === undefined) return;
-    let place: LogPlace = { segment, offset: 0, position: segment - 1 };
-    while (place.position < limit.position) {
-      const events: StoredEvent[] = [];
-      const started = performance.now();
-      const result = this.#log.scan(place, limit, (header, buffer, base) => {
-        if (header.position + header.events > from) this.#eventsOf(header, buffer, base, from, events);
-        return events.length < 1000 && performance.now() - started < SLICE_MS;
-      });
-      if (result.invalid !== undefined)
-        throw logCorruption(this.#log.segmentPath(result.end.segment), result.end, result.invalid);
-      if (events.length > 0) yield events;
-      if (result.end.position === place.position && result.end.segment === place.segment) {
-        throw logCorruption(
-          this.#log.segmentPath(place.segment),
-          result.end,
-          `the commit log ends here; position ${limit.position} was committed`,
-        );
-      }
-      place = result.end;
-      await new Promise<void>((resolve) => setImmediate(resolve));
-    }
+    yield* this.#reader.read(options.from ?? 1, options.bookmark);
   }
 
-  #eventsOf(header: RecordHeader, buffer: Buffer, base: number, from: number, events: StoredEvent[]): void {
-    readSections(buffer, header, base, (section) => {
-      const stream = streamOfKey(section.key);
-      const problem = this.#origin(stream, section.key).problem;
-      let { position, version } = section;
-      for (let start = section.start; start < section.end;) {
-        const stop = buffer.indexOf("\n", start);
-        const text = buffer.toString("utf8", start, stop);
-        if (text.trim() !== "") {
-          const at = position++;
-          const offset = section.at + start - section.start;
-          if (at >= from)
-            events.push(new LineEvent(text, version, offset, { stream, problem, adoptedPosition: () => at }));
-          version++;
-        }
-        start = stop + 1;
-      }
-    });
+  bookmark(position: number): unknown {
+    return this.#reader.bookmark(position);
+  }
+
+  async head(): Promise<number> {
+    await this.refresh();
+    return this.#log.end.position;
+  }
+
+  async loadCheckpoint(kind: ConsumerKind, name: string): Promise<Checkpoint | undefined> {
+    this.#checkOpen();
+    return this.#checkpoints.load(kind, name);
+  }
+
+  async saveCheckpoint(kind: ConsumerKind, name: string, checkpoint: Checkpoint): Promise<void> {
+    if (this.#closing === undefined) await this.#checkpoints.save(kind, name, checkpoint);
   }
 
   async listStreams(type?: string): Promise<readonly StreamName[]> {

@@ -1,0 +1,87 @@
+import { EventfoldError } from "../errors.ts";
+import type { EventDraft, StoredEvent } from "../event-store/event-store.ts";
+import type { AnyContract, AppliedEvent } from "./aggregate.ts";
+import { recordOf } from "./context.ts";
+import type { RecordedEvent } from "./messages.ts";
+import { type Payloads, upcastersOf } from "./payload.ts";
+
+type Upcasters = readonly ((data: unknown) => unknown)[];
+
+/** Turns stored events of one aggregate into what users see: payloads in their newest shape. */
+export class EventReader {
+  readonly #type: string;
+  readonly #upcasters: ReadonlyMap<string, Upcasters>;
+
+  constructor(aggregate: AnyContract) {
+    const { events } = (aggregate as unknown as { readonly contract: { readonly events: Payloads } }).contract;
+    this.#type = aggregate.type;
+    this.#upcasters = new Map(
+      Object.entries(events).map(([type, payload]) => [type, upcastersOf(payload) as Upcasters]),
+    );
+  }
+
+  /** How many shapes of an event's payload came before the newest. */
+  schemaVersion(type: string): number {
+    return this.#upcasters.get(type)?.length ?? 0;
+  }
+
+  /** The source of everything that reading depends on, for fingerprints. */
+  get code(): string[][] {
+    return [...this.#upcasters].map(([type, upcasters]) => [type, ...upcasters.map(String)]);
+  }
+
+  /** The payload in its newest shape; `undefined` for none. */
+  dataOf(event: StoredEvent): unknown {
+    let { data } = event;
+    const upcasters = this.#upcasters.get(event.type);
+    if (upcasters !== undefined && upcasters.length > 0) {
+      const done = event.schemaVersion;
+      if (done > upcasters.length) {
+        throw new EventfoldError(
+          "UNKNOWN_EVENT",
+          `${this.#type} ${JSON.stringify(event.stream.id)}, version ${event.version}: ${event.type} has shape ${done + 1}, newer than the ${upcasters.length + 1} that this program knows`,
+        );
+      }
+      for (let step = done; step < upcasters.length; step++) data = upcasters[step]?.(data);
+    }
+    return data ?? undefined;
+  }
+
+  recorded(event: StoredEvent): RecordedEvent {
+    return recordedEvent(event, this.dataOf(event));
+  }
+}
+
+/** A stored event as users see it, with the given payload. */
+export function recordedEvent(event: StoredEvent, data: unknown): RecordedEvent {
+  const { stream, version } = event;
+  const eventId = event.eventId ?? `${stream.type}/${stream.id}/${version}`;
+  const applied = appliedEvent(
+    stream.type,
+    stream.id,
+    event.type,
+    data ?? undefined,
+    eventId,
+    version,
+    event.timestamp,
+    event.actor,
+    event.meta,
+  );
+  return { ...applied, position: event.position };
+}
+
+/** An event's record but for its position. */
+export function appliedEvent(
+  aggregate: string,
+  id: string,
+  type: string,
+  data: unknown,
+  eventId: string,
+  version: number,
+  timestamp: number,
+  actor: string | undefined,
+  meta: EventDraft["meta"],
+): AppliedEvent<string, unknown> {
+  const record = { aggregate, id, eventId, version, timestamp, ...recordOf(actor, meta) };
+  return (data === undefined ? { type, ...record } : { type, data, ...record }) as AppliedEvent<string, unknown>;
+}

@@ -1,0 +1,132 @@
+import type { AnyAggregate, CommandOf } from "../aggregate/aggregate.ts";
+import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
+import type { CommandResult } from "../aggregate-store/aggregate-handle.ts";
+import type { EnvelopeFor } from "../aggregate-store/aggregate-store.ts";
+import { EventfoldError } from "../errors.ts";
+
+/** What the bus needs of a store. */
+export interface BusStore<A extends AnyAggregate> {
+  dispatch<X extends A>(envelope: EnvelopeFor<X>, context?: CommandContext): Promise<CommandResult<X>>;
+}
+
+/** Runs around every command: may look at the envelope, change it on the way to `next`, or refuse by throwing. */
+export type Middleware<A extends AnyAggregate> = (
+  envelope: EnvelopeFor<A>,
+  next: (envelope: EnvelopeFor<A>) => Promise<CommandResult<A>>,
+) => Promise<CommandResult<A>>;
+
+/** Command types that more than one of the aggregates has. */
+type Ambiguous<A extends AnyAggregate> = {
+  [Type in CommandOf<A>["type"]]: IsUnion<Owner<A, Type>> extends true ? Type : never;
+}[CommandOf<A>["type"]];
+type Owner<A extends AnyAggregate, Type> = A extends AnyAggregate
+  ? Type extends CommandOf<A>["type"]
+    ? A["type"]
+    : never
+  : never;
+type IsUnion<T, U = T> = [T] extends [never] ? false : T extends unknown ? ([U] extends [T] ? false : true) : never;
+
+/** The commands that the bus can route by their type alone. */
+export type RoutableCommand<A extends AnyAggregate> = Exclude<CommandOf<A>, { readonly type: Ambiguous<A> }>;
+
+/** Routes commands to the aggregates that are registered on it, through middleware. */
+export class CommandBus<A extends AnyAggregate = never> {
+  // oxlint-disable-next-line no-explicit-any -- the store may have more aggregates than the bus
+  readonly #store: BusStore<any>;
+  readonly #aggregates = new Map<string, AnyAggregate>();
+  readonly #middleware: Middleware<AnyAggregate>[] = [];
+
+  // oxlint-disable-next-line no-explicit-any -- see above
+  constructor(store: BusStore<any>) {
+    this.#store = store;
+  }
+
+  /** Lets the bus route commands of an aggregate. Returns the same bus, with its new type. */
+  register<X extends AnyAggregate>(aggregate: X): CommandBus<A | X> {
+    const known = this.#aggregates.get(aggregate.type);
+    if (known !== undefined && known !== aggregate) {
+      throw new EventfoldError("DUPLICATE_DEFINITION", `another aggregate ${aggregate.type} is already on this bus`);
+    }
+    this.#aggregates.set(aggregate.type, aggregate);
+    return this as unknown as CommandBus<A | X>;
+  }
+
+  /** Adds middleware; the first added runs outermost. */
+  use(middleware: Middleware<A>): this {
+    this.#middleware.push(middleware as unknown as Middleware<AnyAggregate>);
+    return this;
+  }
+
+  /** Routes a command by its type, which only one of the registered aggregates may have. */
+  dispatch(id: string, command: RoutableCommand<A>, context?: CommandContext): Promise<CommandResult<A>>;
+  /** Sends an envelope. */
+  dispatch(envelope: EnvelopeFor<A>, context?: CommandContext): Promise<CommandResult<A>>;
+  async dispatch(first: unknown, second?: unknown, third?: CommandContext): Promise<CommandResult<A>> {
+    if (typeof first !== "string") return this.#run(checkedEnvelope(first), second as CommandContext | undefined);
+    const command = second as { readonly type: string };
+    return this.#run({ aggregate: this.#routeOf(command), id: first, command }, third);
+  }
+
+  /** Sends an envelope that came from outside as JSON: shape, aggregate, command and payload are checked at run time. */
+  async dispatchUnknown(json: unknown, context?: CommandContext): Promise<CommandResult<A>> {
+    return this.#run(checkedEnvelope(json), context);
+  }
+
+  #routeOf(command: unknown): string {
+    const type = typeof command === "object" && command !== null && "type" in command ? command.type : undefined;
+    if (typeof type !== "string") throw new EventfoldError("INVALID_COMMAND", "a command is an object { type, data? }");
+    const owners = [...this.#aggregates.values()].filter((aggregate) =>
+      Object.hasOwn((aggregate.contract as { readonly commands: object }).commands, type),
+    );
+    const [owner] = owners;
+    if (owner === undefined)
+      throw new EventfoldError("UNKNOWN_COMMAND", `no aggregate on this bus has a command ${JSON.stringify(type)}`);
+    if (owners.length > 1) {
+      throw new EventfoldError(
+        "AMBIGUOUS_COMMAND",
+        `${owners.map((a) => a.type).join(" and ")} both have a command ${type}; send an envelope: ${owner.type}.at(id).${type}(…)`,
+      );
+    }
+    return owner.type;
+  }
+
+  #run(envelope: CommandEnvelope, context: CommandContext | undefined): Promise<CommandResult<A>> {
+    if (!this.#aggregates.has(envelope.aggregate)) {
+      throw new EventfoldError(
+        "UNKNOWN_AGGREGATE",
+        `no aggregate ${JSON.stringify(envelope.aggregate)} is registered on this bus`,
+      );
+    }
+    const complete = context === undefined ? envelope : { ...envelope, context: { ...envelope.context, ...context } };
+    let next = (sent: CommandEnvelope): Promise<CommandResult> => this.#store.dispatch(checkedEnvelope(sent));
+    for (const middleware of this.#middleware.toReversed()) {
+      const inner = next;
+      next = (sent) => middleware(sent, inner);
+    }
+    return next(complete) as Promise<CommandResult<A>>;
+  }
+}
+
+const FIELDS = new Set(["aggregate", "id", "command", "context"]);
+
+function checkedEnvelope(json: unknown): CommandEnvelope {
+  const bad = (why: string): EventfoldError =>
+    new EventfoldError(
+      "INVALID_COMMAND",
+      `an envelope is an object { aggregate, id, command: { type, data? }, context? }; ${why}`,
+    );
+  if (typeof json !== "object" || json === null || Array.isArray(json)) throw bad("this is none");
+  const { aggregate, id, command, context } = json as Record<string, unknown>;
+  const extra = Object.keys(json).find((key) => !FIELDS.has(key));
+  if (extra !== undefined) throw bad(`it has no ${JSON.stringify(extra)}`);
+  if (typeof aggregate !== "string") throw bad("aggregate is not a string");
+  if (typeof id !== "string") throw bad("id is not a string");
+  if (
+    typeof command !== "object" ||
+    command === null ||
+    typeof (command as { readonly type?: unknown }).type !== "string"
+  )
+    throw bad("command has no type");
+  if (context !== undefined && (typeof context !== "object" || context === null)) throw bad("context is not an object");
+  return json as CommandEnvelope;
+}

@@ -1,0 +1,89 @@
+import { crc32 } from "node:zlib";
+import type { Checkpoint, ConsumerKind } from "../event-store/event-store.ts";
+import type { FileHandle, FileSystem } from "../fs/file-system.ts";
+import { isJsonValue } from "../json.ts";
+import { ioError } from "./io-error.ts";
+import { type Layout, readWhole, replaceFile } from "./layout.ts";
+import { readLines } from "./lines.ts";
+import { encodeId, type StreamKey } from "./stream-directory.ts";
+
+/**
+ * `projections/<name>/checkpoint.json` and `process_managers/<name>/checkpoint.json`: `state, position,
+ * fingerprint, bookmark`, and `crc` over all before it. The original's form `{state, cursors}` is
+ * understood: its cursors say how far each stream was read.
+ */
+export class Checkpoints {
+  readonly #fs: FileSystem;
+  readonly #layout: Layout;
+  readonly #openStream: (key: StreamKey) => FileHandle | undefined;
+
+  constructor(fs: FileSystem, layout: Layout, openStream: (key: StreamKey) => FileHandle | undefined) {
+    this.#fs = fs;
+    this.#layout = layout;
+    this.#openStream = openStream;
+  }
+
+  load(kind: ConsumerKind, name: string): Checkpoint | undefined {
+    try {
+      const text = readWhole(this.#fs, this.#path(kind, name))?.toString("utf8");
+      if (text === undefined) return undefined;
+      const match = /,"crc":"([0-9a-f]{8})"\}$/.exec(text.slice(-20));
+      if (match === null) return this.#fromOriginal(text);
+      const checked = text.slice(0, -match[0].length);
+      if (crc32(checked) !== Number.parseInt(match[1] ?? "", 16)) return undefined;
+      return JSON.parse(`${checked}}`) as Checkpoint;
+    } catch (error) {
+      // A damaged cache is not used; a disk that does not answer is another matter.
+      if (error instanceof SyntaxError) return undefined;
+      throw ioError(error, `reading the checkpoint of ${name}`);
+    }
+  }
+
+  /** Not kept (and so rebuilt at the next opening) when the state would not come back from JSON as it is. */
+  async save(kind: ConsumerKind, name: string, checkpoint: Checkpoint): Promise<void> {
+    if (!isJsonValue(checkpoint.state)) return;
+    const { state, position, fingerprint, bookmark } = checkpoint;
+    const text = JSON.stringify({ state, position, fingerprint, bookmark }).slice(0, -1);
+    const path = this.#path(kind, name);
+    try {
+      this.#fs.makeDirectory(path.slice(0, path.lastIndexOf("/")));
+      await replaceFile(this.#fs, path, `${text},"crc":"${crc32(text).toString(16).padStart(8, "0")}"}`, false);
+    } catch (error) {
+      throw ioError(error, `writing the checkpoint of ${name}`);
+    }
+  }
+
+  #fromOriginal(text: string): Checkpoint | undefined {
+    const value = JSON.parse(text) as { readonly state?: unknown; readonly cursors?: unknown } | null;
+    if (typeof value?.cursors !== "object" || value.cursors === null || value.state === undefined) return undefined;
+    const versions = new Map<string, number>();
+    for (const [stream, cursor] of Object.entries(
+      value.cursors as Record<string, { readonly offset?: unknown } | null>,
+    )) {
+      const slash = stream.indexOf("/");
+      const offset = cursor?.offset;
+      if (slash < 0 || !Number.isSafeInteger(offset)) return undefined;
+      versions.set(stream, this.#linesBefore(stream, offset as number));
+    }
+    return { state: value.state, position: 0, versions };
+  }
+
+  /** How many events of a stream stand before a byte offset; the original names streams by their plain ids. */
+  #linesBefore(stream: string, offset: number): number {
+    const slash = stream.indexOf("/");
+    const file =
+      this.#openStream(stream) ?? this.#openStream(`${stream.slice(0, slash)}/${encodeId(stream.slice(slash + 1))}`);
+    if (file === undefined) return 0;
+    try {
+      let count = 0;
+      for (const lines of readLines(file, 0, Math.min(offset, file.size()))) count += lines.length;
+      return count;
+    } finally {
+      file.close();
+    }
+  }
+
+  #path(kind: ConsumerKind, name: string): string {
+    return `${this.#layout.base}/${kind === "projection" ? "projections" : "process_managers"}/${name}/checkpoint.json`;
+  }
+}

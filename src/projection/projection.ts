@@ -1,0 +1,89 @@
+import type { AnyContract } from "../aggregate/aggregate.ts";
+import type { Message, RecordedEvent } from "../aggregate/messages.ts";
+import type { DataOf } from "../aggregate/payload.ts";
+import { EventfoldError } from "../errors.ts";
+import { checkConsumerName } from "./consumer-name.ts";
+
+/** A function for each event type that is of interest. */
+export type EventHandlers<A extends AnyContract, State, Result> = {
+  readonly [K in keyof A["~types"]["payloads"] & string]?: (
+    state: State,
+    event: RecordedEvent<A["type"], Message<K, DataOf<A["~types"]["payloads"][K]>>>,
+  ) => Result;
+};
+
+/** A read model over the events of one or more aggregates, in the store's global order. */
+export interface Projection<Name extends string, State, From extends string> {
+  readonly name: Name;
+  /** Only a type: there is nothing here at run time. */
+  readonly "~types": { readonly state: State; readonly from: From };
+  /**
+   * Handles events of an aggregate. A handler changes the state it is given, or returns a new one. Returns a
+   * new projection.
+   */
+  on<A extends AnyContract>(
+    aggregate: A,
+    // oxlint-disable-next-line no-invalid-void-type -- a handler that changes the state returns nothing
+    handlers: EventHandlers<A, State, State | undefined | void>,
+  ): Projection<Name, State, From | A["type"]>;
+}
+
+/* oxlint-disable no-explicit-any -- stands for a projection of any state */
+export interface AnyProjection {
+  readonly name: string;
+  readonly "~types": { readonly state: any; readonly from: string };
+}
+/* oxlint-enable no-explicit-any */
+
+export type ProjectionState<P extends AnyProjection> = P["~types"]["state"];
+
+type Handler = (state: unknown, event: unknown) => unknown;
+
+/** What the runtime needs of a projection. */
+export interface ProjectionDefinition {
+  readonly name: string;
+  readonly initial: unknown;
+  readonly sources: readonly {
+    readonly aggregate: AnyContract;
+    readonly handlers: Readonly<Record<string, Handler | undefined>>;
+  }[];
+}
+
+const definitions = new WeakMap<object, ProjectionDefinition>();
+
+/** Declares a projection; `.on` adds what it handles. Throws `INVALID_DEFINITION` for a name that cannot be a directory's. */
+export function projection<const Name extends string, State>(
+  name: Name,
+  initial: State | (() => State),
+): Projection<Name, State, never> {
+  checkConsumerName("projection", name);
+  return define({ name, initial, sources: [] }) as unknown as Projection<Name, State, never>;
+}
+
+function define(definition: ProjectionDefinition): object {
+  const { name, sources } = definition;
+  const self = {
+    name,
+    on(aggregate: AnyContract, handlers: Readonly<Record<string, Handler | undefined>>) {
+      if (sources.some((source) => source.aggregate.type === aggregate.type)) {
+        throw new EventfoldError(
+          "INVALID_DEFINITION",
+          `projection ${name} handles ${aggregate.type} twice; put all its handlers into one .on`,
+        );
+      }
+      return define({ ...definition, sources: [...sources, { aggregate, handlers }] });
+    },
+  };
+  definitions.set(self, definition);
+  return self;
+}
+
+export function definitionOf(projection: AnyProjection): ProjectionDefinition {
+  const definition = definitions.get(projection);
+  if (definition === undefined)
+    throw new EventfoldError(
+      "INVALID_DEFINITION",
+      `${JSON.stringify(projection.name)} was not made with projection(name, initial)`,
+    );
+  return definition;
+}

@@ -1,0 +1,193 @@
+import type { FileHandle, FileSystem, LockFile } from "../fs/file-system.ts";
+import type { Content } from "./simulated-content.ts";
+import { type DiskCall, type DiskFault, type DiskOperation, type Machine, SimulatedProcess } from "./simulated-process.ts";
+import { type DirectoryNode, type DiskMoment, Tree } from "./simulated-tree.ts";
+
+/** The machine has no power any more. */
+export class PowerCutError extends Error {
+  override readonly name = "PowerCutError";
+
+  constructor() {
+    super("the power was cut");
+  }
+}
+
+export interface SimulatedDiskOptions {
+  /** How many turns of the event loop a flush takes; 0 if left out. */
+  readonly latency?: () => number;
+  /** Whether `calls` is kept; yes if left out. */
+  readonly record?: boolean;
+}
+
+/**
+ * A disk in memory that forgets like a real one: what was written is read back at once, but survives a power cut for certain only
+ * after a flush; the name of a new, renamed or removed file only after its directory was synced. `disksAfterPowerCut` tells
+ * what may be left. Any call can be made to fail, and everything that processes do is recorded.
+ *
+ * The disk itself acts as one process; `process(name)` gives others.
+ */
+export class SimulatedDisk implements FileSystem {
+  /** Every call so far, of all processes. */
+  readonly calls: DiskCall[] = [];
+  /** Called before each change of the disk: at these moments, and at the end, a power cut can leave something new. */
+  onStep: ((operation: DiskOperation, path: string, process: string) => void) | undefined;
+  readonly #tree: Tree;
+  readonly #latency: () => number;
+  readonly #record: boolean;
+  readonly #main: SimulatedProcess;
+  readonly #machine: Machine;
+  #processes = 1;
+  #count = 0;
+  #stopped = false;
+  #stopAt: number | undefined;
+  #faults: ((call: DiskCall) => DiskFault | undefined)[] = [];
+
+  constructor(options: SimulatedDiskOptions = {}, root?: DirectoryNode) {
+    this.#tree = new Tree(root);
+    this.#latency = options.latency ?? (() => 0);
+    this.#record = options.record ?? true;
+    this.#machine = {
+      tree: this.#tree,
+      begin: (process, operation, path, length, position) => this.#begin(process, operation, path, length, position),
+      step: (process, operation, path) => {
+        this.#checkPower();
+        this.onStep?.(operation, path, process);
+      },
+      wait: () => this.#wait(),
+    };
+    this.#main = new SimulatedProcess("main", this.#machine);
+  }
+
+  /** How many calls there have been. */
+  get callCount(): number {
+    return this.#count;
+  }
+
+  /** Another process on the same disk. */
+  process(name = `process ${++this.#processes}`): SimulatedProcess {
+    return new SimulatedProcess(name, this.#machine);
+  }
+
+  /** Makes the next call fail, or the next one of an operation, or the next one that a predicate chooses. */
+  failNext(fault: DiskFault, which: DiskOperation | ((call: DiskCall) => boolean) = () => true): void {
+    let due = true;
+    this.failWhen((call) => {
+      if (!due || !(typeof which === "function" ? which(call) : call.operation === which)) return undefined;
+      due = false;
+      return fault;
+    });
+  }
+
+  /** Makes calls fail for which this gives a fault; returns the function that ends it. */
+  failWhen(fault: (call: DiskCall) => DiskFault | undefined): () => void {
+    this.#faults.push(fault);
+    return () => {
+      this.#faults = this.#faults.filter((other) => other !== fault);
+    };
+  }
+
+  /** Cuts the power: from now on every call throws `PowerCutError`. */
+  cutPower(): void {
+    this.#stopped = true;
+  }
+
+  /** Cuts the power behind the call with this index: every later call throws `PowerCutError`. */
+  cutPowerAfter(index: number): void {
+    this.#stopAt = index;
+  }
+
+  /** What is certain and what is pending now. */
+  moment(): DiskMoment {
+    return this.#tree.moment();
+  }
+
+  /** The bytes of a file as processes see them; nothing if there is none. Does not count as a call. */
+  bytesOf(path: string): Uint8Array | undefined {
+    return this.#contentOf(path)?.bytes();
+  }
+
+  /** The paths of all files as processes see them. */
+  files(): string[] {
+    return [...this.#tree.list()].map(([path]) => path);
+  }
+
+  #contentOf(path: string): Content | undefined {
+    const node = this.#tree.find(path);
+    return node === undefined || node.directory ? undefined : node.cached;
+  }
+
+  #begin(
+    process: string,
+    operation: DiskOperation,
+    path: string,
+    length: number | undefined,
+    position: number | undefined,
+  ): DiskFault | undefined {
+    if (this.#stopAt !== undefined && this.#count > this.#stopAt) this.#stopped = true;
+    this.#checkPower();
+    const index = this.#count++;
+    if (!this.#record && this.#faults.length === 0) return undefined;
+    const call: DiskCall = {
+      index,
+      process,
+      operation,
+      path,
+      ...(length === undefined ? {} : { length }),
+      ...(position === undefined ? {} : { position }),
+    };
+    if (this.#record) this.calls.push(call);
+    for (const fault of this.#faults) {
+      const found = fault(call);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+
+  #checkPower(): void {
+    if (this.#stopped) throw new PowerCutError();
+  }
+
+  async #wait(): Promise<void> {
+    for (let turns = this.#latency(); turns > 0; turns--) await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+
+  open(path: string, mode: "read" | "update" | "create", options?: { readonly durable?: boolean }): FileHandle {
+    return this.#main.open(path, mode, options);
+  }
+
+  openLock(path: string): LockFile {
+    return this.#main.openLock(path);
+  }
+
+  stat(path: string): { readonly size: number; readonly directory: boolean } | undefined {
+    return this.#main.stat(path);
+  }
+
+  makeDirectory(path: string): string | undefined {
+    return this.#main.makeDirectory(path);
+  }
+
+  readDirectory(path: string): readonly { readonly name: string; readonly directory: boolean }[] {
+    return this.#main.readDirectory(path);
+  }
+
+  realName(path: string): string {
+    return this.#main.realName(path);
+  }
+
+  rename(from: string, to: string): void {
+    this.#main.rename(from, to);
+  }
+
+  remove(path: string): void {
+    this.#main.remove(path);
+  }
+
+  async syncDirectory(path: string): Promise<void> {
+    await this.#main.syncDirectory(path);
+  }
+
+  resolve(path: string): string {
+    return this.#main.resolve(path);
+  }
+}
