@@ -43,6 +43,7 @@ export {
   type AggregateStoreBuilder,
   type DispatchAllResult,
   type EnvelopeFor,
+  type RecordedEventOf,
 } from "./aggregate-store/aggregate-store.ts";
 export type { AggregateHandle, CommandAttempt, CommandResult } from "./aggregate-store/aggregate-handle.ts";
 export type { StateOptions } from "./aggregate-store/instances.ts";
@@ -66,3 +67,5 @@ export {
 } from "./projection/projection.ts";
 export type { RebuildOptions } from "./projection/projection-runner.ts";
 export type { ReadProjectionOptions } from "./projection/projections.ts";
+export type { InjectedEvent, InjectResult } from "./aggregate-store/inject-event.ts";
+export type { SubscribeOptions, Subscription } from "./subscription/subscription.ts";

@@ -1,4 +1,4 @@
-import type { AnyAggregate, CommandOf } from "../aggregate/aggregate.ts";
+import type { AnyAggregate, CommandOf, EventOf } from "../aggregate/aggregate.ts";
 import type { CommandContext, CommandEnvelope, RecordedEvent } from "../aggregate/messages.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
@@ -10,12 +10,19 @@ import type { RebuildOptions } from "../projection/projection-runner.ts";
 import { Projections, type ReadProjectionOptions } from "../projection/projections.ts";
 import { AggregateHandle, type CommandResult } from "./aggregate-handle.ts";
 import { dispatchAll } from "./dispatch-all.ts";
+import { handleEach, subscribe, type SubscribeOptions, type Subscription } from "../subscription/subscription.ts";
+import type { InjectedEvent, InjectResult } from "./inject-event.ts";
 import { type Duration, milliseconds } from "./duration.ts";
 import { Instances } from "./instances.ts";
 
 /** An envelope for one of the given aggregates. */
 export type EnvelopeFor<A extends AnyAggregate> = A extends AnyAggregate
   ? CommandEnvelope<A["type"], CommandOf<A>>
+  : never;
+
+/** A recorded event of one of the given aggregates. */
+export type RecordedEventOf<A extends AnyAggregate> = A extends AnyAggregate
+  ? RecordedEvent<A["type"], EventOf<A>>
   : never;
 
 /** The results of `dispatchAll`, in the order of the envelopes. */
@@ -37,6 +44,8 @@ export class AggregateStore<
   readonly #events: EventStore;
   readonly #instances: Instances;
   readonly #projections: Projections;
+  readonly #stop = new AbortController();
+  readonly #subscriptions = new Set<Subscription>();
   #closing: Promise<void> | undefined;
 
   /** @internal Use `open`, `builder` or `inMemory`. */
@@ -143,6 +152,40 @@ export class AggregateStore<
     await this.#projections.rebuild(projection, options);
   }
 
+  /**
+   * Delivers events in global order: those from `from` on that are there, then each new one, also of other processes. It ends
+   * when the signal is aborted or the store closes.
+   */
+  subscribe(options?: SubscribeOptions): AsyncIterable<RecordedEventOf<A>>;
+  /** Calls a handler for each event; one that fails is called again with the same event, later and later. */
+  subscribe(options: SubscribeOptions, handler: (event: RecordedEventOf<A>) => unknown): Subscription;
+  subscribe(
+    options: SubscribeOptions = {},
+    handler?: (event: never) => unknown,
+  ): AsyncIterable<RecordedEventOf<A>> | Subscription {
+    this.#instances.checkOpen();
+    const source = {
+      events: this.#events,
+      reader: (type: string) => this.#instances.reader(type),
+      closing: this.#stop.signal,
+    };
+    if (handler === undefined) return subscribe(source, options) as AsyncIterable<RecordedEventOf<A>>;
+    const subscription = handleEach(source, options, handler as (event: unknown) => unknown);
+    this.#subscriptions.add(subscription);
+    const forget = (): void => void this.#subscriptions.delete(subscription);
+    subscription.done.then(forget, forget);
+    return subscription;
+  }
+
+  /**
+   * Appends an event that was made elsewhere (by another device, say) as it is, unless the instance has an event with its id
+   * already.
+   */
+  async injectEvent<X extends A>(aggregate: X, id: string, event: InjectedEvent<EventOf<X>>): Promise<InjectResult> {
+    this.#instances.checkOpen();
+    return this.#instances.inject(aggregate, id, event as InjectedEvent);
+  }
+
   /** Waits for commands that were given, makes everything durable and lets go of the directory. Safe to call twice. */
   async close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -150,6 +193,8 @@ export class AggregateStore<
   }
 
   async #close(): Promise<void> {
+    this.#stop.abort();
+    await Promise.allSettled([...this.#subscriptions].map(({ done }) => done));
     await this.#instances.close();
     await this.#projections.close();
     await this.#events.close();

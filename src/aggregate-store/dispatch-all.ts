@@ -36,7 +36,7 @@ export async function dispatchAll(
 ): Promise<readonly CommandOutcome[]> {
   const streams = new Map(commands.map(({ stream }) => [`${stream.type}/${stream.id}`, stream]));
   const leases = new Map<string, Lease>();
-  let reload = true;
+  let next: "keep" | "reload" = "reload";
   try {
     // Always in the same order, so that two of these never wait for each other.
     for (const key of [...streams.keys()].sort()) {
@@ -47,7 +47,7 @@ export async function dispatchAll(
       const parts = await decideAll(leases, commands);
       const works = [...new Set(parts.map(({ work }) => work))].filter(({ drafts }) => drafts.length > 0);
       if (works.length === 0) {
-        reload = false;
+        next = "keep";
         return parts.map(({ work, before }) => before ?? work.lease.outcome());
       }
       const appends = works.map(({ lease, from, drafts }) => ({
@@ -58,7 +58,7 @@ export async function dispatchAll(
       const result = await eventStore.commit({ appends });
       if (result.ok) {
         const outcomes = place(parts, works, result.position);
-        reload = false;
+        next = "keep";
         return outcomes;
       }
       if (attempt === MAX_ATTEMPTS) {
@@ -68,10 +68,10 @@ export async function dispatchAll(
       for (const lease of leases.values()) await lease.catchUp();
     }
   } catch (error) {
-    reload = !(error instanceof CommandRejected);
+    if (error instanceof CommandRejected) next = "keep";
     throw error;
   } finally {
-    for (const lease of leases.values()) lease.release(reload);
+    for (const lease of leases.values()) lease.release(next);
   }
 }
 

@@ -7,6 +7,7 @@ import { AggregateModel, type Environment } from "../aggregate/model.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
 import { isWellFormed } from "../json.ts";
+import { injectEvent, type InjectedEvent, type InjectResult } from "./inject-event.ts";
 
 /** Instances saved at once while evicting, so that commands are not kept waiting. */
 const EVICTIONS_AT_ONCE = 32;
@@ -64,6 +65,11 @@ export class Instances {
     return model;
   }
 
+  /** Reads events of an aggregate that is registered. */
+  reader(type: string): AggregateModel | undefined {
+    return this.#models.get(type);
+  }
+
   /** Throws for an id that cannot be stored. Does no I/O. */
   checkName(stream: StreamName): void {
     const { id } = stream;
@@ -107,6 +113,14 @@ export class Instances {
   /** Executes a prepared command. */
   run(stream: StreamName, command: Command): Promise<CommandOutcome> {
     return this.#instance(stream).execute(command);
+  }
+
+  /** Appends an event that was made elsewhere. */
+  async inject(aggregate: AnyAggregate, id: string, event: InjectedEvent): Promise<InjectResult> {
+    this.checkOpen();
+    const model = this.register(aggregate);
+    const lease = await this.lease({ type: aggregate.type, id });
+    return injectEvent(lease, this.eventStore, event, model.schemaVersion(event.type), this.#environment);
   }
 
   lease(stream: StreamName): Promise<Lease> {

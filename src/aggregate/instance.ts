@@ -82,6 +82,8 @@ export class Instance {
   #savingSnapshot = false;
   /** Versions of the events of each idempotency key; made when the first command with a key comes. */
   #keys: Map<string, { from: number; to: number }> | undefined;
+  /** Ids of all events; made when the first event is injected. */
+  #eventIds: Set<string> | undefined;
   #queue: (CommandJob | AccessJob)[] = [];
   #pending: Pending[] = [];
   #inFlight = 0;
@@ -226,6 +228,7 @@ export class Instance {
     this.#position = snapshot?.position ?? 0;
     this.#snapshotVersion = this.#version;
     this.#keys = undefined;
+    this.#eventIds = undefined;
     await this.#catchUp();
     // A stream without events has no keys; no need to look later.
     if (this.#version === 0) this.#keys = new Map();
@@ -242,6 +245,7 @@ export class Instance {
         for (const event of batch) {
           state = this.#model.fold(state, event, this.#environment.onUnknownEvent);
           if (this.#keys !== undefined) this.#noteKey(this.#keys, idempotencyKeyOf(event), event.version);
+          if (event.eventId !== undefined) this.#eventIds?.add(event.eventId);
           last = event;
         }
       }
@@ -266,6 +270,14 @@ export class Instance {
         if (event.version <= this.#version) this.#noteKey(keys, idempotencyKeyOf(event), event.version);
     }
     this.#keys = keys;
+  }
+
+  async #loadEventIds(): Promise<Set<string>> {
+    const ids = new Set<string>();
+    for await (const batch of this.#events.readStream(this.stream)) {
+      for (const { eventId } of batch) if (eventId !== undefined) ids.add(eventId);
+    }
+    return ids;
   }
 
   #noteKey(keys: Map<string, { from: number; to: number }>, key: string | undefined, version: number): void {
@@ -348,6 +360,7 @@ export class Instance {
         this.#state = state;
         this.#version += events.length;
         this.#position = result.position;
+        for (const { eventId } of events) this.#eventIds?.add(eventId);
         front.job.resolve({
           events: atPositions(events, result.position),
           state,
@@ -429,11 +442,17 @@ export class Instance {
         this.#state = this.#decidedState = state;
         this.#version = this.#decidedVersion = version;
         this.#position = position;
+        this.#eventIds = undefined;
       },
       outcome: () => ({ events: [], state: this.#state, version: this.#version, position: this.#position }),
-      release: (reload) => {
+      hasEvent: async (eventId) => {
+        this.#eventIds ??= await this.#loadEventIds();
+        return this.#eventIds.has(eventId);
+      },
+      release: (next) => {
         this.#exclusive = false;
-        if (reload) this.#loaded = false;
+        if (next === "reload") this.#loaded = false;
+        if (next === "catch-up") this.#stale = true;
         this.#settle();
       },
     };
@@ -461,8 +480,10 @@ export interface Lease {
     keys: ReadonlyMap<string, { from: number; to: number }>,
   ): void;
   outcome(): CommandOutcome;
-  /** Lets the mailbox go on; with `reload` the instance reads itself from the store first. */
-  release(reload: boolean): void;
+  /** Whether the instance has an event with this id. */
+  hasEvent(eventId: string): Promise<boolean>;
+  /** Lets the mailbox go on: as it is, after reading what is new, or after loading the instance again. */
+  release(next: "keep" | "catch-up" | "reload"): void;
 }
 
 /** New events with their positions, the last of which is given. */

@@ -249,6 +249,11 @@ export class AggregateModel {
     return model.apply(state, data, recordedEvent(event, data));
   }
 
+  /** How many shapes of an event's payload came before the newest; 0 for an event that is not declared. */
+  schemaVersion(type: string): number {
+    return this.#reader.schemaVersion(type);
+  }
+
   /** A stored event as users see it: its payload in the newest shape. */
   recorded(event: StoredEvent): RecordedEvent {
     return this.#reader.recorded(event);

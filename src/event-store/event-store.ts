@@ -87,8 +87,8 @@ export interface Checkpoint {
   readonly bookmark?: unknown;
 }
 
-/** The two kinds of consumers that keep checkpoints. */
-export type ConsumerKind = "projection" | "process-manager";
+/** The kinds of consumers that keep checkpoints. */
+export type ConsumerKind = "projection" | "process-manager" | "subscription";
 
 /** What an implementation can do beyond the minimum, for the contract suite and for callers that care. */
 export interface EventStoreCapabilities {
@@ -143,6 +143,9 @@ export interface EventStore {
 
   /** Calls `listener` once for each stream that another process committed to. Returns the function that ends it. */
   watchForeign(listener: (stream: StreamName) => void): () => void;
+
+  /** Calls `listener` after each commit that can be seen here, of this process at once. Returns the function that ends it. */
+  watch(listener: () => void): () => void;
 
   /** The newest snapshot of a stream, or nothing if there is none that can be trusted. */
   loadSnapshot(stream: StreamName, fingerprint: string): Promise<Snapshot | undefined>;

@@ -22,6 +22,7 @@ export class MemoryEventStore implements EventStore {
   readonly #all: StoredEvent[] = [];
   readonly #snapshots = new Map<string, Snapshot>();
   readonly #checkpoints = new Map<string, string>();
+  readonly #listeners = new Set<() => void>();
   #closed = false;
 
   async commit(commit: Commit): Promise<CommitResult> {
@@ -42,6 +43,7 @@ export class MemoryEventStore implements EventStore {
         this.#all.push(stored);
       }
     }
+    for (const listener of this.#listeners) listener();
     return { ok: true, position: this.#all.length };
   }
 
@@ -88,6 +90,11 @@ export class MemoryEventStore implements EventStore {
 
   async refresh(): Promise<void> {
     this.#checkOpen();
+  }
+
+  watch(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   watchForeign(_listener: (stream: StreamName) => void): () => void {

@@ -7,6 +7,12 @@ import { type Layout, readWhole, replaceFile } from "./layout.ts";
 import { readLines } from "./lines.ts";
 import { encodeId, type StreamKey } from "./stream-directory.ts";
 
+const DIRECTORIES: Readonly<Record<ConsumerKind, string>> = {
+  projection: "projections",
+  "process-manager": "process_managers",
+  subscription: "subscriptions",
+};
+
 /**
  * `projections/<name>/checkpoint.json` and `process_managers/<name>/checkpoint.json`: `state, position,
  * fingerprint, bookmark`, and `crc` over all before it. The original's form `{state, cursors}` is
@@ -84,6 +90,6 @@ export class Checkpoints {
   }
 
   #path(kind: ConsumerKind, name: string): string {
-    return `${this.#layout.base}/${kind === "projection" ? "projections" : "process_managers"}/${name}/checkpoint.json`;
+    return `${this.#layout.base}/${DIRECTORIES[kind]}/${name}/checkpoint.json`;
   }
 }

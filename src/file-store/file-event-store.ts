@@ -78,6 +78,7 @@ export class FileEventStore implements EventStore {
   readonly #table: StreamTable;
   readonly #pending = new PendingBatches();
   readonly #committer: Committer;
+  readonly #listeners = new Set<() => void>();
   readonly #foreignListeners = new Set<(stream: StreamName) => void>();
   readonly #snapshots: Snapshots;
   readonly #checkpoints: Checkpoints;
@@ -274,6 +275,11 @@ export class FileEventStore implements EventStore {
     this.#catchUp();
   }
 
+  watch(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
   watchForeign(listener: (stream: StreamName) => void): () => void {
     this.#foreignListeners.add(listener);
     return () => this.#foreignListeners.delete(listener);
@@ -337,6 +343,7 @@ export class FileEventStore implements EventStore {
     if (result.invalid !== undefined)
       throw logCorruption(this.#log.segmentPath(result.end.segment), result.end, result.invalid);
     this.#log.moveTo(result.end);
+    for (const listener of this.#listeners) listener();
   }
 
   #absorb(header: RecordHeader, buffer: Buffer, base: number): void {
@@ -369,6 +376,7 @@ export class FileEventStore implements EventStore {
   #committed(end: LogPlace): void {
     this.#head.write(end);
     this.#checkpointer.schedule();
+    for (const listener of this.#listeners) listener();
   }
 
   #key(stream: StreamName): StreamKey {

@@ -1,2 +1,22 @@
 export type { FileHandle, FileSystem, LockFile } from "../fs/file-system.ts";
 export { openNodeFileSystem } from "../fs/node-file-system.ts";
+export type { DiskCall, DiskFault, DiskOperation, SimulatedProcess } from "./simulated-process.ts";
+export { PowerCutError, SimulatedDisk, type SimulatedDiskOptions } from "./simulated-disk.ts";
+export { type DiskAfterPowerCut, disksAfterPowerCut, type PowerCutOptions } from "./power-cut.ts";
+export {
+  CrashError,
+  type CrashRemains,
+  type CrashReport,
+  type CrashScenario,
+  type CrashWorld,
+  exploreCrashes,
+  type TrackedCommit,
+} from "./crash-explorer.ts";
+export {
+  checkEvents,
+  checkInvariants,
+  checkStoreFiles,
+  type EventReader,
+  type InvariantOptions,
+  type SeenEvent,
+} from "./crash-invariants.ts";

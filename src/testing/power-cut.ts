@@ -25,7 +25,7 @@ export interface PowerCutOptions {
 export interface DiskAfterPowerCut {
   readonly disk: SimulatedDisk;
   /** What became of each thing that was not certain, for people. */
-  readonly story: string;
+  readonly story: () => string;
   /** Two disks with the same key are the same. */
   readonly key: string;
 }
@@ -66,7 +66,7 @@ export function* disksAfterPowerCut(
     const { root, key } = build(moment, choices);
     if (seen.has(key)) continue;
     seen.add(key);
-    yield { disk: new SimulatedDisk(options.disk, root), story: tell(moment, choices), key };
+    yield { disk: new SimulatedDisk(options.disk, root), story: () => tell(moment, choices), key };
     if (seen.size >= maxDisks) return;
   }
 }
