@@ -47,7 +47,7 @@ export {
 } from "./aggregate-store/aggregate-store.ts";
 export type { AggregateHandle, CommandAttempt, CommandResult } from "./aggregate-store/aggregate-handle.ts";
 export type { StateOptions } from "./aggregate-store/instances.ts";
-export type { Duration } from "./aggregate-store/duration.ts";
+export type { Duration } from "./duration.ts";
 export {
   CommandRejected,
   ConflictError,
@@ -69,3 +69,13 @@ export type { RebuildOptions } from "./projection/projection-runner.ts";
 export type { ReadProjectionOptions } from "./projection/projections.ts";
 export type { InjectedEvent, InjectResult } from "./aggregate-store/inject-event.ts";
 export type { SubscribeOptions, Subscription } from "./subscription/subscription.ts";
+export {
+  type AnyProcessManager,
+  type ProcessManager,
+  processManager,
+  type ProcessManagerOptions,
+  type Reaction,
+  type Scheduled,
+} from "./process-manager/process-manager.ts";
+export type { ProcessManagerReport } from "./process-manager/process-manager-runner.ts";
+export type { DeadLetter } from "./process-manager/process-managers.ts";

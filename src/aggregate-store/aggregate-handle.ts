@@ -1,6 +1,6 @@
 import type { AnyAggregate, CommandOf, EventOf, RejectionOf, StateOf } from "../aggregate/aggregate.ts";
 import type { CommandContext, RecordedEvent } from "../aggregate/messages.ts";
-import { CommandRejected } from "../errors.ts";
+import { type CommandRejected, isEventfoldError } from "../errors.ts";
 import type { Instances, StateOptions } from "./instances.ts";
 
 /** What a command did. */
@@ -48,7 +48,9 @@ export class AggregateHandle<A extends AnyAggregate = AnyAggregate> {
     try {
       return { ok: true, ...(await this.execute(command, context)) };
     } catch (error) {
-      if (error instanceof CommandRejected) return { ok: false, rejection: error.rejection as RejectionOf<A> };
+      if (isEventfoldError(error, "COMMAND_REJECTED")) {
+        return { ok: false, rejection: (error as CommandRejected).rejection as RejectionOf<A> };
+      }
       throw error;
     }
   }

@@ -8,11 +8,14 @@ import type { UnknownEventPolicy } from "../aggregate/model.ts";
 import { type AnyProjection, definitionOf, type ProjectionState } from "../projection/projection.ts";
 import type { RebuildOptions } from "../projection/projection-runner.ts";
 import { Projections, type ReadProjectionOptions } from "../projection/projections.ts";
+import { type AnyProcessManager, processManagerDefinition } from "../process-manager/process-manager.ts";
+import type { ProcessManagerReport } from "../process-manager/process-manager-runner.ts";
+import { type DeadLetter, ProcessManagers } from "../process-manager/process-managers.ts";
 import { AggregateHandle, type CommandResult } from "./aggregate-handle.ts";
 import { dispatchAll } from "./dispatch-all.ts";
 import { handleEach, subscribe, type SubscribeOptions, type Subscription } from "../subscription/subscription.ts";
 import type { InjectedEvent, InjectResult } from "./inject-event.ts";
-import { type Duration, milliseconds } from "./duration.ts";
+import { type Duration, milliseconds } from "../duration.ts";
 import { Instances } from "./instances.ts";
 
 /** An envelope for one of the given aggregates. */
@@ -44,12 +47,14 @@ export class AggregateStore<
   readonly #events: EventStore;
   readonly #instances: Instances;
   readonly #projections: Projections;
+  readonly #managers: ProcessManagers;
   readonly #stop = new AbortController();
   readonly #subscriptions = new Set<Subscription>();
   #closing: Promise<void> | undefined;
 
   /** @internal Use `open`, `builder` or `inMemory`. */
-  constructor(events: EventStore, instances: Instances, projections: Projections) {
+  constructor(events: EventStore, instances: Instances, projections: Projections, managers: ProcessManagers) {
+    this.#managers = managers;
     this.#events = events;
     this.#instances = instances;
     this.#projections = projections;
@@ -69,7 +74,7 @@ export class AggregateStore<
 
   /** A store that keeps everything in memory, for tests and prototypes: gone when it is closed. */
   static inMemory(): AggregateStore {
-    return assemble(new MemoryEventStore(), { aggregates: [], projections: [] }, DEFAULTS);
+    return assemble(new MemoryEventStore(), NO_WIRING, DEFAULTS);
   }
 
   /** Begins to configure a store that keeps everything in memory. */
@@ -124,7 +129,7 @@ export class AggregateStore<
         const stream = { type: envelope.aggregate, id: envelope.id };
         return {
           stream,
-          command: await this.#instances.prepare(stream, envelope.command, { ...envelope.context, ...context }),
+          command: await this.#instances.prepare(stream, envelope.command, merged(envelope.context, context)),
         };
       }),
     );
@@ -150,6 +155,33 @@ export class AggregateStore<
   async rebuildProjection<X extends P>(projection: X, options: RebuildOptions = {}): Promise<void> {
     this.#instances.checkOpen();
     await this.#projections.rebuild(projection, options);
+  }
+
+  /**
+   * Lets the process managers deal with every event and due appointment there is, and with what that leads to. They
+   * do so by themselves unless the store was built with `processManagers("manual")`.
+   */
+  async runProcessManagers(): Promise<ProcessManagerReport> {
+    this.#instances.checkOpen();
+    return this.#managers.run();
+  }
+
+  /** Commands of process managers that could not be delivered, of one manager or of all. */
+  async deadLetters(manager?: AnyProcessManager | string): Promise<DeadLetter[]> {
+    this.#instances.checkOpen();
+    return this.#managers.deadLetters(typeof manager === "object" ? manager.name : manager);
+  }
+
+  /** Sends a dead letter's command once more. It still takes effect at most once; if it fails again the letter stays and this throws. */
+  async replayDeadLetter(key: string): Promise<void> {
+    this.#instances.checkOpen();
+    await this.#managers.replay(key);
+  }
+
+  /** Gives a dead letter up. */
+  async dropDeadLetter(key: string): Promise<void> {
+    this.#instances.checkOpen();
+    await this.#managers.drop(key);
   }
 
   /**
@@ -194,6 +226,7 @@ export class AggregateStore<
 
   async #close(): Promise<void> {
     this.#stop.abort();
+    await this.#managers.close();
     await Promise.allSettled([...this.#subscriptions].map(({ done }) => done));
     await this.#instances.close();
     await this.#projections.close();
@@ -209,7 +242,10 @@ export class AggregateStore<
 interface Wiring {
   readonly aggregates: readonly AnyAggregate[];
   readonly projections: readonly AnyProjection[];
+  readonly managers: readonly AnyProcessManager[];
 }
+
+const NO_WIRING: Wiring = { aggregates: [], projections: [], managers: [] };
 
 /** Makes a definition over an aggregate that is not registered a compile error that names the aggregate. */
 type Registered<Needed extends string, Have extends string> = [Exclude<Needed, Have>] extends [never]
@@ -223,6 +259,8 @@ interface StoreOptions {
   readonly clock: () => number | Date;
   readonly ids: () => string;
   readonly fileSystem?: FileSystem;
+  readonly processManagers: "automatic" | "manual";
+  readonly onProcessManagerError: (error: unknown) => void;
 }
 
 const DEFAULTS: StoreOptions = {
@@ -231,6 +269,11 @@ const DEFAULTS: StoreOptions = {
   onUnknownEvent: "skip",
   clock: Date.now,
   ids: () => globalThis.crypto.randomUUID(),
+  processManagers: "automatic",
+  onProcessManagerError: (error) => {
+    // Nobody listens: it must not pass unnoticed, and must not end the program either.
+    console.error(error);
+  },
 };
 
 /** Configures and opens a store. Each call returns a new builder. */
@@ -240,11 +283,7 @@ export class AggregateStoreBuilder<A extends AnyAggregate = never, P extends Any
   readonly #wiring: Wiring;
 
   /** @internal Use `AggregateStore.builder`. */
-  constructor(
-    directory: string | undefined,
-    options: StoreOptions,
-    wiring: Wiring = { aggregates: [], projections: [] },
-  ) {
+  constructor(directory: string | undefined, options: StoreOptions, wiring: Wiring = NO_WIRING) {
     this.#directory = directory;
     this.#options = options;
     this.#wiring = wiring;
@@ -268,6 +307,27 @@ export class AggregateStoreBuilder<A extends AnyAggregate = never, P extends Any
       ...this.#wiring,
       projections: [...projections, projection],
     });
+  }
+
+  /** Registers a process manager; all aggregates that it handles or sends commands to have to be registered before it. */
+  processManager<X extends AnyProcessManager>(
+    manager: X & Registered<X["~types"]["from"], A["type"]>,
+  ): AggregateStoreBuilder<A, P> {
+    const { managers } = this.#wiring;
+    return new AggregateStoreBuilder(this.#directory, this.#options, {
+      ...this.#wiring,
+      managers: [...managers, manager],
+    });
+  }
+
+  /** Whether process managers run by themselves while the store is open (`"automatic"`, the default) or only in `runProcessManagers()`. */
+  processManagers(mode: "automatic" | "manual"): AggregateStoreBuilder<A, P> {
+    return this.#with({ processManagers: mode });
+  }
+
+  /** Told what stops a process manager for a while when it runs by itself; it is tried again, later and later. */
+  onProcessManagerError(listener: (error: unknown) => void): AggregateStoreBuilder<A, P> {
+    return this.#with({ onProcessManagerError: listener });
   }
 
   /** How long an instance stays in memory without being used: milliseconds or `"10m"`; 5 minutes if left out. */
@@ -308,32 +368,7 @@ export class AggregateStoreBuilder<A extends AnyAggregate = never, P extends Any
   /** Opens the store; after a crash this is where it recovers. */
   async open(): Promise<AggregateStore<A, P>> {
     // Bad wiring is told before anything touches the disk.
-    const { aggregates, projections } = this.#wiring;
-    const names = new Set<string>();
-    for (const { type } of aggregates) {
-      const folded = type.toLowerCase();
-      if (names.has(folded))
-        throw new EventfoldError(
-          "DUPLICATE_DEFINITION",
-          `two aggregates have the type ${type} (upper and lower case count as one); give one of them another`,
-        );
-      names.add(folded);
-    }
-    const projectionNames = new Set<string>();
-    for (const projection of projections) {
-      const folded = projection.name.toLowerCase();
-      if (projectionNames.has(folded))
-        throw new EventfoldError("DUPLICATE_DEFINITION", `two projections have the name ${projection.name}`);
-      projectionNames.add(folded);
-      for (const { aggregate } of definitionOf(projection).sources) {
-        if (!aggregates.some(({ type }) => type === aggregate.type)) {
-          throw new EventfoldError(
-            "UNKNOWN_AGGREGATE",
-            `projection ${projection.name} handles ${aggregate.type}, which is not registered in this store`,
-          );
-        }
-      }
-    }
+    checkWiring(this.#wiring);
     return assemble(await this.#openEvents(), this.#wiring, this.#options);
   }
 
@@ -363,7 +398,60 @@ function assemble<A extends AnyAggregate, P extends AnyProjection>(
   for (const aggregate of wiring.aggregates) instances.register(aggregate);
   const projections = new Projections(events);
   for (const projection of wiring.projections) projections.register(projection);
-  return new AggregateStore(events, instances, projections);
+  const managers = new ProcessManagers(
+    wiring.managers,
+    events,
+    instances,
+    () => timeOf(clock()),
+    options.onProcessManagerError,
+  );
+  if (options.processManagers === "automatic") managers.start();
+  return new AggregateStore(events, instances, projections, managers);
+}
+
+/** Throws when two definitions share a name, or one needs an aggregate that is not there. */
+function checkWiring({ aggregates, projections, managers }: Wiring): void {
+  const types = new Set(aggregates.map(({ type }) => type));
+  checkUnique(
+    "aggregates have the type",
+    aggregates.map(({ type }) => type),
+  );
+  checkUnique(
+    "projections have the name",
+    projections.map(({ name }) => name),
+  );
+  checkUnique(
+    "process managers have the name",
+    managers.map(({ name }) => name),
+  );
+  const need = (who: string, type: string): void => {
+    if (!types.has(type))
+      throw new EventfoldError(
+        "UNKNOWN_AGGREGATE",
+        `${who} needs the aggregate ${type}, which is not registered in this store`,
+      );
+  };
+  for (const projection of projections) {
+    for (const { aggregate } of definitionOf(projection).sources) need(`projection ${projection.name}`, aggregate.type);
+  }
+  for (const manager of managers) {
+    const { sources, targets } = processManagerDefinition(manager);
+    for (const { aggregate } of sources) need(`process manager ${manager.name}`, aggregate.type);
+    for (const type of targets) need(`process manager ${manager.name}`, type);
+  }
+}
+
+function checkUnique(what: string, names: readonly string[]): void {
+  const seen = new Set<string>();
+  for (const name of names) {
+    // Two directories that differ only in case are one on some systems.
+    if (seen.has(name.toLowerCase()))
+      throw new EventfoldError(
+        "DUPLICATE_DEFINITION",
+        `two ${what} ${name} (upper and lower case count as one); give one of them another`,
+      );
+    seen.add(name.toLowerCase());
+  }
 }
 
 function timeOf(time: number | Date): number {
@@ -375,6 +463,11 @@ function timeOf(time: number | Date): number {
     );
   }
   return value;
+}
+
+/** The fields of both contexts; a field that the second leaves undefined keeps its value. */
+function merged(first: CommandContext = {}, second: CommandContext): CommandContext {
+  return { ...first, ...Object.fromEntries(Object.entries(second).filter(([, value]) => value !== undefined)) };
 }
 
 function checkEnvelope(envelope: unknown): asserts envelope is CommandEnvelope {

@@ -21,6 +21,7 @@ interface Part {
   readonly events: readonly AppliedEvent<string, unknown>[];
   readonly state: unknown;
   readonly version: number;
+  readonly key?: string | undefined;
   /** It was executed before, by its idempotency key. */
   readonly before?: CommandOutcome;
 }
@@ -61,7 +62,7 @@ export async function dispatchAll(
         next = "keep";
         return outcomes;
       }
-      if (attempt === MAX_ATTEMPTS) {
+      if (attempt === MAX_ATTEMPTS && "stream" in result) {
         const expected = works.find(({ lease }) => lease.stream.id === result.stream.id)?.from ?? 0;
         throw new ConflictError(result.stream.type, result.stream.id, expected, result.actualVersion);
       }
@@ -92,13 +93,18 @@ async function decideAll(
     }
     const key = command.context.idempotencyKey;
     const before = key === undefined ? undefined : await lease.first(key);
-    if (before !== undefined || (key !== undefined && work.keys.has(key))) {
+    const twin = key === undefined ? undefined : parts.find((part) => part.work === work && part.key === key);
+    if (twin !== undefined) {
+      parts.push(twin);
+      continue;
+    }
+    if (before !== undefined) {
       parts.push({
         work,
         events: [],
         state: work.state,
         version: work.version,
-        ...(before === undefined ? {} : { before }),
+        before,
       });
       continue;
     }
@@ -110,7 +116,7 @@ async function decideAll(
       work.keys.set(key, { from: work.version + 1, to: work.version + decision.drafts.length });
     work.state = decision.state;
     work.version += decision.drafts.length;
-    parts.push({ work, events: decision.events, state: work.state, version: work.version });
+    parts.push({ work, events: decision.events, state: work.state, version: work.version, key });
   }
   return parts;
 }

@@ -48,7 +48,7 @@ export async function injectEvent(
         next = "catch-up";
         return { injected: true, version: version + 1, position: result.position };
       }
-      if (attempt === MAX_ATTEMPTS)
+      if (attempt === MAX_ATTEMPTS && "stream" in result)
         throw new ConflictError(lease.stream.type, lease.stream.id, version, result.actualVersion);
       await lease.catchUp();
     }

@@ -165,8 +165,12 @@ export class Instances {
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#sweep);
-    this.#stopWatching();
     await this.#sweeping;
+    // Commands that were given are carried out, also those whose instance is still loading.
+    while ([...this.#instances.values()].some((instance) => !instance.isIdle)) {
+      await new Promise<void>((resolve) => setTimeout(resolve, 1));
+    }
+    this.#stopWatching();
   }
 
   #instance(stream: StreamName): Instance {

@@ -5,12 +5,14 @@ import {
   constructorsFor,
   type EnvelopeConstructors,
   type EventRecord,
+  type InputConstructors,
+  type InputMessages,
   type Message,
   type Messages,
   type Rejection,
   type Rejections,
 } from "./messages.ts";
-import type { DataOf, Payloads } from "./payload.ts";
+import type { DataOf, InputOf, NotJson, Payloads } from "./payload.ts";
 
 /** Names and payloads of an aggregate; a user interface can import it without the behaviour. */
 export interface ContractOptions<State, Events extends Payloads, Commands extends Payloads, Errors extends Payloads> {
@@ -20,6 +22,13 @@ export interface ContractOptions<State, Events extends Payloads, Commands extend
   readonly commands: Commands;
   readonly errors?: Errors;
 }
+
+/** Makes the compiler refuse a schema for something that JSON would change: an event as it is stored, a command as it is sent. */
+interface JsonOnly<Events extends Payloads, Commands extends Payloads> {
+  readonly events: { readonly [K in keyof Events]: Checked<DataOf<Events[K]>> };
+  readonly commands: { readonly [K in keyof Commands]: Checked<InputOf<Commands[K]>> };
+}
+type Checked<Data> = [NotJson<Data>] extends [never] ? unknown : `JSON cannot hold ${NotJson<Data>}`;
 
 export type DeepReadonly<T> = T extends (...args: never[]) => unknown
   ? T
@@ -38,7 +47,7 @@ export interface HandleArguments<State, Data, Events extends Payloads, Errors ex
   readonly context: CommandContext;
   /** The store's clock; the events get this time. */
   readonly now: Date;
-  readonly emit: Constructors<Events>;
+  readonly emit: InputConstructors<Events>;
   readonly reject: Rejections<Errors>;
 }
 
@@ -52,7 +61,7 @@ export interface Behaviour<State, Events extends Payloads, Commands extends Payl
     readonly [K in keyof Commands & string]: (
       args: HandleArguments<State, DataOf<Commands[K]>, Events, Errors>,
       // oxlint-disable-next-line no-invalid-void-type -- "nothing" is a decision too
-    ) => Messages<Events> | readonly Messages<Events>[] | Rejection<Messages<Errors>> | undefined | void;
+    ) => InputMessages<Events> | readonly InputMessages<Events>[] | Rejection<Messages<Errors>> | undefined | void;
   };
   /** Returns the next state and leaves the given one as it is: states are frozen. */
   readonly apply: {
@@ -78,7 +87,7 @@ interface Types<
   readonly state: State;
   readonly payloads: Events;
   readonly event: Messages<Events>;
-  readonly command: Messages<Commands>;
+  readonly command: InputMessages<Commands>;
   readonly rejection: Messages<Errors>;
 }
 
@@ -97,7 +106,7 @@ export interface AggregateContract<
   /** Event constructors. */
   readonly events: Constructors<Events>;
   /** Command constructors. */
-  readonly commands: Constructors<Commands>;
+  readonly commands: InputConstructors<Commands>;
   /** Command constructors for one instance: they give envelopes. */
   at(id: string): EnvelopeConstructors<Type, Commands>;
 }
@@ -156,7 +165,7 @@ export function aggregate<
   Errors extends Payloads = Record<never, never>,
 >(
   type: Type,
-  contract: ContractOptions<State, Events, Commands, Errors>,
+  contract: ContractOptions<State, Events, Commands, Errors> & JsonOnly<Events, Commands>,
 ): DefinableContract<Type, State, Events, Commands, Errors> {
   checkType(type);
   for (const section of [contract.events, contract.commands, contract.errors ?? {}])

@@ -11,6 +11,14 @@ const FIELDS = {
   idempotency_key: "idempotencyKey",
 } as const;
 
+/** The context of a process manager's command: says which, in reaction to which event, and how deep in a chain. */
+export interface DispatchContext extends CommandContext {
+  readonly dispatch?: object;
+}
+
+/** Keys of stored metadata that are no metadata of the user's. */
+const RESERVED = new Set([...Object.keys(FIELDS), "dispatch"]);
+
 /** Throws `INVALID_CONTEXT` for anything in a context that cannot be stored as it is. */
 export function checkContext(context: CommandContext): void {
   if (typeof context !== "object" || context === null) throw bad("a context is an object");
@@ -24,7 +32,7 @@ export function checkContext(context: CommandContext): void {
   if (metadata === undefined) return;
   if (typeof metadata !== "object" || metadata === null || Array.isArray(metadata) || !isJsonValue(metadata))
     throw bad("metadata is not a plain JSON object");
-  for (const key of Object.keys(FIELDS))
+  for (const key of RESERVED)
     if (Object.hasOwn(metadata, key)) throw bad(`metadata.${key} is reserved for the context's own field`);
 }
 
@@ -32,6 +40,8 @@ export function checkContext(context: CommandContext): void {
 export function metaOf(context: CommandContext): StoredMeta | undefined {
   const meta: Record<string, unknown> = { ...context.metadata };
   for (const [key, field] of Object.entries(FIELDS)) if (context[field] !== undefined) meta[key] = context[field];
+  const { dispatch } = context as DispatchContext;
+  if (dispatch !== undefined) meta["dispatch"] = dispatch;
   return Object.keys(meta).length === 0 ? undefined : meta;
 }
 
@@ -55,6 +65,7 @@ export function recordOf(
   } = { metadata: {} };
   if (actor !== undefined) record.actor = actor;
   for (const [key, value] of Object.entries(meta ?? {})) {
+    if (key === "dispatch") continue;
     if (!Object.hasOwn(FIELDS, key))
       Object.defineProperty(record.metadata, key, { value, enumerable: true, configurable: true, writable: true });
     else if (typeof value === "string") {

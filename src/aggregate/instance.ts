@@ -1,5 +1,12 @@
 import { CommandRejected, ConflictError, EventfoldError } from "../errors.ts";
-import type { CommitResult, EventDraft, EventStore, StoredEvent, StreamName } from "../event-store/event-store.ts";
+import type {
+  CommitChain,
+  CommitResult,
+  EventDraft,
+  EventStore,
+  StoredEvent,
+  StreamName,
+} from "../event-store/event-store.ts";
 import type { AppliedEvent } from "./aggregate.ts";
 import { idempotencyKeyOf } from "./context.ts";
 import type { CommandContext, RecordedEvent } from "./messages.ts";
@@ -87,6 +94,8 @@ export class Instance {
   #queue: (CommandJob | AccessJob)[] = [];
   #pending: Pending[] = [];
   #inFlight = 0;
+  /** What is pending was decided one on top of the other. */
+  #chain: CommitChain = { broken: false };
   /** When it was last used, in ms of the monotonic clock. */
   lastUsed = performance.now();
 
@@ -342,7 +351,7 @@ export class Instance {
       this.#settle();
     };
     this.#events
-      .commit({ appends: [{ stream: this.stream, expectedVersion, events: drafts }] })
+      .commit({ appends: [{ stream: this.stream, expectedVersion, events: drafts }], chain: this.#chain })
       .then(settle, (failed: unknown) => settle({ failed }));
   }
 
@@ -383,6 +392,7 @@ export class Instance {
   ): void {
     const undone = this.#pending;
     this.#pending = [];
+    this.#chain = { broken: false };
     this.#decidedState = this.#state;
     this.#decidedVersion = this.#version;
     if ("failed" in cause) {

@@ -1,4 +1,4 @@
-import type { DataOf, Payloads } from "./payload.ts";
+import type { DataOf, InputOf, Payloads } from "./payload.ts";
 
 /** A command, event or rejection: plain data. */
 export type Message<Type extends string = string, Data = unknown> = [Data] extends [undefined]
@@ -8,11 +8,20 @@ export type Message<Type extends string = string, Data = unknown> = [Data] exten
 /** The union of all messages of a contract's section. */
 export type Messages<P extends Payloads> = { [K in keyof P & string]: Message<K, DataOf<P[K]>> }[keyof P & string];
 
+/** The same as they are before their schemas have seen them: what users give. */
+export type InputMessages<P extends Payloads> = { [K in keyof P & string]: Message<K, InputOf<P[K]>> }[keyof P &
+  string];
+
 type Arguments<Data> = [Data] extends [undefined] ? [] : [data: Data];
 
 /** A constructor for each message. */
 export type Constructors<P extends Payloads> = {
   readonly [K in keyof P & string]: (...data: Arguments<DataOf<P[K]>>) => Message<K, DataOf<P[K]>>;
+};
+
+/** A constructor for each message, from what its schema takes. */
+export type InputConstructors<P extends Payloads> = {
+  readonly [K in keyof P & string]: (...data: Arguments<InputOf<P[K]>>) => Message<K, InputOf<P[K]>>;
 };
 
 /** Who sends a command, why, and once only. */
@@ -40,8 +49,8 @@ export interface CommandEnvelope<
 
 export type EnvelopeConstructors<Type extends string, P extends Payloads> = {
   readonly [K in keyof P & string]: (
-    ...data: Arguments<DataOf<P[K]>>
-  ) => CommandEnvelope<Type, Message<K, DataOf<P[K]>>>;
+    ...data: Arguments<InputOf<P[K]>>
+  ) => CommandEnvelope<Type, Message<K, InputOf<P[K]>>>;
 };
 
 /** What the store adds to an event. */

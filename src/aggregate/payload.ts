@@ -26,6 +26,13 @@ export type DataOf<P> = P extends { readonly "~standard": { readonly types?: inf
     : never
   : never;
 
+/** What a payload is made from: differs from `DataOf` for a schema with defaults or transformations. */
+export type InputOf<P> = P extends { readonly "~standard": { readonly types?: infer T } }
+  ? NonNullable<T> extends { readonly input: infer Input }
+    ? Input
+    : never
+  : never;
+
 type NotData =
   | bigint
   | symbol
@@ -40,21 +47,44 @@ type NotData =
   | PromiseLike<unknown>
   | Error;
 type WeakKeyed = WeakMap<WeakKey, unknown> | WeakSet<WeakKey>;
+type Primitive = string | number | boolean | null | undefined;
+
+/** `T` with `never` in place of what JSON would change or drop. Made of types that the compiler resolves on demand, so `T` may contain itself. */
+type JsonPart<T> = 0 extends 1 & T
+  ? T
+  : unknown extends T
+    ? T
+    : T extends Primitive
+      ? T
+      : T extends NotData
+        ? never
+        : T extends readonly (infer Item)[]
+          ? readonly JsonPart<Item>[]
+          : T extends object
+            ? { readonly [K in keyof T]: JsonPart<T[K]> }
+            : T;
 
 /** The paths at which JSON would change or drop a value of type `T`; `never` if there are none. */
-export type NotJson<T, Path extends string = "data"> = 0 extends 1 & T
+export type NotJson<T> = [T] extends [JsonPart<T>] ? never : [BadPaths<T>] extends [never] ? "data" : BadPaths<T>;
+
+/** Looks a few levels deep, which is enough for a message. */
+type BadPaths<T, Path extends string = "data", Depth extends 0[] = []> = 0 extends 1 & T
   ? never
   : unknown extends T
     ? never
-    : T extends string | number | boolean | null | undefined
+    : Depth["length"] extends 6
       ? never
-      : T extends NotData
-        ? Path
-        : T extends readonly (infer Item)[]
-          ? NotJson<Item, `${Path}[]`>
-          : T extends object
-            ? { [K in keyof T & string]-?: NotJson<T[K], `${Path}.${K}`> }[keyof T & string]
-            : never;
+      : T extends Primitive
+        ? never
+        : T extends NotData
+          ? Path
+          : T extends readonly (infer Item)[]
+            ? BadPaths<Item, `${Path}[]`, [...Depth, 0]>
+            : T extends object
+              ? {
+                  [K in keyof T & (string | number)]-?: BadPaths<T[K], `${Path}.${K}`, [...Depth, 0]>;
+                }[keyof T & (string | number)]
+              : never;
 
 type Checked<T> = [NotJson<T>] extends [never] ? [] : [error: `JSON cannot hold ${NotJson<T>}`];
 

@@ -52,16 +52,57 @@ export interface StreamAppend {
   readonly events: readonly EventDraft[];
 }
 
+/** A letter that could not be delivered: a command that a process manager wanted and that cannot succeed. */
+export interface StoredDeadLetter {
+  /** Unique in the store. */
+  readonly key: string;
+  /** The rest is the runtime's; plain JSON. */
+  readonly letter: Readonly<Record<string, unknown>>;
+}
+
+/** What a consumer notes in the log, in the same commit as its effects. */
+export interface ConsumerNote {
+  /** 1, 2, 3 … within the consumer, without holes. */
+  readonly sequence: number;
+  /** The consumer's own; plain JSON. */
+  readonly note: unknown;
+}
+
+/** The part of a commit that says how far a consumer has come. */
+export interface ConsumerAppend {
+  /** A process manager's name. */
+  readonly name: string;
+  /** Sequence that the consumer's last note must have for the commit to happen; 0 for none. The new note gets the next one. */
+  readonly expectedSequence: number;
+  readonly note: unknown;
+  readonly deadLetters?: readonly StoredDeadLetter[];
+  /** Keys of dead letters that are settled. */
+  readonly droppedLetters?: readonly string[];
+}
+
+/**
+ * Commits that rest on each other: each was decided as if the ones before it were written. Once one of
+ * them is not, none after it will be, whatever its expected version.
+ */
+export interface CommitChain {
+  /** Set by the store. */
+  broken: boolean;
+}
+
 export interface Commit {
-  /** One or more streams, each named once. All of it is written or nothing. */
+  /** Streams, each named once. All of the commit is written or nothing. */
   readonly appends: readonly StreamAppend[];
+  readonly consumer?: ConsumerAppend;
+  readonly chain?: CommitChain;
 }
 
 export type CommitResult =
   /** `position` is that of the commit's last event; its events have the positions just before it, in the order of the request. */
   | { readonly ok: true; readonly position: number }
   /** Nothing was written: `stream` had another version. */
-  | { readonly ok: false; readonly stream: StreamName; readonly actualVersion: number };
+  | { readonly ok: false; readonly stream: StreamName; readonly actualVersion: number }
+  /** Nothing was written: the consumer has come further, in another process. */
+  | { readonly ok: false; readonly consumer: string; readonly actualSequence: number };
 
 /** A derived state that is kept to save replaying. Losing or damaging it must never change a result. */
 export interface Snapshot {
@@ -126,6 +167,12 @@ export interface EventStore {
 
   /** Position of the last committed event that can be seen now. */
   head(): Promise<number>;
+
+  /** A process manager's notes behind a sequence, in order. A `bookmark` of a position whose events came before them makes it cheap. */
+  consumerNotes(name: string, afterSequence: number, bookmark?: unknown): Promise<readonly ConsumerNote[]>;
+
+  /** A process manager's dead letters that are not settled, oldest first. */
+  deadLetters(name: string): Promise<readonly StoredDeadLetter[]>;
 
   /** A consumer's checkpoint, or nothing if there is none that can be trusted. */
   loadCheckpoint(kind: ConsumerKind, name: string): Promise<Checkpoint | undefined>;

@@ -1,13 +1,16 @@
 import { EventfoldError } from "../errors.ts";
 import type {
   Checkpoint,
+  ConsumerAppend,
   ConsumerKind,
+  ConsumerNote,
   Commit,
   CommitResult,
   EventDraft,
   EventStore,
   EventStoreCapabilities,
   Snapshot,
+  StoredDeadLetter,
   StoredEvent,
   StreamName,
 } from "./event-store.ts";
@@ -22,6 +25,8 @@ export class MemoryEventStore implements EventStore {
   readonly #all: StoredEvent[] = [];
   readonly #snapshots = new Map<string, Snapshot>();
   readonly #checkpoints = new Map<string, string>();
+  readonly #notes = new Map<string, string[]>();
+  readonly #letters = new Map<string, Map<string, StoredDeadLetter>>();
   readonly #listeners = new Set<() => void>();
   #closed = false;
 
@@ -29,7 +34,15 @@ export class MemoryEventStore implements EventStore {
     this.#checkOpen();
     for (const { stream, expectedVersion } of commit.appends) {
       const actualVersion = this.#streams.get(keyOf(stream))?.events.length ?? 0;
-      if (actualVersion !== expectedVersion) return { ok: false, stream, actualVersion };
+      if (actualVersion === expectedVersion && commit.chain?.broken !== true) continue;
+      if (commit.chain !== undefined) commit.chain.broken = true;
+      return { ok: false, stream, actualVersion };
+    }
+    const { consumer } = commit;
+    if (consumer !== undefined) {
+      const actualSequence = this.#notes.get(consumer.name)?.length ?? 0;
+      if (actualSequence !== consumer.expectedSequence) return { ok: false, consumer: consumer.name, actualSequence };
+      this.#note(consumer);
     }
     for (const { stream, events } of commit.appends) {
       if (events.length === 0) continue;
@@ -67,6 +80,24 @@ export class MemoryEventStore implements EventStore {
   async head(): Promise<number> {
     this.#checkOpen();
     return this.#all.length;
+  }
+
+  async consumerNotes(name: string, afterSequence: number): Promise<readonly ConsumerNote[]> {
+    return (this.#notes.get(name) ?? []).slice(afterSequence).map((text) => JSON.parse(text) as ConsumerNote);
+  }
+
+  async deadLetters(name: string): Promise<readonly StoredDeadLetter[]> {
+    return [...(this.#letters.get(name)?.values() ?? [])];
+  }
+
+  #note({ name, expectedSequence, note, deadLetters = [], droppedLetters = [] }: ConsumerAppend): void {
+    const notes = this.#notes.get(name) ?? [];
+    notes.push(JSON.stringify({ sequence: expectedSequence + 1, note }));
+    this.#notes.set(name, notes);
+    const letters = this.#letters.get(name) ?? new Map<string, StoredDeadLetter>();
+    for (const letter of deadLetters) letters.set(letter.key, letter);
+    for (const key of droppedLetters) letters.delete(key);
+    this.#letters.set(name, letters);
   }
 
   async loadCheckpoint(kind: ConsumerKind, name: string): Promise<Checkpoint | undefined> {

@@ -7,7 +7,7 @@ import { parseLine } from "./event-line.ts";
 import type { Layout } from "./layout.ts";
 import { endOfLastLine, readLines } from "./lines.ts";
 import { Registry } from "./registry.ts";
-import { decodeId, encodeId, type StreamKey, streamOfKey } from "./stream-directory.ts";
+import { decodeId, encodeId, isPlainName, type StreamKey, streamOfKey } from "./stream-directory.ts";
 
 const RECORD_BYTES = 1 << 20;
 
@@ -40,7 +40,7 @@ export async function adoptStreams(
 }
 
 /** The keys of all directories that hold a stream. */
-function findStreams(fs: FileSystem, layout: Layout): StreamKey[] {
+export function findStreams(fs: FileSystem, layout: Layout): StreamKey[] {
   const keys: StreamKey[] = [];
   for (const type of fs.readDirectory(layout.streams)) {
     if (!type.directory) continue;
@@ -229,6 +229,10 @@ async function writeLog(
   } finally {
     log.close();
   }
+  // A marker of the log that is gone would say nothing true about the new one.
+  fs.remove(layout.marker);
+  await fs.syncDirectory(layout.meta);
+  fs.remove(layout.commitLog);
   fs.rename(layout.newCommitLog, layout.commitLog);
   await fs.syncDirectory(layout.base);
 }
@@ -258,10 +262,10 @@ async function register(
   }
 }
 
-/** The name of the directory that holds an id: its own if another program made it under the plain id. */
+/** The name of the directory that holds an id: the plain id if that is safe or another program has made it so. */
 export function directoryName(fs: FileSystem, layout: Layout, type: string, id: string): string {
-  const name = encodeId(id);
-  if (name === id || id.includes("/") || id.includes("\0") || id === "." || id === ".." || id.startsWith("%"))
-    return name;
-  return fs.stat(`${layout.streams}/${type}/${id}`)?.directory === true ? id : name;
+  const plain = isPlainName(id);
+  if (plain === "safe") return id;
+  if (plain === "possible" && fs.stat(`${layout.streams}/${type}/${id}`)?.directory === true) return id;
+  return encodeId(id);
 }

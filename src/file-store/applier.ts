@@ -1,8 +1,9 @@
 import type { StreamName } from "../event-store/event-store.ts";
 import type { FileHandle, FileSystem } from "../fs/file-system.ts";
-import { type RecordHeader, readSections, type Section } from "./commit-record.ts";
+import { type ConsumerSection, type RecordHeader, readSections, type Section } from "./commit-record.ts";
+import type { Consumers } from "./consumers.ts";
 import { parseLine } from "./event-line.ts";
-import type { Layout } from "./layout.ts";
+import { keepAsideNow, type Layout } from "./layout.ts";
 import type { Registry } from "./registry.ts";
 import { type StreamKey, streamOfKey } from "./stream-directory.ts";
 import type { StreamFiles } from "./stream-files.ts";
@@ -19,11 +20,14 @@ export class Applier {
   readonly #layout: Layout;
   readonly #files: StreamFiles;
   readonly #registry: Registry;
+  readonly #consumers: Consumers;
   /** Streams with bytes that may not be durable; true when their directory may not be either. */
   #dirty = new Map<StreamKey, boolean>();
   #registryDirty = false;
+  #dirtyLetters = new Set<string>();
 
-  constructor(fs: FileSystem, layout: Layout, files: StreamFiles, registry: Registry) {
+  constructor(fs: FileSystem, layout: Layout, files: StreamFiles, registry: Registry, consumers: Consumers) {
+    this.#consumers = consumers;
     this.#fs = fs;
     this.#layout = layout;
     this.#files = files;
@@ -38,12 +42,17 @@ export class Applier {
     if (created || !this.#dirty.has(key)) this.#dirty.set(key, created);
   }
 
-  /** Writes the slices of a durable record to their files. */
+  /** Writes what a durable record holds to the files that it belongs to. */
   apply(
     slices: readonly Section[],
     buffer: Buffer,
     created: readonly { readonly stream: StreamName; readonly seconds: number }[],
+    consumers: readonly ConsumerSection[],
   ): void {
+    this.#consumers.apply(consumers);
+    for (const { name, deadLetters, droppedLetters } of consumers) {
+      if (deadLetters !== undefined || droppedLetters !== undefined) this.#dirtyLetters.add(name);
+    }
     for (const slice of slices) {
       if (slice.adopted) continue;
       const { file, created: isNew } = this.#files.acquire(slice.key);
@@ -57,25 +66,42 @@ export class Applier {
   }
 
   /** Writes a record again that may have been written to its files before, in part or in whole. */
-  reapply(header: RecordHeader, buffer: Buffer, base: number, registered: Set<StreamKey>): void {
+  reapply(header: RecordHeader, buffer: Buffer, base: number, registered: Set<string>): void {
     const slices: Section[] = [];
     const created: { stream: StreamName; seconds: number }[] = [];
-    readSections(buffer, header, base, (section) => {
+    const consumers: ConsumerSection[] = [];
+    const visit = (section: Section): void => {
       slices.push(section);
-      if (section.version !== 1 || registered.has(section.key)) return;
-      registered.add(section.key);
-      const line = buffer.toString("utf8", section.start, buffer.indexOf("\n", section.start));
-      const { ts } = parseLine(line, (why) => new Error(why));
-      created.push({ stream: streamOfKey(section.key), seconds: ts });
-    });
-    this.apply(slices, buffer, created);
+      const stream = streamOfKey(section.key);
+      const name = `${stream.type}/${stream.id}`;
+      if (section.version !== 1 || registered.has(name)) return;
+      registered.add(name);
+      created.push({ stream, seconds: secondsOf(buffer.toString("utf8", section.start, section.end)) });
+    };
+    readSections(buffer, header, base, visit, (section) => consumers.push(section));
+    for (const slice of slices) if (!slice.adopted) this.#keepForeignBytes(slice, buffer);
+    this.apply(slices, buffer, created, consumers);
     for (const slice of slices) this.markDirty(slice.key, true);
+  }
+
+  /** What stands where our events belong, and is neither ours nor nothing, was written by somebody else in between. */
+  #keepForeignBytes(slice: Section, buffer: Buffer): void {
+    const { file } = this.#files.acquire(slice.key);
+    const there = Buffer.alloc(slice.end - slice.start);
+    const length = file.read(there, 0, there.length, slice.at);
+    const ours = buffer.subarray(slice.start, slice.start + length);
+    if (there.subarray(0, length).equals(ours) || there.every((byte) => byte === 0)) return;
+    // A torn write of ours: every byte is the right one or was never written.
+    if (there.subarray(0, length).every((byte, i) => byte === ours[i] || byte === 0)) return;
+    keepAsideNow(this.#fs, this.#layout, `${slice.key}.${slice.at}`, there.subarray(0, length));
   }
 
   /** Makes everything that was applied so far durable. */
   async flush(): Promise<void> {
     const dirty = this.#dirty;
     const registryDirty = this.#registryDirty;
+    const letters = this.#dirtyLetters;
+    this.#dirtyLetters = new Set();
     this.#dirty = new Map();
     this.#registryDirty = false;
     try {
@@ -92,6 +118,7 @@ export class Applier {
       await Promise.all(Array.from({ length: FLUSHES_AT_ONCE }, worker));
       if (directories.size > 0) directories.add(this.#layout.streams).add(this.#layout.base);
       for (const directory of directories) await this.#fs.syncDirectory(directory);
+      for (const name of letters) await this.#flushLetters(name);
       if (registryDirty) {
         await this.#registry.flush();
         await this.#fs.syncDirectory(this.#layout.meta);
@@ -99,8 +126,21 @@ export class Applier {
     } catch (error) {
       for (const [key, created] of dirty) this.markDirty(key, created);
       this.#registryDirty ||= registryDirty;
+      for (const name of letters) this.#dirtyLetters.add(name);
       throw error;
     }
+  }
+
+  async #flushLetters(name: string): Promise<void> {
+    const managers = `${this.#layout.base}/process_managers`;
+    const file = this.#fs.open(`${managers}/${name}/dead_letters.jsonl`, "update");
+    try {
+      await file.flush();
+    } finally {
+      file.close();
+    }
+    for (const directory of [`${managers}/${name}`, managers, this.#layout.base])
+      await this.#fs.syncDirectory(directory);
   }
 
   async #flushStream(key: StreamKey): Promise<void> {
@@ -110,5 +150,15 @@ export class Applier {
     } finally {
       file.close();
     }
+  }
+}
+
+/** The time of the first event in a section's text; 0 if it cannot be read. */
+function secondsOf(text: string): number {
+  const line = text.split("\n").find((candidate) => candidate.trim() !== "");
+  try {
+    return parseLine(line ?? "", (why) => new Error(why)).ts;
+  } catch {
+    return 0;
   }
 }

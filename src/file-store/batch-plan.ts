@@ -3,8 +3,10 @@ import type { CommitResult } from "../event-store/event-store.ts";
 import type { FileHandle, FileSystem } from "../fs/file-system.ts";
 import type { Batch, QueuedCommit, StreamEnd } from "./batch.ts";
 import type { CommitLog } from "./commit-log.ts";
+import type { Consumers } from "./consumers.ts";
 import { keepAside, type Layout } from "./layout.ts";
 import { endOfLastLine, readLines } from "./lines.ts";
+import { positionOfLine } from "./event-line.ts";
 import type { PendingBatches } from "./pending-batches.ts";
 import type { StreamKey } from "./stream-directory.ts";
 import type { StreamFiles } from "./stream-files.ts";
@@ -17,6 +19,7 @@ export interface BatchPlanParts {
   readonly files: StreamFiles;
   readonly table: StreamTable;
   readonly pending: PendingBatches;
+  readonly consumers: Consumers;
 }
 
 /**
@@ -27,16 +30,14 @@ export class BatchPlan {
   readonly batch: Batch;
   readonly #parts: BatchPlanParts;
   readonly #ends = new Map<StreamKey, StreamEnd>();
-  readonly #locked = new Map<StreamKey, FileHandle>();
+  readonly #sequences = new Map<string, number>();
+  readonly #locked: Map<StreamKey, FileHandle>;
 
-  constructor(parts: BatchPlanParts, batch: Batch) {
+  /** `locked`: the streams that are locked already; those that the plan locks are added. */
+  constructor(parts: BatchPlanParts, batch: Batch, locked: Map<StreamKey, FileHandle>) {
     this.#parts = parts;
     this.batch = batch;
-  }
-
-  /** How many streams are locked. */
-  get streams(): number {
-    return this.#locked.size;
+    this.#locked = locked;
   }
 
   /**
@@ -50,7 +51,22 @@ export class BatchPlan {
     // Events of another program may have come to light.
     const late = this.#conflict(queued);
     if (late !== undefined) return late;
-    for (const [index, key] of queued.keys.entries()) this.batch.addAppend(queued, index, this.#end(key));
+    const texts = queued.keys.map((_, index) => this.batch.linesOf(queued, index));
+    for (const [index, key] of queued.keys.entries())
+      this.batch.addAppend(queued, index, texts[index] ?? "", this.#end(key));
+    const { consumer } = queued.commit;
+    if (consumer !== undefined) {
+      const { name, expectedSequence, note, deadLetters, droppedLetters } = consumer;
+      const sequence = expectedSequence + 1;
+      this.#sequences.set(name, sequence);
+      this.batch.addConsumer({
+        name,
+        sequence,
+        note,
+        ...(deadLetters === undefined ? {} : { deadLetters }),
+        ...(droppedLetters === undefined ? {} : { droppedLetters }),
+      });
+    }
     this.batch.commits.push({ queued, position: this.batch.firstPosition + this.batch.events - 1 });
     return undefined;
   }
@@ -67,16 +83,7 @@ export class BatchPlan {
       entry.version = entry.markVersion = version;
       entry.end = entry.markEnd = end;
     }
-  }
-
-  unlock(): void {
-    for (const [key, file] of this.#locked) {
-      try {
-        file.unlock();
-      } catch {
-        this.#parts.files.forget(key);
-      }
-    }
+    for (const section of this.batch.consumers) this.#parts.consumers.add(section);
   }
 
   #end(key: StreamKey): StreamEnd {
@@ -89,12 +96,18 @@ export class BatchPlan {
   }
 
   #conflict({ commit, keys }: QueuedCommit): CommitResult | undefined {
-    const { log, table } = this.#parts;
+    const { log, table, consumers } = this.#parts;
+    if (commit.consumer !== undefined) {
+      const { name, expectedSequence } = commit.consumer;
+      const actualSequence = this.#sequences.get(name) ?? consumers.sequence(name);
+      if (actualSequence !== expectedSequence) return { ok: false, consumer: name, actualSequence };
+    }
     for (const [index, { stream, expectedVersion }] of commit.appends.entries()) {
       const key = keys[index] ?? "";
       const entry = this.#ends.get(key) ?? table.get(key, log.end.position);
       // Foreign events are taken in when the stream is locked, and conflict then.
-      if (entry === "foreign" || entry.version === expectedVersion) continue;
+      if (commit.chain?.broken !== true && (entry === "foreign" || entry.version === expectedVersion)) continue;
+      if (entry === "foreign") return { ok: false, stream, actualVersion: 0 };
       return { ok: false, stream, actualVersion: entry.version };
     }
     return undefined;
@@ -130,6 +143,15 @@ export class BatchPlan {
         for (const lines of readLines(reader, known.end, end)) events += lines.length;
         const bytes = Buffer.alloc(end - known.end);
         reader.read(bytes, 0, bytes.length, known.end);
+        const ours = positionOfLine(bytes.toString("latin1", Math.max(0, bytes.length - 81), bytes.length - 1));
+        if (ours !== undefined) {
+          const where = { file: files.path(key), line: known.version + 1, offset: known.end };
+          throw new CorruptionError(
+            "CORRUPT_STREAM",
+            where,
+            `there are events (up to position ${ours}) that the commit log does not have`,
+          );
+        }
         if (events > 0) this.batch.addFound(key, known, events, bytes, true);
         else known.end = end;
       }
@@ -137,7 +159,7 @@ export class BatchPlan {
         // A line that its writer never completed; with the lock in our hands nobody is writing it.
         const torn = Buffer.alloc(size - known.end);
         reader.read(torn, 0, torn.length, known.end);
-        await keepAside(fs, layout, `${key.replaceAll("/", ".")}.${known.end}`, torn);
+        await keepAside(fs, layout, `${key}.${known.end}`, torn);
         file.truncate(known.end);
       }
     } finally {

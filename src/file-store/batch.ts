@@ -1,7 +1,14 @@
 import type { Commit, CommitResult, StreamName } from "../event-store/event-store.ts";
 import { endOfLine } from "./event-line.ts";
-import { HEADER_ROOM, sealRecord, type Section, sectionHeader } from "./commit-record.ts";
-import type { StreamKey } from "./stream-directory.ts";
+import {
+  consumerLines,
+  type ConsumerSection,
+  HEADER_ROOM,
+  sealRecord,
+  type Section,
+  sectionHeader,
+} from "./commit-record.ts";
+import { type StreamKey, streamOfKey } from "./stream-directory.ts";
 
 /** A commit that waits to be written. */
 export interface QueuedCommit {
@@ -33,6 +40,7 @@ export class Batch {
   events = 0;
   readonly firstPosition: number;
   readonly slices: Section[] = [];
+  readonly consumers: ConsumerSection[] = [];
   readonly commits: { readonly queued: QueuedCommit; readonly position: number }[] = [];
   readonly created: { readonly stream: StreamName; readonly seconds: number }[] = [];
 
@@ -41,29 +49,46 @@ export class Batch {
     this.firstPosition = firstPosition;
   }
 
+  get isEmpty(): boolean {
+    return this.end === HEADER_ROOM;
+  }
+
   get bytes(): number {
     return this.end;
   }
 
-  /** Adds the events of one append and moves the stream's end behind them. */
-  addAppend(queued: QueuedCommit, index: number, end: StreamEnd): void {
+  /** The lines of one append of a commit that is about to be added. */
+  linesOf(queued: QueuedCommit, index: number): string {
+    let position = this.firstPosition + this.events;
+    for (let i = 0; i < index; i++) position += queued.commit.appends[i]?.events.length ?? 0;
+    const events = queued.commit.appends[index]?.events ?? [];
+    return events.map((event, i) => queued.lines[index]?.[i] + endOfLine(event, position + i)).join("");
+  }
+
+  /** Adds the events of one append, whose lines are given, and moves the stream's end behind them. */
+  addAppend(queued: QueuedCommit, index: number, text: string, end: StreamEnd): void {
     const append = queued.commit.appends[index];
-    const starts = queued.lines[index];
     const key = queued.keys[index];
-    if (append === undefined || starts === undefined || key === undefined) throw new RangeError(`no append ${index}`);
-    let text = "";
-    for (let i = 0; i < starts.length; i++) {
-      const event = append.events[i];
-      if (event !== undefined) text += starts[i] + endOfLine(event, this.firstPosition + this.events + i);
-    }
+    if (append === undefined || key === undefined) throw new RangeError(`no append ${index}`);
     if (end.version === 0) {
       this.created.push({ stream: append.stream, seconds: Math.floor((append.events[0]?.timestamp ?? 0) / 1000) });
     }
-    this.#addSection(key, end, starts.length, text, Buffer.byteLength(text), false);
+    this.#addSection(key, end, append.events.length, text, Buffer.byteLength(text), false);
+  }
+
+  /** Adds what a consumer notes. */
+  addConsumer(section: ConsumerSection): void {
+    const text = consumerLines(section);
+    const bytes = Buffer.byteLength(text);
+    this.#reserve(bytes);
+    this.buffer.write(text, this.end, bytes, "utf8");
+    this.end += bytes;
+    this.consumers.push(section);
   }
 
   /** Adds lines that were found in the stream's file; `adopted` when another program wrote them. */
   addFound(key: StreamKey, end: StreamEnd, events: number, lines: Buffer, adopted: boolean): void {
+    if (adopted && end.version === 0) this.created.push({ stream: streamOfKey(key), seconds: 0 });
     this.#addSection(key, end, events, lines, lines.length, adopted);
   }
 

@@ -1,6 +1,6 @@
 import type { FileSystem } from "../fs/file-system.ts";
 import type { Applier } from "./applier.ts";
-import type { CommitLog, LogPlace } from "./commit-log.ts";
+import { type CommitLog, isBefore, type LogPlace } from "./commit-log.ts";
 import type { Layout } from "./layout.ts";
 import { writeMarker } from "./marker.ts";
 import type { PendingBatches } from "./pending-batches.ts";
@@ -21,10 +21,12 @@ export class Checkpointer {
   readonly #lock: StoreLock;
   readonly #applier: Applier;
   readonly #pending: PendingBatches;
+  readonly #reapply: (from: LogPlace) => void;
   #marked: LogPlace;
   #running: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
+  #flushFailed = false;
 
   /** `marked` is where the marker is now. */
   constructor(
@@ -35,6 +37,7 @@ export class Checkpointer {
       readonly lock: StoreLock;
       readonly applier: Applier;
       readonly pending: PendingBatches;
+      readonly reapply: (from: LogPlace) => void;
     },
     marked: LogPlace,
   ) {
@@ -44,6 +47,7 @@ export class Checkpointer {
     this.#lock = parts.lock;
     this.#applier = parts.applier;
     this.#pending = parts.pending;
+    this.#reapply = parts.reapply;
     this.#marked = marked;
   }
 
@@ -75,8 +79,14 @@ export class Checkpointer {
 
   async #move(): Promise<void> {
     const end = this.#pending.list[0]?.place ?? this.#log.end;
-    if (end.position === this.#marked.position) return;
+    if (!isBefore(this.#marked, end)) return;
+    if (this.#flushFailed) {
+      // The system may have dropped what it could not write: only what is written again can be trusted.
+      await this.#lock.hold(async () => this.#reapply(this.#marked));
+    }
+    this.#flushFailed = true;
     await this.#applier.flush();
+    this.#flushFailed = false;
     await this.#lock.hold(() => writeMarker(this.#fs, this.#layout.marker, end));
     this.#marked = end;
   }

@@ -131,7 +131,8 @@ export class CommitLog {
 
   /** The bytes behind the end of the current segment that are not zeros; empty when there are none. */
   tail(): Buffer {
-    if (this.#end.offset === 0) return Buffer.alloc(0);
+    if (this.#end.offset === 0 && this.#fs.stat(this.segmentPath(this.#end.segment)) === undefined)
+      return Buffer.alloc(0);
     const file = this.#open();
     const size = file.size();
     if (size <= this.#end.offset) return Buffer.alloc(0);
@@ -144,7 +145,7 @@ export class CommitLog {
 
   /** Removes everything behind the end of the current segment, durably. */
   async cutTail(): Promise<void> {
-    if (this.#end.offset === 0) return;
+    if (this.#end.offset === 0 && this.#fs.stat(this.segmentPath(this.#end.segment)) === undefined) return;
     // A failed flush may have left pages that look written: forget the descriptor and what it knew.
     this.#closeFile();
     const file = this.#open();
@@ -155,8 +156,8 @@ export class CommitLog {
   }
 
   /**
-   * After a failure: forgets the descriptor (its unwritten pages may be gone although they can be read),
-   * writes the given records again, removes what is behind the end, and flushes.
+   * After a failure: forgets the descriptor (its unwritten pages may be gone although they can be read)
+   * and writes the given records again, durably.
    */
   async rewrite(
     records: readonly {
@@ -176,9 +177,14 @@ export class CommitLog {
         file.close();
       }
     }
+  }
+
+  /** Whether a whole record stands at a place of the current segment. */
+  hasRecordAt(place: LogPlace): boolean {
     const file = this.#open();
-    if (file.size() > this.#end.offset) file.truncate(this.#end.offset);
-    await file.flush();
+    const bytes = Buffer.alloc(Math.max(0, file.size() - place.offset));
+    const length = file.read(bytes, 0, bytes.length, place.offset);
+    return readRecord(bytes, 0, length, place.offset).kind === "record";
   }
 
   /** Whether anything was written at the end since we last looked: one small read. */
@@ -209,11 +215,7 @@ export class CommitLog {
       try {
         const result = this.#scanSegment(file, place, limit, visit);
         place = result.end;
-        if (
-          result.invalid !== undefined ||
-          result.stopped === true ||
-          (limit !== undefined && place.position >= limit.position)
-        )
+        if (result.invalid !== undefined || result.stopped === true || (limit !== undefined && !isBefore(place, limit)))
           return result;
       } finally {
         file.close();
@@ -249,7 +251,7 @@ export class CommitLog {
     let buffer = Buffer.allocUnsafe(Math.max(1, Math.min(SCAN_CHUNK, size - offset)));
     let base = offset;
     let length = file.read(buffer, 0, buffer.length, base);
-    while (limit === undefined || position < limit.position) {
+    while (limit === undefined || from.segment < limit.segment || offset < limit.offset) {
       const read = readRecord(buffer, offset - base, length, base);
       if (read.kind === "nothing") {
         if (offset - base < length || offset >= size) break;
@@ -294,7 +296,7 @@ export class CommitLog {
       await this.cutTail();
     }
     this.#closeFile();
-    const isFirst = this.#fs.makeDirectory(this.#directory) !== undefined;
+    this.#fs.makeDirectory(this.#directory);
     const path = this.segmentPath(first);
     const header = Buffer.from(segmentHeader(first));
     const file = this.#fs.open(path, "create", { durable: true });
@@ -304,7 +306,7 @@ export class CommitLog {
       file.write(header, 0, header.length, 0);
       await file.flush();
       await this.#fs.syncDirectory(this.#directory);
-      if (isFirst) await this.#fs.syncDirectory(this.#directory.slice(0, this.#directory.lastIndexOf("/")));
+      await this.#fs.syncDirectory(this.#directory.slice(0, this.#directory.lastIndexOf("/")));
     } catch (error) {
       file.close();
       throw error;
@@ -326,6 +328,11 @@ export class CommitLog {
     this.#file?.close();
     this.#file = undefined;
   }
+}
+
+/** Whether a place comes before another in the log. */
+export function isBefore(a: LogPlace, b: LogPlace): boolean {
+  return a.segment < b.segment || (a.segment === b.segment && a.offset < b.offset);
 }
 
 /** The number in `"format"` of a segment's first line. */

@@ -1,4 +1,5 @@
 import { crc32 } from "node:zlib";
+import type { StoredDeadLetter } from "../event-store/event-store.ts";
 import type { StreamKey } from "./stream-directory.ts";
 
 /**
@@ -70,6 +71,22 @@ export function sectionHeader(
   return `{"stream":${JSON.stringify(key)},"version":${version},"at":${at},"events":${events},"bytes":${bytes}${adopted ? ',"adopted":true' : ""}}\n`;
 }
 
+/** What a process manager notes in the log: `{"consumer":…}` and a line with its note and dead letters. */
+export interface ConsumerSection {
+  readonly name: string;
+  readonly sequence: number;
+  readonly note: unknown;
+  readonly deadLetters?: readonly StoredDeadLetter[];
+  readonly droppedLetters?: readonly string[];
+}
+
+/** A consumer's section: its header line and one line of JSON. */
+export function consumerLines(section: ConsumerSection): string {
+  const { name, sequence, note, deadLetters, droppedLetters } = section;
+  const body = `${JSON.stringify({ note, deadLetters, droppedLetters })}\n`;
+  return `{"consumer":${JSON.stringify(name)},"sequence":${sequence},"bytes":${Buffer.byteLength(body)}}\n${body}`;
+}
+
 const HEADER =
   /^(\{"commit":(\d{1,16}),"events":(\d{1,16}),"bytes":(\d{1,16}),"flushed":(\d{1,16})),"crc":"([0-9a-f]{8})"\}\n/;
 
@@ -117,20 +134,35 @@ const QUOTE = 0x22;
 const NEWLINE = 0x0a;
 const BACKSLASH = 0x5c;
 const COMMA = 0x2c;
+const LETTER_C = 0x63;
+interface ConsumerHeader {
+  readonly consumer: string;
+  readonly sequence: number;
+  readonly bytes: number;
+}
 const STREAM_PREFIX = 11; // {"stream":"
 
-/** The sections of a record whose body is in `buffer` from `body` to `end`; calls `visit` for each. */
+/** Calls `visit` for each stream's section of a record, and `visitConsumer` for each consumer's. */
 export function readSections(
   buffer: Buffer,
   header: RecordHeader,
   base: number,
   visit: (section: Section) => void,
+  visitConsumer?: (section: ConsumerSection) => void,
 ): void {
   let at = header.body - base;
   const end = header.end - base;
   let position = header.position;
   while (at < end) {
     const lineEnd = buffer.indexOf(NEWLINE, at);
+    if (buffer[at + 2] === LETTER_C) {
+      const { consumer, sequence, bytes } = JSON.parse(buffer.toString("utf8", at, lineEnd)) as ConsumerHeader;
+      at = lineEnd + 1 + bytes;
+      if (visitConsumer === undefined) continue;
+      const body = JSON.parse(buffer.toString("utf8", lineEnd + 1, at)) as Omit<ConsumerSection, "name" | "sequence">;
+      visitConsumer({ name: consumer, sequence, ...body });
+      continue;
+    }
     const keyEnd = buffer.indexOf(QUOTE, at + STREAM_PREFIX);
     let key: string;
     let cursor: number;

@@ -1,9 +1,11 @@
 import { EventfoldError } from "../errors.ts";
+import type { FileHandle } from "../fs/file-system.ts";
 import type { Applier } from "./applier.ts";
 import { Batch, type QueuedCommit } from "./batch.ts";
 import type { LogPlace } from "./commit-log.ts";
 import { ioError } from "./io-error.ts";
 import { BatchPlan, type BatchPlanParts } from "./batch-plan.ts";
+import type { PendingBatch } from "./pending-batches.ts";
 import type { StoreLock } from "./store-lock.ts";
 import type { StreamKey } from "./stream-directory.ts";
 
@@ -16,6 +18,12 @@ const MAX_ROUNDS = 8;
 const STREAM_PATIENCE_MS = 2000;
 /** With durability `"os"`: how long new batches may keep the lock before they are flushed. */
 const OS_HOLD_MS = 20;
+
+interface Adoption {
+  readonly key: StreamKey;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
 
 export interface CommitterParts extends BatchPlanParts {
   readonly lock: StoreLock;
@@ -47,8 +55,10 @@ export class Committer {
   #running: Promise<void> | undefined;
   #arrived: (() => void) | undefined;
   #buffer: Buffer = Buffer.allocUnsafe(64 << 10);
-  /** A write or flush failed: what is behind the end of the log is not to be believed. */
-  #suspect = false;
+  /** A write or flush failed: what is behind the end of the log, up to here, is not to be believed. */
+  #failed: LogPlace | undefined;
+  /** Streams that are kept from other programs until what was written to them in this session is in their files. */
+  readonly #locked = new Map<StreamKey, FileHandle>();
 
   constructor(parts: CommitterParts) {
     this.#parts = parts;
@@ -106,45 +116,41 @@ export class Committer {
 
   async #session(): Promise<void> {
     const { catchUp, log, recoverTail, pending } = this.#parts;
-    catchUp();
-    if (this.#suspect) await this.#distrust();
-    this.#applyPending(pending.list.length);
-    if (log.hasMore()) await recoverTail();
-    for (let round = 0; round < MAX_ROUNDS; round++) {
-      const conflicts = await this.#writeBatch();
-      if (conflicts === 0) break;
-      // Whoever conflicted decides again on the new state now, and finds us with the lock still held.
-      await turn();
-      if (this.#queue.length === 0) await turn();
-      if (this.#queue.length === 0) break;
+    try {
+      catchUp();
+      if (this.#failed !== undefined) await this.#distrust(this.#failed);
+      this.#applyPending(pending.list.length);
+      if (log.hasMore()) await recoverTail();
+      for (let round = 0; round < MAX_ROUNDS; round++) {
+        const conflicts = await this.#writeBatch();
+        if (conflicts === 0) break;
+        // Whoever conflicted decides again on the new state now, and finds us with the lock still held.
+        await turn();
+        if (this.#queue.length === 0) await turn();
+        if (this.#queue.length === 0) break;
+      }
+      if (this.#parts.durability === "os") await this.#flushLate();
+    } finally {
+      this.#unlockStreams();
     }
-    if (this.#parts.durability === "os") await this.#flushLate();
   }
 
-  /** Writes everything that waits as one record. Returns how many commits met another version. */
+  /** Writes everything that waits as one record. Returns how many commits met another version; 0 ends the session's rounds. */
   async #writeBatch(): Promise<number> {
     const { log, pending, table, durability } = this.#parts;
     const batch = new Batch(this.#buffer, log.end.position + 1);
-    const plan = new BatchPlan(this.#parts, batch);
-    try {
-      const conflicts = await this.#collect(plan);
-      if (batch.events === 0) return conflicts;
-      let start: number;
-      let place: LogPlace;
-      let end: LogPlace;
-      try {
-        place = await log.prepare(batch.bytes);
-        const unflushed = pending.list[0]?.place;
-        start = batch.seal(unflushed?.segment === place.segment ? unflushed.offset : place.offset);
-        end = await log.append(batch.buffer, start, batch.end, batch.events, durability === "flush");
-      } catch (error) {
-        this.#suspect = true;
-        for (const { queued } of batch.commits) queued.reject(ioError(error, "writing to the commit log"));
-        return conflicts;
+    const plan = new BatchPlan(this.#parts, batch, this.#locked);
+    const { conflicts, adoptions } = await this.#collect(plan);
+    if (!batch.isEmpty) {
+      const written = await this.#append(batch);
+      if (written instanceof Error) {
+        for (const { queued } of batch.commits) giveUp(queued, written);
+        for (const { reject } of adoptions) reject(written);
+        return 0;
       }
       // From here on the commits count. No waiting in between: nobody may see one of these without the others.
-      log.moveTo(end);
-      pending.add({ batch, start, place, end });
+      log.moveTo(written.end);
+      pending.add(written);
       plan.carryOut();
       table.wrote(batch.slices);
       this.#buffer = Buffer.allocUnsafe(64 << 10);
@@ -156,31 +162,55 @@ export class Committer {
           // The streams' files get it later, from memory or by recovery; readers see it meanwhile.
         }
       }
-      for (const { queued, position } of batch.commits) queued.resolve({ ok: true, position });
-      return conflicts;
-    } finally {
-      plan.unlock();
+    }
+    for (const { resolve } of adoptions) resolve();
+    for (const { queued, position } of batch.commits) queued.resolve({ ok: true, position });
+    return conflicts;
+  }
+
+  /** Appends the record to the log; on failure sees to it, while the lock is still held, that nothing of it stays. */
+  async #append(batch: Batch): Promise<PendingBatch | Error> {
+    const { log, pending, durability } = this.#parts;
+    try {
+      const place = await log.prepare(batch.bytes);
+      // What this segment has of acknowledged but unflushed records (mode "os") is not durable yet.
+      const unflushed = pending.list.find((other) => other.place.segment === place.segment)?.place;
+      const start = batch.seal(unflushed?.offset ?? place.offset);
+      this.#failed = { ...place, offset: place.offset + batch.end - start };
+      const end = await log.append(batch.buffer, start, batch.end, batch.events, durability === "flush");
+      this.#failed = undefined;
+      return { batch, start, place, end };
+    } catch (error) {
+      if (this.#failed !== undefined) {
+        try {
+          await this.#distrust(this.#failed);
+        } catch {
+          // Tried again before the next write.
+        }
+      }
+      return ioError(error, "writing to the commit log");
     }
   }
 
-  async #collect(plan: BatchPlan): Promise<number> {
+  async #collect(plan: BatchPlan): Promise<{ readonly conflicts: number; readonly adoptions: readonly Adoption[] }> {
     const { batch } = plan;
     const queue = this.#queue;
     this.#queue = [];
-    const adoptions = this.#adoptions;
+    const wanted = this.#adoptions;
     this.#adoptions = [];
-    for (const { key, resolve, reject } of adoptions) {
+    const adoptions: Adoption[] = [];
+    for (const adoption of wanted) {
       try {
-        await plan.adopt(key);
-        resolve();
+        await plan.adopt(adoption.key);
+        adoptions.push(adoption);
       } catch (error) {
-        reject(ioError(error, `taking over ${key}`));
+        adoption.reject(ioError(error, `taking over ${adoption.key}`));
       }
     }
     const blocked = new Set<StreamKey>(this.#blocked.flatMap(({ keys }) => keys));
     let conflicts = 0;
     for (const [i, queued] of queue.entries()) {
-      if (i > 0 && (batch.bytes > MAX_BYTES || plan.streams + queued.keys.length > MAX_STREAMS)) {
+      if (i > 0 && (batch.bytes > MAX_BYTES || this.#locked.size + queued.keys.length > MAX_STREAMS)) {
         this.#queue = [...queue.slice(i), ...this.#queue];
         break;
       }
@@ -191,13 +221,26 @@ export class Committer {
           this.#blocked.push(queued);
         } else if (conflict !== undefined) {
           conflicts++;
+          if (queued.commit.chain !== undefined) queued.commit.chain.broken = true;
           queued.resolve(conflict);
         }
       } catch (error) {
-        queued.reject(ioError(error, `preparing ${queued.keys.join(", ")}`));
+        giveUp(queued, ioError(error, `preparing ${queued.keys.join(", ")}`));
       }
     }
-    return conflicts;
+    return { conflicts, adoptions };
+  }
+
+  #unlockStreams(): void {
+    for (const [key, file] of this.#locked) {
+      try {
+        file.unlock();
+      } catch {
+        this.#parts.files.forget(key);
+      }
+    }
+    this.#locked.clear();
+    this.#parts.files.trim();
   }
 
   async #retryBlocked(): Promise<void> {
@@ -207,7 +250,8 @@ export class Committer {
       queued.lockedSince ??= now;
       if (now - queued.lockedSince < STREAM_PATIENCE_MS) again.push(queued);
       else {
-        queued.reject(
+        giveUp(
+          queued,
           new EventfoldError(
             "STREAM_LOCKED",
             `${queued.keys.join(", ")} is held by another program (the Rust eventfold-es keeps an instance for 5 minutes after its last use); try again later`,
@@ -232,34 +276,55 @@ export class Committer {
     const started = performance.now();
     while (!pending.isEmpty) {
       const count = pending.list.length;
-      let flushed = false;
+      let outcome: { readonly error?: unknown } | undefined;
       const flush = log.flush().then(
-        () => (flushed = true),
-        (error: unknown) => {
-          this.#suspect = true;
-          throw error;
-        },
+        () => void (outcome = {}),
+        (error: unknown) => void (outcome = { error }),
       );
-      while (!flushed) {
-        if (this.#queue.length > 0 && performance.now() - started < OS_HOLD_MS) await this.#writeBatch();
-        else await Promise.race([flush, new Promise<void>((resolve) => (this.#arrived = resolve))]);
-        if (this.#queue.length > 0 && performance.now() - started >= OS_HOLD_MS) await flush;
+      while (outcome === undefined) {
+        const mayTakeMore = performance.now() - started < OS_HOLD_MS && this.#locked.size < MAX_STREAMS;
+        if (this.#queue.length > 0 && mayTakeMore) await this.#writeBatch();
+        else
+          await Promise.race([
+            flush,
+            ...(mayTakeMore ? [new Promise<void>((resolve) => (this.#arrived = resolve))] : []),
+          ]);
       }
       this.#arrived = undefined;
+      const { error } = outcome as { readonly error?: unknown };
+      if (error !== undefined) {
+        this.#failed = log.end;
+        throw error;
+      }
       this.#applyPending(count);
     }
   }
 
+  /** Leaves the log without what a failed write may have put there. */
+  async settle(): Promise<void> {
+    this.#parts.catchUp();
+    if (this.#failed !== undefined) await this.#distrust(this.#failed);
+  }
+
   /**
-   * After a failed write or flush: nothing of the file is believed that has not been written again or
-   * read back. What was acknowledged in mode `"os"` is still in memory and is written once more; a batch that failed is cut off.
+   * After a failed write or flush: nothing of the file is believed that has not been written again or read
+   * back. What was acknowledged in mode "os" is still in memory and is written once more. The record that
+   * failed is cut off, unless another process has built on it since: then it counts, although its commands were told otherwise.
    */
-  async #distrust(): Promise<void> {
-    const { log, pending } = this.#parts;
-    await log.rewrite(
-      pending.list.map(({ batch, start, place }) => ({ buffer: batch.buffer, start, end: batch.end, place })),
-    );
-    this.#suspect = false;
+  async #distrust(failedEnd: LogPlace): Promise<void> {
+    const { log, pending, recoverTail } = this.#parts;
+    const records = pending.list.map(({ batch, start, place }) => ({
+      buffer: batch.buffer,
+      start,
+      end: batch.end,
+      place,
+    }));
+    await log.rewrite(records);
+    if (log.end.segment === failedEnd.segment && log.end.offset < failedEnd.offset) {
+      if (log.hasRecordAt(failedEnd)) await recoverTail();
+      else await log.cutTail();
+    }
+    this.#failed = undefined;
   }
 
   #failAll(error: Error): void {
@@ -268,9 +333,15 @@ export class Committer {
     this.#queue = [];
     this.#blocked = [];
     this.#adoptions = [];
-    for (const { reject } of failed) reject(error);
+    for (const queued of failed) giveUp(queued, error);
     for (const { reject } of adoptions) reject(error);
   }
+}
+
+/** Fails a commit, and with it all that rest on it. */
+function giveUp({ commit, reject }: QueuedCommit, error: Error): void {
+  if (commit.chain !== undefined) commit.chain.broken = true;
+  reject(error);
 }
 
 function turn(): Promise<void> {

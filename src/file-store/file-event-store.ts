@@ -4,29 +4,33 @@ import type {
   Commit,
   CommitResult,
   ConsumerKind,
+  ConsumerNote,
   EventStore,
   EventStoreCapabilities,
   Snapshot,
+  StoredDeadLetter,
   StoredEvent,
   StreamName,
 } from "../event-store/event-store.ts";
 import { compareCodePoints } from "../event-store/stream-order.ts";
 import type { FileSystem } from "../fs/file-system.ts";
-import { adoptStreams, directoryName } from "./adoption.ts";
+import { adoptStreams, directoryName, findStreams } from "./adoption.ts";
 import { Applier } from "./applier.ts";
 import type { QueuedCommit } from "./batch.ts";
 import {
   CommitLog,
   type CommitLogOptions,
   DEFAULT_LOG_OPTIONS,
+  isBefore,
   listSegments,
   type LogPlace,
   logCorruption,
 } from "./commit-log.ts";
 import { Checkpointer } from "./checkpointer.ts";
-import { readSections, type RecordHeader } from "./commit-record.ts";
+import { readSections, type RecordHeader, type Section } from "./commit-record.ts";
 import { Checkpoints } from "./checkpoints.ts";
 import { Committer } from "./committer.ts";
+import { Consumers } from "./consumers.ts";
 import { LineEvent, type LineOrigin, startOfLine } from "./event-line.ts";
 import { Head } from "./head.ts";
 import { ioError } from "./io-error.ts";
@@ -40,7 +44,7 @@ import { Registry } from "./registry.ts";
 import { type LineHash, loadLineHash } from "./snapshot-file.ts";
 import { Snapshots } from "./snapshots.ts";
 import { StoreLock } from "./store-lock.ts";
-import { encodeId, type StreamKey, streamOfKey } from "./stream-directory.ts";
+import { encodeId, isPlainName, type StreamKey, streamOfKey } from "./stream-directory.ts";
 import { StreamFiles } from "./stream-files.ts";
 import { StreamTable } from "./stream-table.ts";
 
@@ -75,6 +79,7 @@ export class FileEventStore implements EventStore {
   readonly #files: StreamFiles;
   readonly #registry: Registry;
   readonly #applier: Applier;
+  readonly #consumers: Consumers;
   readonly #table: StreamTable;
   readonly #pending = new PendingBatches();
   readonly #committer: Committer;
@@ -100,18 +105,20 @@ export class FileEventStore implements EventStore {
     this.#log = log;
     this.#lock = lock;
     this.#head = new Head(fs, layout.head);
+    this.#consumers = new Consumers(fs, layout, log);
     this.#files = new StreamFiles(fs, layout.streams, options.mergesNames);
     this.#registry = new Registry(fs, layout.registry);
-    this.#applier = new Applier(fs, layout, this.#files, this.#registry);
+    this.#applier = new Applier(fs, layout, this.#files, this.#registry, this.#consumers);
     this.#table = new StreamTable(this.#files, this.#pending, log);
     this.#checkpoints = new Checkpoints(fs, layout, (key) => this.#files.openForReading(key));
     this.#reader = new LogReader(log, (stream, key) => this.#origin(stream, key));
     this.#snapshots = new Snapshots(fs, this.#files, hash);
     const parts = { fs, layout, log, lock, applier: this.#applier, pending: this.#pending };
-    this.#checkpointer = new Checkpointer(parts, marked);
+    this.#checkpointer = new Checkpointer({ ...parts, reapply: (from) => this.#reapply(from) }, marked);
     this.#committer = new Committer({
       ...parts,
       files: this.#files,
+      consumers: this.#consumers,
       table: this.#table,
       durability: options.durability,
       catchUp: () => this.#catchUp(),
@@ -126,7 +133,10 @@ export class FileEventStore implements EventStore {
     try {
       const created = fs.makeDirectory(layout.meta);
       fs.makeDirectory(layout.streams);
-      if (created !== undefined) await fs.syncDirectory(created.slice(0, created.lastIndexOf("/")) || "/");
+      // Every directory that is new, up to the first one that was there.
+      for (let path = created ?? ""; path !== "" && layout.meta.startsWith(path); path = nextBelow(path, layout.meta)) {
+        await fs.syncDirectory(path.slice(0, path.lastIndexOf("/")) || "/");
+      }
       const hash = await loadLineHash();
       const lock = StoreLock.open(fs, layout.lock);
       try {
@@ -153,6 +163,13 @@ export class FileEventStore implements EventStore {
       await adoptStreams(fs, layout, logOptions, options.onAdoption ?? (() => {}));
     }
     const [first] = listSegments(fs, layout.commitLog);
+    if (first !== undefined && first !== 1) {
+      throw logCorruption(
+        `${layout.commitLog}`,
+        { segment: 1, offset: 0, position: 0 },
+        `the first segment is missing; the next is ${first}`,
+      );
+    }
     const start: LogPlace =
       first === undefined ? { segment: 1, offset: 0, position: 0 } : { segment: first, offset: 0, position: first - 1 };
     const log = new CommitLog(fs, layout.commitLog, logOptions, start);
@@ -166,7 +183,7 @@ export class FileEventStore implements EventStore {
       log.moveTo(from);
       await store.#recoverFrom(from);
     } catch (error) {
-      store.#release();
+      store.#closeFiles();
       throw error;
     }
     return store;
@@ -248,6 +265,17 @@ export class FileEventStore implements EventStore {
     return this.#log.end.position;
   }
 
+  async consumerNotes(name: string, afterSequence: number, bookmark?: unknown): Promise<readonly ConsumerNote[]> {
+    await this.refresh();
+    const place = Array.isArray(bookmark) ? this.#reader.start(Number(bookmark[2]) + 1, bookmark) : undefined;
+    return this.#consumers.notes(name, afterSequence, place);
+  }
+
+  async deadLetters(name: string): Promise<readonly StoredDeadLetter[]> {
+    await this.refresh();
+    return this.#consumers.deadLetters(name);
+  }
+
   async loadCheckpoint(kind: ConsumerKind, name: string): Promise<Checkpoint | undefined> {
     this.#checkOpen();
     return this.#checkpoints.load(kind, name);
@@ -260,13 +288,27 @@ export class FileEventStore implements EventStore {
   async listStreams(type?: string): Promise<readonly StreamName[]> {
     this.#checkOpen();
     await this.refresh();
-    const known = this.#registry.read().streams;
+    const known = this.#registeredStreams();
     for (const { batch } of this.#pending.list) for (const { stream } of batch.created) known.push(stream);
     const streams = type === undefined ? known : known.filter((stream) => stream.type === type);
     return streams.sort((a, b) => compareCodePoints(a.type, b.type) || compareCodePoints(a.id, b.id));
   }
 
+  /** What the registry says; what the directories say where it is missing or damaged. */
+  #registeredStreams(): StreamName[] {
+    const { streams, unreadable } = this.#registry.read();
+    if (unreadable === 0 && (streams.length > 0 || this.#log.end.position === 0)) return streams;
+    const known = new Set(streams.map(({ type, id }) => `${type}/${id}`));
+    for (const key of findStreams(this.#fs, this.#layout)) {
+      const stream = streamOfKey(key);
+      if (!known.has(`${stream.type}/${stream.id}`) && (this.#files.size(key) ?? 0) > 0) streams.push(stream);
+    }
+    return streams;
+  }
+
   checkName(stream: StreamName): void {
+    if (isPlainName(stream.type) !== "safe")
+      throw new EventfoldError("INVALID_ID", `${JSON.stringify(stream.type)} is not a type`);
     encodeId(stream.id);
   }
 
@@ -296,9 +338,14 @@ export class FileEventStore implements EventStore {
   }
 
   async saveSnapshot(stream: StreamName, snapshot: Snapshot): Promise<void> {
-    const key = this.#key(stream);
-    const entry = this.#table.known(key);
-    if (this.#closing === undefined && entry !== undefined) await this.#snapshots.save(key, snapshot, entry);
+    if (this.#closing !== undefined) return;
+    try {
+      const key = this.#key(stream);
+      const entry = this.#table.known(key);
+      if (entry !== undefined) await this.#snapshots.save(key, snapshot, entry);
+    } catch {
+      // Only a cache.
+    }
   }
 
   release(stream: StreamName): void {
@@ -316,29 +363,29 @@ export class FileEventStore implements EventStore {
       await this.#committer.finish();
       await this.#checkpointer.finish();
       await this.#lock.hold(async () => {
-        this.#catchUp();
+        await this.#committer.settle();
         if (this.#pending.isEmpty && !this.#log.hasMore()) await this.#log.cutTail();
       });
     } catch (error) {
       // Everything acknowledged is in the log; the next opening completes what is missing here.
       if (!this.#pending.isEmpty) throw ioError(error, "closing the store");
     } finally {
-      this.#release();
+      this.#closeFiles();
+      this.#lock.close();
     }
   }
 
-  #release(): void {
+  #closeFiles(): void {
     this.#files.close();
     this.#registry.close();
     this.#head.close();
     this.#log.close();
-    this.#lock.close();
   }
 
   /** Takes note of what other processes have committed and applied. */
   #catchUp(): void {
     const head = this.#head.read();
-    if (head === undefined || head.position <= this.#log.end.position) return;
+    if (head === undefined || !isBefore(this.#log.end, head)) return;
     const result = this.#log.scan(this.#log.end, head, (header, buffer, base) => this.#absorb(header, buffer, base));
     if (result.invalid !== undefined)
       throw logCorruption(this.#log.segmentPath(result.end.segment), result.end, result.invalid);
@@ -347,24 +394,25 @@ export class FileEventStore implements EventStore {
   }
 
   #absorb(header: RecordHeader, buffer: Buffer, base: number): void {
-    readSections(buffer, header, base, (section) => {
+    const visit = (section: Section): void => {
       this.#table.grow(section);
       this.#applier.markDirty(section.key, section.version === 1);
       if (this.#foreignListeners.size === 0) return;
       const stream = streamOfKey(section.key);
       for (const listener of this.#foreignListeners) listener(stream);
-    });
+    };
+    readSections(buffer, header, base, visit, (section) => this.#consumers.add(section));
   }
 
   /** Completes what a dead process has begun: accepts whole records, cuts torn ones, applies to the streams' files. */
   async #recoverFrom(from: LogPlace): Promise<void> {
-    const registered = new Set<StreamKey>();
+    const registered = new Set<string>();
     let readRegistry = false;
     const streams = this.#registry;
     await recoverLog(this.#fs, this.#layout, this.#log, from, (header, buffer, base) => {
       if (!readRegistry) {
         readRegistry = true;
-        for (const stream of streams.read().streams) registered.add(this.#key(stream));
+        for (const { type, id } of streams.read().streams) registered.add(`${type}/${id}`);
       }
       this.#absorb(header, buffer, base);
       this.#applier.reapply(header, buffer, base, registered);
@@ -373,13 +421,27 @@ export class FileEventStore implements EventStore {
     this.#checkpointer.schedule();
   }
 
+  /** Writes everything from a place on to the streams' files once more. */
+  #reapply(from: LogPlace): void {
+    const registered = new Set(this.#registry.read().streams.map(({ type, id }) => `${type}/${id}`));
+    const result = this.#log.scan(from, this.#log.end, (header, buffer, base) => {
+      this.#applier.reapply(header, buffer, base, registered);
+    });
+    if (result.invalid !== undefined)
+      throw logCorruption(this.#log.segmentPath(result.end.segment), result.end, result.invalid);
+  }
+
   #committed(end: LogPlace): void {
-    this.#head.write(end);
+    // Another process may have applied these from the log meanwhile, and more.
+    const head = this.#head.read();
+    if (head === undefined || isBefore(head, end)) this.#head.write(end);
     this.#checkpointer.schedule();
     for (const listener of this.#listeners) listener();
   }
 
   #key(stream: StreamName): StreamKey {
+    if (isPlainName(stream.type) !== "safe")
+      throw new EventfoldError("INVALID_ID", `${JSON.stringify(stream.type)} is not a type`);
     return `${stream.type}/${directoryName(this.#fs, this.#layout, stream.type, stream.id)}`;
   }
 
@@ -411,6 +473,13 @@ export class FileEventStore implements EventStore {
   #checkOpen(): void {
     if (this.#closing !== undefined) throw closed();
   }
+}
+
+/** The directory one step below `path` on the way to `target`; empty at the end of the way. */
+function nextBelow(path: string, target: string): string {
+  if (path.length >= target.length) return "";
+  const slash = target.indexOf("/", path.length + 1);
+  return slash < 0 ? target : target.slice(0, slash);
 }
 
 function closed(): EventfoldError {

@@ -66,17 +66,45 @@ export async function replaceFile(fs: FileSystem, path: string, content: string,
   if (durable) await fs.syncDirectory(path.slice(0, path.lastIndexOf("/")));
 }
 
-/** Keeps bytes that are about to be removed; the name says where they were. */
-export async function keepAside(fs: FileSystem, layout: Layout, name: string, bytes: Uint8Array): Promise<void> {
-  fs.makeDirectory(layout.aside);
-  let path = `${layout.aside}/${name}`;
-  for (let n = 2; fs.stat(path) !== undefined; n++) path = `${layout.aside}/${name}.${n}`;
-  const file = fs.open(path, "create");
+/** Like `replaceFile`, at once and without a flush. */
+export function replaceFileNow(fs: FileSystem, path: string, content: string): void {
+  const temporary = `${path}.tmp`;
+  const bytes = Buffer.from(content);
+  const file = fs.open(temporary, "create");
   try {
+    file.truncate(0);
     file.write(bytes, 0, bytes.length, 0);
+  } finally {
+    file.close();
+  }
+  fs.rename(temporary, path);
+}
+
+/** Keeps bytes that are about to be removed, durably; the name says where they were. */
+export async function keepAside(fs: FileSystem, layout: Layout, name: string, bytes: Uint8Array): Promise<void> {
+  const path = keepAsideNow(fs, layout, name, bytes);
+  const file = fs.open(path, "update");
+  try {
     await file.flush();
   } finally {
     file.close();
   }
   await fs.syncDirectory(layout.aside);
+}
+
+/** Like `keepAside`, without a flush. Returns the file's path. */
+export function keepAsideNow(fs: FileSystem, layout: Layout, name: string, bytes: Uint8Array): string {
+  fs.makeDirectory(layout.aside);
+  // Ids can be as long as a name may be.
+  const flat = name.replaceAll("/", ".");
+  const short = flat.length <= 60 ? flat : `${flat.slice(0, 40)}~${flat.slice(-20)}`;
+  let path = `${layout.aside}/${short}`;
+  for (let n = 2; fs.stat(path) !== undefined; n++) path = `${layout.aside}/${short}.${n}`;
+  const file = fs.open(path, "create");
+  try {
+    file.write(bytes, 0, bytes.length, 0);
+  } finally {
+    file.close();
+  }
+  return path;
 }

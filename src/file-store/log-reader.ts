@@ -1,5 +1,5 @@
 import type { StoredEvent, StreamName } from "../event-store/event-store.ts";
-import { type CommitLog, type LogPlace, logCorruption } from "./commit-log.ts";
+import { type CommitLog, isBefore, type LogPlace, logCorruption } from "./commit-log.ts";
 import { type RecordHeader, readSections } from "./commit-record.ts";
 import { LineEvent, type LineOrigin } from "./event-line.ts";
 import { type StreamKey, streamOfKey } from "./stream-directory.ts";
@@ -26,9 +26,9 @@ export class LogReader {
   async *read(from: number, bookmark: unknown): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     const limit = this.#log.end;
     if (from > limit.position) return;
-    let place = this.#start(from, bookmark);
+    let place = this.start(from, bookmark);
     if (place === undefined) return;
-    while (place.position < limit.position) {
+    while (isBefore(place, limit)) {
       const events: StoredEvent[] = [];
       const started = performance.now();
       const result = this.#log.scan(place, limit, (header, buffer, base) => {
@@ -37,23 +37,24 @@ export class LogReader {
       });
       const path = this.#log.segmentPath(result.end.segment);
       if (result.invalid !== undefined) throw logCorruption(path, result.end, result.invalid);
-      if (result.end.position === place.position) {
+      if (!isBefore(place, result.end)) {
         throw logCorruption(path, result.end, `the commit log ends here; position ${limit.position} was committed`);
       }
       place = result.end;
       this.#remember(place);
       if (events.length > 0) yield events;
-      if (place.position < limit.position) await new Promise<void>((resolve) => setImmediate(resolve));
+      if (isBefore(place, limit)) await new Promise<void>((resolve) => setImmediate(resolve));
     }
   }
 
-  /** The place behind a position, as `[segment, offset]`. */
+  /** The place behind a position, as `[segment, offset, position]`. */
   bookmark(position: number): unknown {
     const place = this.#places.get(position);
-    return place === undefined ? undefined : [place.segment, place.offset];
+    return place === undefined ? undefined : [place.segment, place.offset, place.position];
   }
 
-  #start(from: number, bookmark: unknown): LogPlace | undefined {
+  /** A place from which reading on finds the event with position `from`; nothing if there is no log yet. */
+  start(from: number, bookmark: unknown): LogPlace | undefined {
     const position = from - 1;
     const known = this.#places.get(position);
     if (known !== undefined) return known;
@@ -92,10 +93,11 @@ export class LogReader {
       for (let start = section.start; start < section.end;) {
         const stop = buffer.indexOf("\n", start);
         const text = buffer.toString("utf8", start, stop);
+        const offset = section.at + start - section.start;
         start = stop + 1;
         // Another program may have left blank lines between its events.
-        if (section.adopted && text.trim() === "") continue;
-        if (position >= from) events.push(new LineEvent(text, version, section.at + stop - section.start, origin));
+        if (section.adopted && /^[ \t\r]*$/.test(text)) continue;
+        if (position >= from) events.push(new LineEvent(text, version, offset, origin));
         position++;
         version++;
       }

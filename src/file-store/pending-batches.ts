@@ -45,7 +45,8 @@ export class PendingBatches {
     for (let i = 0; i < count; i++) {
       const pending = this.#batches[0];
       if (pending === undefined) break;
-      applier.apply(pending.batch.slices, pending.batch.buffer, pending.batch.created);
+      const { slices, buffer, created, consumers } = pending.batch;
+      applier.apply(slices, buffer, created, consumers);
       this.#batches.shift();
       end = pending.end;
     }

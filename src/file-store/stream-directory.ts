@@ -27,6 +27,23 @@ function isSafe(id: string): boolean {
 }
 
 /**
+ * Whether an id is its own directory name (`"safe"`), could be one that another program made on this system (`"possible"`),
+ * or never.
+ */
+export function isPlainName(id: string): "safe" | "possible" | "never" {
+  checkId(id);
+  if (isSafe(id) && Buffer.byteLength(id) <= MAX_NAME_BYTES) return "safe";
+  return id.includes("/") ||
+    id.includes("\0") ||
+    id === "." ||
+    id === ".." ||
+    id.startsWith("%") ||
+    Buffer.byteLength(id) > MAX_NAME_BYTES
+    ? "never"
+    : "possible";
+}
+
+/**
  * The directory name of an id: the id itself if that is safe, else `%` and the id's UTF-8 bytes with
  * everything but ASCII letters, digits, `-`, `_` and inner `.` as `%XX`. Reversible, and no two ids share a name.
  */

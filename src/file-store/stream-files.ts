@@ -3,6 +3,10 @@ import type { FileHandle, FileSystem } from "../fs/file-system.ts";
 import { systemErrorCode } from "../fs/file-system.ts";
 import type { StreamKey } from "./stream-directory.ts";
 
+/** Two path segments, neither of which is empty, `.` or `..`. */
+// oxlint-disable-next-line no-control-regex -- NUL is what it is about
+const SAFE_KEY = /^(?!\.{1,2}\/)[^/\0]+\/(?!\.{1,2}$)[^/\0]+$/;
+
 /** Open descriptors that are kept for streams that are written again and again. */
 const MAX_OPEN = 200;
 
@@ -24,12 +28,14 @@ export class StreamFiles {
     this.#mergesNames = mergesNames;
   }
 
+  /** Throws for a key that would lead anywhere but to a directory of its own below `streams/`. */
   directory(key: StreamKey): string {
+    if (!SAFE_KEY.test(key)) throw new EventfoldError("INVALID_ID", `${JSON.stringify(key)} does not name a stream`);
     return `${this.#directory}/${key}`;
   }
 
   path(key: StreamKey): string {
-    return `${this.#directory}/${key}/app.jsonl`;
+    return `${this.directory(key)}/app.jsonl`;
   }
 
   /** The stream's size on disk; nothing if it has no file. */
@@ -62,21 +68,31 @@ export class StreamFiles {
       throw error;
     }
     this.#open.set(key, file);
-    if (this.#open.size > MAX_OPEN) {
-      const [oldest] = this.#open.keys();
-      if (oldest !== undefined) this.forget(oldest);
-    }
     return { file, created };
+  }
+
+  /** Closes descriptors that are too many; with them go the locks on their files. */
+  trim(): void {
+    for (const key of this.#open.keys()) {
+      if (this.#open.size <= MAX_OPEN) return;
+      this.forget(key);
+    }
   }
 
   /** Opens for reading; nothing if there is no file. The caller closes it. */
   openForReading(key: StreamKey): FileHandle | undefined {
+    let file: FileHandle;
     try {
-      const file = this.#fs.open(this.path(key), "read");
+      file = this.#fs.open(this.path(key), "read");
+    } catch (error) {
+      if (systemErrorCode(error) === "ENOENT") return undefined;
+      throw error;
+    }
+    try {
       this.checkRealName(key);
       return file;
     } catch (error) {
-      if (systemErrorCode(error) === "ENOENT") return undefined;
+      file.close();
       throw error;
     }
   }

@@ -1,5 +1,5 @@
 import type { FileSystem } from "../fs/file-system.ts";
-import { disksAfterPowerCut } from "./power-cut.ts";
+import { type DiskAfterPowerCut, disksAfterPowerCut } from "./power-cut.ts";
 import { seededRandom } from "./random.ts";
 import { SimulatedDisk } from "./simulated-disk.ts";
 import type { SimulatedProcess } from "./simulated-process.ts";
@@ -32,6 +32,8 @@ export interface CrashWorld<S extends Closeable> {
    * it is acknowledged. An error is noted and thrown.
    */
   commit<T>(action: (context: { readonly correlationId: string }) => Promise<T>, events?: number): Promise<T>;
+  /** The commits so far. */
+  commits(): readonly TrackedCommit[];
 }
 
 /** What a check looks at: a store that was opened on what a crash left. */
@@ -40,6 +42,8 @@ export interface CrashRemains<S extends Closeable> {
   readonly store: S;
   /** The commits up to the crash, in the order in which they were begun. */
   readonly commits: readonly TrackedCommit[];
+  /** Nothing that was written is missing: as if only the process had been killed. */
+  readonly killed: boolean;
 }
 
 export interface CrashScenario<S extends Closeable> {
@@ -156,7 +160,7 @@ class Exploration<S extends Closeable> {
           this.#scenario.only === undefined
             ? this.#nestEvery > 0 && this.#seen.size % this.#nestEvery === 0
             : onlyNested !== undefined;
-        await this.#examine(name, left.disk, left.story, moment, nest);
+        await this.#examine(name, left, moment, nest, number === 1);
         if (this.#stopped || this.#disks >= this.#maxDisks) return this.#report();
       }
     }
@@ -173,29 +177,29 @@ class Exploration<S extends Closeable> {
     const disk = new SimulatedDisk({ latency: () => random.below(4), record: this.#scenario.prepare !== undefined });
     this.#scenario.prepare?.(disk);
     const ledger = new Ledger("c");
-    const { moments } = await this.#watched(disk, ledger, async () => {
-      const store = await this.#scenario.open(disk.process());
-      await this.#scenario.workload(this.#world(disk, store, ledger));
+    const moments = await this.#watched(disk, ledger, async () => {
+      try {
+        const store = await this.#scenario.open(disk.process());
+        await this.#scenario.workload(this.#world(disk, store, ledger));
+      } catch (cause) {
+        this.#violation(new CrashError("", this.#seed, "that did not happen", "the workload failed", cause));
+      }
     });
     disk.cutPower();
     return moments;
   }
 
   /** Collects the moments of what `work` does to a disk. */
-  async #watched<T>(
-    disk: SimulatedDisk,
-    ledger: Ledger,
-    work: () => Promise<T>,
-  ): Promise<{ readonly moments: Moment[]; readonly result: T }> {
+  async #watched(disk: SimulatedDisk, ledger: Ledger, work: () => Promise<void>): Promise<Moment[]> {
     const moments: Moment[] = [];
     const note = (where: string): void => {
       moments.push({ where, moment: disk.moment(), commits: ledger.commits, seen: ledger.seen });
     };
     disk.onStep = (operation, path) => note(`before step ${moments.length}, ${operation} of ${path}`);
     try {
-      const result = await work();
+      await work();
       note("at the end");
-      return { moments, result };
+      return moments;
     } finally {
       disk.onStep = undefined;
     }
@@ -211,22 +215,30 @@ class Exploration<S extends Closeable> {
         return { process, store: await open(process) };
       },
       commit: (action, events) => ledger.track(action, events ?? 1),
+      commits: () => ledger.commits,
     };
   }
 
-  async #examine(name: string, disk: SimulatedDisk, story: () => string, from: Moment, nest: boolean): Promise<void> {
+  async #examine(
+    name: string,
+    { disk, story }: DiskAfterPowerCut,
+    from: Moment,
+    nest: boolean,
+    killed: boolean,
+  ): Promise<void> {
     this.#disks++;
     const ledger = new Ledger(`g${name}-`, from);
     let moments: Moment[] = [];
-    const work = async (): Promise<void> => this.#recoverAndCheck(disk, ledger, name);
+    const work = async (): Promise<void> => this.#recoverAndCheck(disk, ledger, name, killed);
     try {
-      if (nest) ({ moments } = await this.#watched(disk, ledger, work));
+      if (nest) moments = await this.#watched(disk, ledger, work);
       else await work();
     } catch (cause) {
       this.#violation(new CrashError(name, this.#seed, from.where, story(), cause));
       return;
     }
-    if (nest) await this.#nestedIn(name, moments, `${from.where}, which left:\n${story()}\nand again, during recovery,`);
+    if (nest)
+      await this.#nestedIn(name, moments, `${from.where}, which left:\n${story()}\nand again, during recovery,`);
   }
 
   async #nestedIn(name: string, moments: readonly Moment[], before: string): Promise<void> {
@@ -253,7 +265,7 @@ class Exploration<S extends Closeable> {
         this.#disks++;
         this.#nested++;
         try {
-          await this.#recoverAndCheck(left.disk, new Ledger(`h${nestedName}-`, moment), nestedName);
+          await this.#recoverAndCheck(left.disk, new Ledger(`h${nestedName}-`, moment), nestedName, false);
         } catch (cause) {
           const where = `${before} ${moment.where}`;
           this.#violation(new CrashError(nestedName, this.#seed, where, left.story(), cause));
@@ -263,12 +275,12 @@ class Exploration<S extends Closeable> {
     }
   }
 
-  async #recoverAndCheck(disk: SimulatedDisk, ledger: Ledger, name: string): Promise<void> {
+  async #recoverAndCheck(disk: SimulatedDisk, ledger: Ledger, name: string, killed: boolean): Promise<void> {
     const { open, check, goOn } = this.#scenario;
     const process = disk.process();
     const store = await open(process);
     try {
-      await ledger.see(check({ disk, store, commits: ledger.commits }));
+      await ledger.see(check({ disk, store, commits: ledger.commits, killed }));
       await goOn?.(this.#world(disk, store, ledger));
     } catch (error) {
       process.kill();
@@ -280,7 +292,7 @@ class Exploration<S extends Closeable> {
     const again = disk.process();
     const reopened = await open(again);
     try {
-      await ledger.see(check({ disk, store: reopened, commits: ledger.commits }));
+      await ledger.see(check({ disk, store: reopened, commits: ledger.commits, killed }));
     } finally {
       again.kill();
     }

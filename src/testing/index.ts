@@ -20,3 +20,22 @@ export {
   type InvariantOptions,
   type SeenEvent,
 } from "./crash-invariants.ts";
+export { eventStoreContract, type EventStoreContractOptions } from "./event-store-contract.ts";
+export type {
+  Checkpoint,
+  Commit,
+  CommitResult,
+  ConsumerAppend,
+  ConsumerKind,
+  ConsumerNote,
+  EventDraft,
+  EventStore,
+  EventStoreCapabilities,
+  ReadStreamOptions,
+  Snapshot,
+  StoredDeadLetter,
+  StoredEvent,
+  StoredMeta,
+  StreamAppend,
+  StreamName,
+} from "../event-store/event-store.ts";

@@ -79,7 +79,8 @@ function reachableFiles(moment: DiskMoment): Set<FileNode> {
     found.add(node);
     if (!node.directory) return;
     for (const child of moment.directories.get(node)?.values() ?? []) visit(child);
-    for (const op of moment.entryOps) for (const change of op.changes) if (change.directory === node) visit(change.node);
+    for (const op of moment.entryOps)
+      for (const change of op.changes) if (change.directory === node) visit(change.node);
   };
   visit(moment.root);
   return new Set([...found].filter((node) => !node.directory));

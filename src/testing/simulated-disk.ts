@@ -1,6 +1,12 @@
 import type { FileHandle, FileSystem, LockFile } from "../fs/file-system.ts";
 import type { Content } from "./simulated-content.ts";
-import { type DiskCall, type DiskFault, type DiskOperation, type Machine, SimulatedProcess } from "./simulated-process.ts";
+import {
+  type DiskCall,
+  type DiskFault,
+  type DiskOperation,
+  type Machine,
+  SimulatedProcess,
+} from "./simulated-process.ts";
 import { type DirectoryNode, type DiskMoment, Tree } from "./simulated-tree.ts";
 
 /** The machine has no power any more. */
@@ -94,6 +100,11 @@ export class SimulatedDisk implements FileSystem {
   /** Cuts the power behind the call with this index: every later call throws `PowerCutError`. */
   cutPowerAfter(index: number): void {
     this.#stopAt = index;
+  }
+
+  /** Makes everything certain that was written so far. */
+  settle(): void {
+    this.#tree.settle();
   }
 
   /** What is certain and what is pending now. */

@@ -101,7 +101,10 @@ export class SimulatedProcess implements FileSystem {
 
   begin(operation: DiskOperation, path: string, length?: number, position?: number): DiskFault | undefined {
     this.checkAlive();
-    return this.#machine.begin(this.name, operation, path, length, position);
+    const fault = this.#machine.begin(this.name, operation, path, length, position);
+    // Whoever decides about faults may have killed us.
+    this.checkAlive();
+    return fault;
   }
 
   step(operation: DiskOperation, path: string): void {

@@ -192,6 +192,12 @@ export class Tree {
     this.entryOps = kept;
   }
 
+  /** Makes everything durable. */
+  settle(): void {
+    this.makeDurable(this.entryOps);
+    for (const file of this.#files) file.makeDurable(file.moment.ops);
+  }
+
   moment(): DiskMoment {
     const files = new Map<FileNode, FileMoment>();
     for (const file of this.#files) files.set(file, file.moment);

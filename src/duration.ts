@@ -1,4 +1,4 @@
-import { EventfoldError } from "../errors.ts";
+import { EventfoldError } from "./errors.ts";
 
 const UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 

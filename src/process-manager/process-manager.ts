@@ -1,0 +1,118 @@
+import type { AnyContract, CommandOf } from "../aggregate/aggregate.ts";
+import type { CommandEnvelope } from "../aggregate/messages.ts";
+import type { Duration } from "../duration.ts";
+import { EventfoldError } from "../errors.ts";
+import { checkConsumerName } from "../projection/consumer-name.ts";
+import type { EventHandlers } from "../projection/projection.ts";
+
+type EnvelopeOf<T extends AnyContract> = T extends AnyContract ? CommandEnvelope<T["type"], CommandOf<T>> : never;
+
+/** A command for later. It survives restarts, and is sent late rather than never. */
+export type Scheduled<Envelope = CommandEnvelope> = {
+  readonly dispatch: Envelope;
+  /** Names it, so that it can be cancelled or replaced. */
+  readonly key?: string;
+} & (
+  | { /** After the time of the event that caused it. */ readonly in: number | Duration; readonly at?: undefined }
+  | { /** Milliseconds since 1970, or a date. */ readonly at: number | Date; readonly in?: undefined }
+);
+
+/** What a process manager makes of an event. */
+export interface Reaction<State, Envelope = CommandEnvelope> {
+  readonly state?: State;
+  /** Sent one after the other, each exactly once. */
+  readonly dispatch?: Envelope | readonly Envelope[];
+  readonly schedule?: readonly Scheduled<Envelope>[];
+  /** Keys of scheduled commands that are not to be sent any more. */
+  readonly cancel?: readonly string[];
+}
+
+type ReactionOf<State, T extends AnyContract> =
+  | Reaction<State, EnvelopeOf<T>>
+  | EnvelopeOf<T>
+  | readonly EnvelopeOf<T>[];
+
+/** Reacts to events with commands. Pure: the same state and event always give the same reaction. */
+export interface ProcessManager<Name extends string, State, Targets extends AnyContract, From extends string> {
+  readonly name: Name;
+  /** Only a type: there is nothing here at run time. */
+  readonly "~types": { readonly state: State; readonly from: From | Targets["type"] };
+  /** Reacts to events of an aggregate: returns nothing, an envelope or several, or a `Reaction`. Returns a new process manager. */
+  on<A extends AnyContract>(
+    aggregate: A,
+    // oxlint-disable-next-line no-invalid-void-type -- no reaction is a reaction too
+    reactions: EventHandlers<A, State, ReactionOf<State, Targets> | undefined | void>,
+  ): ProcessManager<Name, State, Targets, From | A["type"]>;
+}
+
+/* oxlint-disable no-explicit-any -- stands for a process manager of any state */
+export interface AnyProcessManager {
+  readonly name: string;
+  readonly "~types": { readonly state: any; readonly from: string };
+}
+/* oxlint-enable no-explicit-any */
+
+export interface ProcessManagerOptions<Targets extends readonly AnyContract[], State> {
+  /** The aggregates that it may send commands to. */
+  readonly dispatches: Targets;
+  readonly initial?: State | (() => State);
+}
+
+type React = (state: unknown, event: unknown) => unknown;
+
+/** What the runtime needs of a process manager. */
+export interface ProcessManagerDefinition {
+  readonly name: string;
+  readonly initial: unknown;
+  readonly targets: ReadonlySet<string>;
+  readonly sources: readonly {
+    readonly aggregate: AnyContract;
+    readonly handlers: Readonly<Record<string, React | undefined>>;
+  }[];
+}
+
+const definitions = new WeakMap<object, ProcessManagerDefinition>();
+
+/** Declares a process manager; `.on` adds what it reacts to. Throws `INVALID_DEFINITION` for a name that cannot be a directory's. */
+export function processManager<const Name extends string, const Targets extends readonly AnyContract[], State = null>(
+  name: Name,
+  options: ProcessManagerOptions<Targets, State>,
+): ProcessManager<Name, State, Targets[number], never> {
+  checkConsumerName("process manager", name);
+  const targets = new Set(options.dispatches.map(({ type }) => type));
+  return define({ name, initial: options.initial ?? null, targets, sources: [] }) as unknown as ProcessManager<
+    Name,
+    State,
+    Targets[number],
+    never
+  >;
+}
+
+function define(definition: ProcessManagerDefinition): object {
+  const { name, sources } = definition;
+  const self = {
+    name,
+    on(aggregate: AnyContract, handlers: Readonly<Record<string, React | undefined>>) {
+      if (sources.some((source) => source.aggregate.type === aggregate.type)) {
+        throw new EventfoldError(
+          "INVALID_DEFINITION",
+          `process manager ${name} handles ${aggregate.type} twice; put all its reactions into one .on`,
+        );
+      }
+      return define({ ...definition, sources: [...sources, { aggregate, handlers }] });
+    },
+  };
+  definitions.set(self, definition);
+  return self;
+}
+
+export function processManagerDefinition(manager: AnyProcessManager): ProcessManagerDefinition {
+  const definition = definitions.get(manager);
+  if (definition === undefined) {
+    throw new EventfoldError(
+      "INVALID_DEFINITION",
+      `${JSON.stringify(manager.name)} was not made with processManager(name, options)`,
+    );
+  }
+  return definition;
+}

@@ -1,0 +1,85 @@
+import type { CommandEnvelope } from "../aggregate/messages.ts";
+import { milliseconds } from "../duration.ts";
+import { EventfoldError } from "../errors.ts";
+import { isJsonValue } from "../json.ts";
+import type { Reaction, Scheduled } from "./process-manager.ts";
+
+/** A command that waits for its time. */
+export interface Appointment {
+  /** Identity: manager, event and place among the event's appointments. */
+  readonly id: string;
+  readonly key?: string;
+  /** Milliseconds since 1970. */
+  readonly due: number;
+  readonly envelope: CommandEnvelope;
+  readonly cause: Cause;
+}
+
+/** The event that a command goes back to. */
+export interface Cause {
+  readonly aggregate: string;
+  readonly id: string;
+  readonly version: number;
+  readonly position: number;
+  readonly eventId: string;
+  readonly correlationId?: string;
+  /** How many process managers' commands led to it, one after the other. */
+  readonly depth: number;
+}
+
+/** A reaction, spelled out. */
+export interface Outputs {
+  readonly state: unknown;
+  readonly commands: readonly CommandEnvelope[];
+  readonly schedule: readonly Appointment[];
+  readonly cancel: readonly string[];
+}
+
+/** Spells out what a reaction returned. Throws `INVALID_REACTION` for what cannot be one. */
+export function outputsOf(manager: string, result: unknown, before: unknown, cause: Cause, time: number): Outputs {
+  if (result === undefined || result === null) return { state: before, commands: [], schedule: [], cancel: [] };
+  if (typeof result !== "object" || result instanceof Promise)
+    throw bad(manager, `it returned ${result instanceof Promise ? "a promise" : `a ${typeof result}`}`);
+  if (Array.isArray(result))
+    return { state: before, commands: result.map((item) => envelope(manager, item)), schedule: [], cancel: [] };
+  if ("aggregate" in result && "command" in result)
+    return { state: before, commands: [envelope(manager, result)], schedule: [], cancel: [] };
+  const { state, dispatch, schedule = [], cancel = [] } = result as Reaction<unknown>;
+  const commands =
+    dispatch === undefined ? [] : Array.isArray(dispatch) ? (dispatch as readonly unknown[]) : [dispatch];
+  return {
+    state: state === undefined ? before : state,
+    commands: commands.map((item) => envelope(manager, item)),
+    schedule: schedule.map((item, index) => appointment(manager, item, index, cause, time)),
+    cancel,
+  };
+}
+
+function appointment(manager: string, item: Scheduled, index: number, cause: Cause, time: number): Appointment {
+  const due =
+    item.at === undefined ? time + milliseconds(item.in, "in") : item.at instanceof Date ? item.at.getTime() : item.at;
+  if (!Number.isFinite(due)) throw bad(manager, "a scheduled command's time is not a time");
+  const id = `${manager}:${cause.eventId}:s${index}`;
+  const scheduled = { id, due, envelope: envelope(manager, item.dispatch), cause };
+  return item.key === undefined ? scheduled : { ...scheduled, key: item.key };
+}
+
+function envelope(manager: string, item: unknown): CommandEnvelope {
+  const { aggregate, id, command } = (
+    typeof item === "object" && item !== null ? item : {}
+  ) as Partial<CommandEnvelope>;
+  if (typeof aggregate !== "string" || typeof id !== "string" || typeof command?.type !== "string") {
+    throw bad(manager, "a command is an envelope { aggregate, id, command }, as Aggregate.at(id).Command(…) makes it");
+  }
+  // What is kept for later, or as a dead letter, has to be JSON; `undefined` properties are left out.
+  const copy = JSON.parse(JSON.stringify(item)) as CommandEnvelope;
+  if (!isJsonValue(copy)) throw bad(manager, "an envelope is plain JSON");
+  return copy;
+}
+
+function bad(manager: string, why: string): EventfoldError {
+  return new EventfoldError(
+    "INVALID_REACTION",
+    `a reaction of process manager ${manager} cannot be carried out: ${why}`,
+  );
+}

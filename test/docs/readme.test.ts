@@ -1,0 +1,36 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { beforeEach, describe, expect, it } from "vitest";
+import { codeBlocks, onlyBlock, readDocument, runProgram } from "./documentation.ts";
+
+describe("the program in README.md", () => {
+  const readme = readDocument("README.md");
+  const program = onlyBlock(readme, "ts").code;
+  const printed = codeBlocks(readme).find(({ language }) => language === "text")?.code;
+  const documentedLine = onlyBlock(readme, "jsonl").code;
+
+  let directory: string;
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), "readme-"));
+    return () => rm(directory, { recursive: true, force: true });
+  });
+
+  it("prints what the README says, and goes on where it was", async () => {
+    expect(await runProgram(program, directory)).toBe(printed);
+    expect(await runProgram(program, directory)).toBe("{ balance: 1 }\n{ balance: 1 }\n");
+  });
+
+  it("leaves the files that the README shows", async () => {
+    await runProgram(program, directory);
+    expect(readdirSync(join(directory, "bank")).sort()).toEqual(["commit_log", "meta", "streams"]);
+    const lines = readFileSync(join(directory, "bank/streams/account/ada/app.jsonl"), "utf8");
+    const general = (text: string): string =>
+      text
+        .replace(/"ts":\d+/, '"ts":0')
+        .replace(/"ms":\d+/, '"ms":0')
+        .replace(/"id":"[^"]+"/, '"id":""');
+    expect(general(lines)).toBe(general(documentedLine));
+  });
+});

@@ -1,0 +1,8 @@
+import { AggregateStore, type AggregateStoreBuilder } from "eventfold-es";
+import { temporaryDirectory } from "./temporary-directory.ts";
+
+/** Where a store can be; for `describe.each`. */
+export const backends: readonly { readonly backend: string; readonly builder: () => AggregateStoreBuilder }[] = [
+  { backend: "on disk", builder: () => AggregateStore.builder(temporaryDirectory()) },
+  { backend: "in memory", builder: () => AggregateStore.inMemoryBuilder() },
+];
