@@ -122,24 +122,25 @@ export class AggregateStore<
     envelopes: readonly EnvelopeFor<X>[],
     context: CommandContext = {},
   ): Promise<DispatchAllResult<X>> {
-    this.#instances.checkOpen();
-    const commands = await Promise.all(
-      envelopes.map(async (envelope) => {
-        checkEnvelope(envelope);
-        const stream = { type: envelope.aggregate, id: envelope.id };
-        return {
-          stream,
-          command: await this.#instances.prepare(stream, envelope.command, merged(envelope.context, context)),
-        };
-      }),
-    );
-    const [only] = commands;
-    const outcomes =
-      only !== undefined && commands.length === 1
-        ? [await this.#instances.run(only.stream, only.command)]
-        : await dispatchAll(this.#instances, this.#events, commands);
-    const position = outcomes.reduce((last, outcome) => Math.max(last, outcome.position), 0);
-    return { results: outcomes as unknown as CommandResult<X>[], position };
+    return this.#instances.during(async () => {
+      const commands = await Promise.all(
+        envelopes.map(async (envelope) => {
+          checkEnvelope(envelope);
+          const stream = { type: envelope.aggregate, id: envelope.id };
+          return {
+            stream,
+            command: await this.#instances.prepare(stream, envelope.command, merged(envelope.context, context)),
+          };
+        }),
+      );
+      const [only] = commands;
+      const outcomes =
+        only !== undefined && commands.length === 1
+          ? [await this.#instances.run(only.stream, only.command)]
+          : await dispatchAll(this.#instances, this.#events, commands);
+      const position = outcomes.reduce((last, outcome) => Math.max(last, outcome.position), 0);
+      return { results: outcomes as unknown as CommandResult<X>[], position };
+    });
   }
 
   /**

@@ -31,6 +31,8 @@ export class Instances {
   #sweep: ReturnType<typeof setTimeout> | undefined;
   #sweeping: Promise<void> | undefined;
   #closed = false;
+  /** Operations that have begun and are not done. */
+  #begun = 0;
 
   constructor(events: EventStore, environment: Environment, idleTimeout: number) {
     this.eventStore = events;
@@ -89,10 +91,11 @@ export class Instances {
     command: unknown,
     context: CommandContext,
   ): Promise<CommandOutcome> {
-    this.checkOpen();
-    const validated = this.#validate(this.register(aggregate), command, context);
-    const ready = validated instanceof Promise ? await validated : validated;
-    return this.#instance({ type: aggregate.type, id }).execute(ready);
+    return this.during(async () => {
+      const validated = this.#validate(this.register(aggregate), command, context);
+      const ready = validated instanceof Promise ? await validated : validated;
+      return this.#instance({ type: aggregate.type, id }).execute(ready);
+    });
   }
 
   #validate(model: AggregateModel, command: unknown, context: CommandContext): Command | Promise<Command> {
@@ -105,9 +108,9 @@ export class Instances {
 
   /** Checks a command for an instance that will be leased. */
   async prepare(stream: StreamName, command: unknown, context: CommandContext): Promise<Command> {
-    this.checkOpen();
+    const model = this.model(stream.type);
     this.checkName(stream);
-    return this.#validate(this.model(stream.type), command, context);
+    return this.#validate(model, command, context);
   }
 
   /** Executes a prepared command. */
@@ -117,14 +120,14 @@ export class Instances {
 
   /** Appends an event that was made elsewhere. */
   async inject(aggregate: AnyAggregate, id: string, event: InjectedEvent): Promise<InjectResult> {
-    this.checkOpen();
-    const model = this.register(aggregate);
-    const lease = await this.lease({ type: aggregate.type, id });
-    return injectEvent(lease, this.eventStore, event, model.schemaVersion(event.type), this.#environment);
+    return this.during(async () => {
+      const model = this.register(aggregate);
+      const lease = await this.lease({ type: aggregate.type, id });
+      return injectEvent(lease, this.eventStore, event, model.schemaVersion(event.type), this.#environment);
+    });
   }
 
   lease(stream: StreamName): Promise<Lease> {
-    this.checkOpen();
     return this.#instance(stream).lease();
   }
 
@@ -158,6 +161,17 @@ export class Instances {
     return this.#instances.has(keyOf({ type, id }));
   }
 
+  /** Runs an operation that `close` waits for; refuses when the store is closed. */
+  async during<T>(work: () => Promise<T>): Promise<T> {
+    this.checkOpen();
+    this.#begun++;
+    try {
+      return await work();
+    } finally {
+      this.#begun--;
+    }
+  }
+
   checkOpen(): void {
     if (this.#closed) throw new EventfoldError("STORE_CLOSED", "the store is closed; open it again to go on");
   }
@@ -167,7 +181,7 @@ export class Instances {
     clearTimeout(this.#sweep);
     await this.#sweeping;
     // Commands that were given are carried out, also those whose instance is still loading.
-    while ([...this.#instances.values()].some((instance) => !instance.isIdle)) {
+    while (this.#begun > 0 || [...this.#instances.values()].some((instance) => !instance.isIdle)) {
       await new Promise<void>((resolve) => setTimeout(resolve, 1));
     }
     this.#stopWatching();

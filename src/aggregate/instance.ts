@@ -207,9 +207,23 @@ export class Instance {
         if (this.#pending.length === 0) this.#inBackground(this.#loadKeys());
         return;
       }
+      // With nothing pending, the answer may rest on the committed state alone: it must be the newest.
+      if (job.kind === "command" && this.#pending.length === 0 && !this.#isFresh(job)) continue;
       this.#queue.shift();
       if (job.kind === "command") this.#decide(job);
       else job.run();
+    }
+  }
+
+  /** Looks for commits of other processes. False when there were some, or when looking failed and with it the command. */
+  #isFresh(job: CommandJob): boolean {
+    try {
+      this.#events.refreshNow();
+      return !this.#stale;
+    } catch (error) {
+      this.#queue.shift();
+      job.reject(error);
+      return false;
     }
   }
 

@@ -188,6 +188,9 @@ export interface EventStore {
   /** Sees commits of other processes up to now; calls the watchers for them. */
   refresh(): Promise<void>;
 
+  /** What `refresh` does, as far as it goes without waiting; nothing for a store that would have to. */
+  refreshNow(): void;
+
   /** Calls `listener` once for each stream that another process committed to. Returns the function that ends it. */
   watchForeign(listener: (stream: StreamName) => void): () => void;
 

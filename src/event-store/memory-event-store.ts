@@ -123,6 +123,10 @@ export class MemoryEventStore implements EventStore {
     this.#checkOpen();
   }
 
+  refreshNow(): void {
+    this.#checkOpen();
+  }
+
   watch(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

@@ -39,6 +39,17 @@ export async function adoptStreams(
   await register(fs, layout, streams, lines);
 }
 
+/** Makes the registry again from the streams' directories. */
+export async function registerStreams(fs: FileSystem, layout: Layout): Promise<void> {
+  const streams = findStreams(fs, layout);
+  await register(
+    fs,
+    layout,
+    streams,
+    findLines(fs, layout, streams, () => {}),
+  );
+}
+
 /** The keys of all directories that hold a stream. */
 export function findStreams(fs: FileSystem, layout: Layout): StreamKey[] {
   const keys: StreamKey[] = [];
@@ -255,7 +266,7 @@ async function register(
         ? []
         : [{ stream, seconds: Math.floor(time / 1000) }];
     });
-    registry.append(missing);
+    registry.append(missing.sort((a, b) => a.seconds - b.seconds));
     await registry.flush();
   } finally {
     registry.close();

@@ -1,10 +1,9 @@
-import type { StreamName } from "../event-store/event-store.ts";
 import type { FileHandle, FileSystem } from "../fs/file-system.ts";
 import { type ConsumerSection, type RecordHeader, readSections, type Section } from "./commit-record.ts";
 import type { Consumers } from "./consumers.ts";
 import { parseLine } from "./event-line.ts";
 import { keepAsideNow, type Layout } from "./layout.ts";
-import type { Registry } from "./registry.ts";
+import type { NewStream, Registry } from "./registry.ts";
 import { type StreamKey, streamOfKey } from "./stream-directory.ts";
 import type { StreamFiles } from "./stream-files.ts";
 
@@ -46,7 +45,7 @@ export class Applier {
   apply(
     slices: readonly Section[],
     buffer: Buffer,
-    created: readonly { readonly stream: StreamName; readonly seconds: number }[],
+    created: readonly NewStream[],
     consumers: readonly ConsumerSection[],
   ): void {
     this.#consumers.apply(consumers);
@@ -68,7 +67,7 @@ export class Applier {
   /** Writes a record again that may have been written to its files before, in part or in whole. */
   reapply(header: RecordHeader, buffer: Buffer, base: number, registered: Set<string>): void {
     const slices: Section[] = [];
-    const created: { stream: StreamName; seconds: number }[] = [];
+    const created: NewStream[] = [];
     const consumers: ConsumerSection[] = [];
     const visit = (section: Section): void => {
       slices.push(section);

@@ -47,13 +47,18 @@ export class BatchPlan {
   async add(queued: QueuedCommit): Promise<CommitResult | "blocked" | undefined> {
     const early = this.#conflict(queued);
     if (early !== undefined) return early;
-    for (const key of queued.keys) if (!(await this.#lock(key))) return "blocked";
+    for (const [index, key] of queued.keys.entries()) {
+      if (queued.lines[index]?.length !== 0 && !(await this.#lock(key))) return "blocked";
+    }
     // Events of another program may have come to light.
     const late = this.#conflict(queued);
     if (late !== undefined) return late;
     const texts = queued.keys.map((_, index) => this.batch.linesOf(queued, index));
-    for (const [index, key] of queued.keys.entries())
-      this.batch.addAppend(queued, index, texts[index] ?? "", this.#end(key));
+    for (const [index, key] of queued.keys.entries()) {
+      // An append without events only checks the version.
+      if (texts[index] !== undefined && texts[index] !== "")
+        this.batch.addAppend(queued, index, texts[index], this.#end(key));
+    }
     const { consumer } = queued.commit;
     if (consumer !== undefined) {
       const { name, expectedSequence, note, deadLetters, droppedLetters } = consumer;
@@ -117,7 +122,8 @@ export class BatchPlan {
   async #lock(key: StreamKey): Promise<boolean> {
     if (this.#locked.has(key)) return true;
     const { files, pending } = this.#parts;
-    const { file } = files.acquire(key);
+    const { file, created } = files.acquire(key);
+    if (!created) this.batch.existing.add(key);
     if (!file.tryLock()) return false;
     this.#locked.set(key, file);
     const { end } = this.#end(key);

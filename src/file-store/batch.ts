@@ -1,4 +1,4 @@
-import type { Commit, CommitResult, StreamName } from "../event-store/event-store.ts";
+import type { Commit, CommitResult } from "../event-store/event-store.ts";
 import { endOfLine } from "./event-line.ts";
 import {
   consumerLines,
@@ -8,6 +8,7 @@ import {
   type Section,
   sectionHeader,
 } from "./commit-record.ts";
+import type { NewStream } from "./registry.ts";
 import { type StreamKey, streamOfKey } from "./stream-directory.ts";
 
 /** A commit that waits to be written. */
@@ -42,7 +43,9 @@ export class Batch {
   readonly slices: Section[] = [];
   readonly consumers: ConsumerSection[] = [];
   readonly commits: { readonly queued: QueuedCommit; readonly position: number }[] = [];
-  readonly created: { readonly stream: StreamName; readonly seconds: number }[] = [];
+  readonly created: NewStream[] = [];
+  /** Streams whose file was there before. */
+  readonly existing = new Set<StreamKey>();
 
   constructor(buffer: Buffer, firstPosition: number) {
     this.buffer = buffer;
@@ -71,7 +74,11 @@ export class Batch {
     const key = queued.keys[index];
     if (append === undefined || key === undefined) throw new RangeError(`no append ${index}`);
     if (end.version === 0) {
-      this.created.push({ stream: append.stream, seconds: Math.floor((append.events[0]?.timestamp ?? 0) / 1000) });
+      this.created.push({
+        stream: append.stream,
+        seconds: Math.floor((append.events[0]?.timestamp ?? 0) / 1000),
+        mayBeKnown: this.existing.has(key),
+      });
     }
     this.#addSection(key, end, append.events.length, text, Buffer.byteLength(text), false);
   }
@@ -88,7 +95,7 @@ export class Batch {
 
   /** Adds lines that were found in the stream's file; `adopted` when another program wrote them. */
   addFound(key: StreamKey, end: StreamEnd, events: number, lines: Buffer, adopted: boolean): void {
-    if (adopted && end.version === 0) this.created.push({ stream: streamOfKey(key), seconds: 0 });
+    if (adopted && end.version === 0) this.created.push({ stream: streamOfKey(key), seconds: 0, mayBeKnown: true });
     this.#addSection(key, end, events, lines, lines.length, adopted);
   }
 

@@ -33,6 +33,8 @@ export interface CommitterParts extends BatchPlanParts {
   readonly catchUp: () => void;
   /** Accepts or cuts what a dead process left at the end of the log. */
   readonly recoverTail: () => Promise<void>;
+  /** There are new commits that readers here can see. */
+  readonly visible: () => void;
   /** Everything up to this place is durable and applied. */
   readonly committed: (end: LogPlace) => void;
 }
@@ -154,6 +156,7 @@ export class Committer {
       plan.carryOut();
       table.wrote(batch.slices);
       this.#buffer = Buffer.allocUnsafe(64 << 10);
+      this.#parts.visible();
       if (durability === "flush") {
         try {
           this.#applyPending(pending.list.length);

@@ -14,7 +14,7 @@ import type {
 } from "../event-store/event-store.ts";
 import { compareCodePoints } from "../event-store/stream-order.ts";
 import type { FileSystem } from "../fs/file-system.ts";
-import { adoptStreams, directoryName, findStreams } from "./adoption.ts";
+import { adoptStreams, directoryName, findStreams, registerStreams } from "./adoption.ts";
 import { Applier } from "./applier.ts";
 import type { QueuedCommit } from "./batch.ts";
 import {
@@ -123,6 +123,7 @@ export class FileEventStore implements EventStore {
       durability: options.durability,
       catchUp: () => this.#catchUp(),
       recoverTail: () => this.#recoverFrom(this.#log.end),
+      visible: () => this.#tellListeners(),
       committed: (end) => this.#committed(end),
     });
   }
@@ -161,7 +162,7 @@ export class FileEventStore implements EventStore {
     const mergesNames = fs.stat(`${layout.base}/META`) !== undefined;
     if (listSegments(fs, layout.commitLog).length === 0) {
       await adoptStreams(fs, layout, logOptions, options.onAdoption ?? (() => {}));
-    }
+    } else if (fs.stat(layout.registry) === undefined) await registerStreams(fs, layout);
     const [first] = listSegments(fs, layout.commitLog);
     if (first !== undefined && first !== 1) {
       throw logCorruption(
@@ -273,7 +274,13 @@ export class FileEventStore implements EventStore {
 
   async deadLetters(name: string): Promise<readonly StoredDeadLetter[]> {
     await this.refresh();
-    return this.#consumers.deadLetters(name);
+    const letters = new Map(this.#consumers.deadLetters(name).map((letter) => [letter.key, letter]));
+    for (const section of this.#pending.list.flatMap(({ batch }) => batch.consumers)) {
+      if (section.name !== name) continue;
+      for (const letter of section.deadLetters ?? []) letters.set(letter.key, letter);
+      for (const key of section.droppedLetters ?? []) letters.delete(key);
+    }
+    return [...letters.values()];
   }
 
   async loadCheckpoint(kind: ConsumerKind, name: string): Promise<Checkpoint | undefined> {
@@ -313,6 +320,11 @@ export class FileEventStore implements EventStore {
   }
 
   async refresh(): Promise<void> {
+    this.#checkOpen();
+    this.#catchUp();
+  }
+
+  refreshNow(): void {
     this.#checkOpen();
     this.#catchUp();
   }
@@ -390,7 +402,7 @@ export class FileEventStore implements EventStore {
     if (result.invalid !== undefined)
       throw logCorruption(this.#log.segmentPath(result.end.segment), result.end, result.invalid);
     this.#log.moveTo(result.end);
-    for (const listener of this.#listeners) listener();
+    this.#tellListeners();
   }
 
   #absorb(header: RecordHeader, buffer: Buffer, base: number): void {
@@ -436,6 +448,9 @@ export class FileEventStore implements EventStore {
     const head = this.#head.read();
     if (head === undefined || isBefore(head, end)) this.#head.write(end);
     this.#checkpointer.schedule();
+  }
+
+  #tellListeners(): void {
     for (const listener of this.#listeners) listener();
   }
 

@@ -4,6 +4,19 @@ import { readWhole } from "./layout.ts";
 
 const NEWLINE = 0x0a;
 
+/** A stream that gets its line in the registry. */
+export interface NewStream {
+  readonly stream: StreamName;
+  /** Time of its first event, in seconds since 1970. */
+  readonly seconds: number;
+  /** Its file was there before its first event: the original registers a stream when it is opened. */
+  readonly mayBeKnown?: boolean;
+}
+
+function nameOf({ type, id }: StreamName): string {
+  return `${type}/${id}`;
+}
+
 /**
  * `meta/streams.jsonl`: one line for every stream, in order of creation, in the original's form
  * (`id, ts, type`). Everything in it can be derived from the commit log and the streams' directories.
@@ -32,7 +45,9 @@ export class Registry {
   }
 
   /** Adds lines at the end. Not durable before `flush`. */
-  append(entries: readonly { readonly stream: StreamName; readonly seconds: number }[]): void {
+  append(created: readonly NewStream[]): void {
+    const known = created.some(({ mayBeKnown }) => mayBeKnown) ? new Set(this.read().streams.map(nameOf)) : undefined;
+    const entries = known === undefined ? created : created.filter(({ stream }) => !known.has(nameOf(stream)));
     if (entries.length === 0) return;
     this.#file ??= this.#fs.open(this.#path, "create");
     let size = this.#file.size();

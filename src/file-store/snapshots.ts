@@ -1,6 +1,5 @@
 import type { Snapshot } from "../event-store/event-store.ts";
 import type { FileSystem } from "../fs/file-system.ts";
-import { ioError } from "./io-error.ts";
 import { readWhole, replaceFile } from "./layout.ts";
 import { lineBefore, type ReadableFile } from "./lines.ts";
 import { decodeSnapshot, encodeSnapshot, type LineHash, type SnapshotFile } from "./snapshot-file.ts";
@@ -35,10 +34,9 @@ export class Snapshots {
       } finally {
         file.close();
       }
-    } catch (error) {
-      // A damaged cache is not used; a disk that does not answer is another matter.
-      if (error instanceof SyntaxError) return undefined;
-      throw ioError(error, `reading the snapshot of ${key}`);
+    } catch {
+      // Only a cache: the stream itself is read instead, and says what is wrong if that fails too.
+      return undefined;
     }
   }
 
