@@ -297,7 +297,7 @@ export class Committer {
       const { error } = outcome as { readonly error?: unknown };
       if (error !== undefined) {
         this.#failed = log.end;
-        throw error;
+        throw ioError(error, "flushing the commit log");
       }
       this.#applyPending(count);
     }

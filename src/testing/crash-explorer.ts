@@ -109,7 +109,7 @@ interface Moment {
  * disk on which the check fails.
  */
 export async function exploreCrashes<S extends Closeable>(scenario: CrashScenario<S>): Promise<CrashReport> {
-  return await new Exploration(scenario).run();
+  return new Exploration(scenario).run();
 }
 
 class Exploration<S extends Closeable> {

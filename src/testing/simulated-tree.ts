@@ -1,4 +1,4 @@
-import { Content } from "./simulated-content.ts";
+import type { Content } from "./simulated-content.ts";
 
 /** A write or truncation that may not have reached the medium. */
 export interface FileOp {
