@@ -77,7 +77,9 @@ describe("process managers", () => {
     await store.runProcessManagers();
     const taken = [];
     for await (const event of store.get(Purse, "a").events({ from: 2 })) taken.push(event);
-    expect(taken).toMatchObject([{ type: "Taken", correlationId: "req-1", causationId: events[0]?.eventId, metadata: {} }]);
+    expect(taken).toMatchObject([
+      { type: "Taken", correlationId: "req-1", causationId: events[0]?.eventId, metadata: {} },
+    ]);
     await store.close();
   });
 
@@ -206,7 +208,11 @@ describe("process managers", () => {
       commands: { Ping: data() },
     }).define({ handle: { Ping: ({ emit }) => emit.Pinged() }, apply: { Pinged: (n) => n + 1 } });
     const Echo = processManager("echo", { dispatches: [Ping] }).on(Ping, { Pinged: (_, e) => Ping.at(e.id).Ping() });
-    const store = await AggregateStore.builder(directory).aggregate(Ping).processManager(Echo).processManagers("manual").open();
+    const store = await AggregateStore.builder(directory)
+      .aggregate(Ping)
+      .processManager(Echo)
+      .processManagers("manual")
+      .open();
     await store.get(Ping, "p").execute({ type: "Ping" });
     expect(await store.runProcessManagers()).toEqual({ dispatched: 100, deadLettered: 1 });
     expect((await store.deadLetters())[0]?.error).toContain("loop");
