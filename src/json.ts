@@ -41,7 +41,11 @@ function jsonProblem(value: unknown, path: string, depth: number, lenient: boole
 
 function objectProblem(value: object, path: string, depth: number, lenient: boolean): string | undefined {
   if (depth >= MAX_DEPTH) return `${path} is nested deeper than ${MAX_DEPTH} levels, or contains itself`;
+  if (Object.getOwnPropertySymbols(value).length > 0) return `${path} has a symbol for a key`;
   if (Array.isArray(value)) {
+    if ("toJSON" in value) return `${path} has a toJSON method`;
+    if (Object.getPrototypeOf(value) !== Array.prototype) return `${path} is an array of a class of its own`;
+    if (Object.keys(value).length > value.length) return `${path} is an array with properties`;
     for (let i = 0; i < value.length; i++) {
       const problem = jsonProblem(value[i], `${path}[${i}]`, depth + 1, lenient);
       if (problem !== undefined) return problem;

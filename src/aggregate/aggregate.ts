@@ -184,9 +184,9 @@ export function aggregate<
     },
   };
   const define = (behaviour: Behaviour<State, Events, Commands, Errors>) => {
-    checkComplete(type, "handle", contract.commands, behaviour.handle);
-    checkComplete(type, "apply", contract.events, behaviour.apply);
-    const { snapshotEvery } = behaviour;
+    const { handle, apply, snapshotEvery } = (behaviour ?? {}) as Partial<typeof behaviour>;
+    checkComplete(type, "handle", contract.commands, handle ?? {});
+    checkComplete(type, "apply", contract.events, apply ?? {});
     if (snapshotEvery !== undefined && !(Number.isSafeInteger(snapshotEvery) && snapshotEvery > 0)) {
       throw invalid(`aggregate ${type}: snapshotEvery is a number of events, 1 or more`);
     }

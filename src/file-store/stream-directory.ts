@@ -95,10 +95,6 @@ export function checkId(id: unknown): asserts id is string {
 /** `<type>/<directory name>`: names a stream inside the store and in the commit log. */
 export type StreamKey = string;
 
-export function streamKey(stream: StreamName): StreamKey {
-  return `${stream.type}/${encodeId(stream.id)}`;
-}
-
 export function streamOfKey(key: StreamKey): StreamName {
   const slash = key.indexOf("/");
   return { type: key.slice(0, slash), id: decodeId(key.slice(slash + 1)) };

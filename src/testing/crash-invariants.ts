@@ -1,4 +1,5 @@
 import type { CrashRemains, TrackedCommit } from "./crash-explorer.ts";
+import { isZero } from "./simulated-content.ts";
 import type { SimulatedDisk } from "./simulated-disk.ts";
 
 /** What a check needs to know of an event. */
@@ -141,7 +142,7 @@ export function checkStoreFiles(disk: SimulatedDisk, directory: string, events: 
       if (at !== end)
         throw new Error(`${path}: the record of position ${record.commit} has another length than it says`);
     }
-    if (!bytes.subarray(at).every((byte) => byte === 0)) throw new Error(`${path} has something behind byte ${at}`);
+    if (!isZero(bytes, at)) throw new Error(`${path} has something behind byte ${at}`);
   }
   if (position !== events.length)
     throw new Error(`the commit log has ${position} events, the store gave ${events.length}`);

@@ -78,7 +78,13 @@ export class Content {
   }
 }
 
-function isZero(bytes: Uint8Array): boolean {
-  for (let i = 0; i < bytes.length; i++) if (bytes[i] !== 0) return false;
+/** Whether there are only zeros, from a place on. */
+export function isZero(bytes: Uint8Array, from = 0): boolean {
+  let at = from;
+  while (at < bytes.length && (bytes.byteOffset + at) % 4 !== 0) if (bytes[at++] !== 0) return false;
+  if (at === bytes.length) return true;
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset + at, (bytes.length - at) >> 2);
+  for (let i = 0; i < words.length; i++) if (words[i] !== 0) return false;
+  for (at += words.length * 4; at < bytes.length; at++) if (bytes[at] !== 0) return false;
   return true;
 }
