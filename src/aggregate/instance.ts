@@ -97,7 +97,7 @@ export class Instance {
   /** What is pending was decided one on top of the other. */
   #chain: CommitChain = { broken: false };
   /** When it was last used, in ms of the monotonic clock. */
-  lastUsed = performance.now();
+  lastUsed: number = performance.now();
 
   constructor(stream: StreamName, model: AggregateModel, events: EventStore, environment: Environment) {
     this.stream = stream;

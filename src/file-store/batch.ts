@@ -37,7 +37,7 @@ export interface StreamEnd {
 export class Batch {
   buffer: Buffer;
   /** Behind the last byte of the body. */
-  end = HEADER_ROOM;
+  end: number = HEADER_ROOM;
   events = 0;
   readonly firstPosition: number;
   readonly slices: Section[] = [];
@@ -45,7 +45,7 @@ export class Batch {
   readonly commits: { readonly queued: QueuedCommit; readonly position: number }[] = [];
   readonly created: NewStream[] = [];
   /** Streams whose file was there before. */
-  readonly existing = new Set<StreamKey>();
+  readonly existing: Set<StreamKey> = new Set<StreamKey>();
 
   constructor(buffer: Buffer, firstPosition: number) {
     this.buffer = buffer;
