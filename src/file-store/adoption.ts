@@ -34,6 +34,7 @@ export async function adoptStreams(
 ): Promise<void> {
   fs.remove(layout.newCommitLog);
   const streams = findStreams(fs, layout);
+  for (const key of streams) checkUnambiguous(fs, layout, key);
   const lines = inOrder(findLines(fs, layout, streams, onProgress));
   if (lines.length > 0) await writeLog(fs, layout, options, lines);
   await register(fs, layout, streams, lines);
@@ -57,20 +58,20 @@ export function findStreams(fs: FileSystem, layout: Layout): StreamKey[] {
     if (!type.directory) continue;
     for (const entry of fs.readDirectory(`${layout.streams}/${type.name}`)) {
       if (!entry.directory || fs.stat(`${layout.streams}/${type.name}/${entry.name}/app.jsonl`) === undefined) continue;
-      if (
-        entry.name.startsWith("%") &&
-        decodeId(entry.name) !== entry.name &&
-        !isOurs(fs, `${layout.streams}/${type.name}/${entry.name}`)
-      ) {
-        throw new EventfoldError(
-          "ADOPTION_AMBIGUOUS",
-          `streams/${type.name}/${entry.name} was written by another program, but is how we write the id ${JSON.stringify(decodeId(entry.name))}; rename it first`,
-        );
-      }
       keys.push(`${type.name}/${entry.name}`);
     }
   }
   return keys;
+}
+
+/** Throws when another program made a directory whose name is how we would write another id. */
+function checkUnambiguous(fs: FileSystem, layout: Layout, key: StreamKey): void {
+  const name = key.slice(key.indexOf("/") + 1);
+  if (!name.startsWith("%") || decodeId(name) === name || isOurs(fs, `${layout.streams}/${key}`)) return;
+  throw new EventfoldError(
+    "ADOPTION_AMBIGUOUS",
+    `streams/${key} was written by another program, but is how we write the id ${JSON.stringify(decodeId(name))}; rename it first`,
+  );
 }
 
 /** Whether a stream's first line carries a position, which only we write. */

@@ -304,7 +304,8 @@ export class FileEventStore implements EventStore {
   /** What the registry says; what the directories say where it is missing or damaged. */
   #registeredStreams(): StreamName[] {
     const { streams, unreadable } = this.#registry.read();
-    if (unreadable === 0 && (streams.length > 0 || this.#log.end.position === 0)) return streams;
+    if (unreadable === 0 && (streams.length > 0 || this.#log.end.position === 0 || !this.#pending.isEmpty))
+      return streams;
     const known = new Set(streams.map(({ type, id }) => `${type}/${id}`));
     for (const key of findStreams(this.#fs, this.#layout)) {
       const stream = streamOfKey(key);
