@@ -18,6 +18,7 @@ export type {
 export { data } from "./aggregate/payload.ts";
 export type {
   DataOf,
+  InputOf,
   NotJson,
   Payload,
   Payloads,
@@ -29,6 +30,8 @@ export type {
   CommandContext,
   CommandEnvelope,
   Constructors,
+  InputConstructors,
+  InputMessages,
   EnvelopeConstructors,
   EventRecord,
   Message,

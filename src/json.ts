@@ -5,7 +5,7 @@ const MAX_DEPTH = 126;
 
 /** Whether a value comes back from JSON exactly as it is: no `undefined`, `-0`, `NaN`, dates, maps, class instances or cycles. */
 export function isJsonValue(value: unknown): boolean {
-  return jsonProblem(value, "", 0, false) === undefined;
+  return jsonProblem(value, "", 0, "exact") === undefined;
 }
 
 /**
@@ -14,14 +14,17 @@ export function isJsonValue(value: unknown): boolean {
  */
 export function stringifyPayload(value: unknown, what: string): string {
   if (value === undefined) return "null";
-  const problem = jsonProblem(value, "data", 0, true);
+  const problem = jsonProblem(value, "data", 0, "payload");
   if (problem !== undefined) {
     throw new EventfoldError("INVALID_PAYLOAD", `${what}: ${problem}; a payload is plain JSON data`);
   }
   return JSON.stringify(value);
 }
 
-function jsonProblem(value: unknown, path: string, depth: number, lenient: boolean): string | undefined {
+type JsonMode = "exact" | "payload" | "found";
+
+/** What JSON would change or drop in a value, with the path to it. `"exact"`: nothing; `"payload"`: properties that are `undefined`, and -0, may pass; `"found"`: read from a file, where `__proto__` is a key like others. */
+export function jsonProblem(value: unknown, path: string, depth: number, mode: JsonMode): string | undefined {
   switch (typeof value) {
     case "boolean":
       return undefined;
@@ -29,9 +32,9 @@ function jsonProblem(value: unknown, path: string, depth: number, lenient: boole
       return isWellFormed(value) ? undefined : `${path} has half of a surrogate pair, which is not Unicode text`;
     case "number":
       if (!Number.isFinite(value)) return `${path} is ${value}, which JSON cannot hold`;
-      return !lenient && Object.is(value, -0) ? `${path} is -0` : undefined;
+      return mode === "exact" && Object.is(value, -0) ? `${path} is -0` : undefined;
     case "object":
-      return value === null ? undefined : objectProblem(value, path, depth, lenient);
+      return value === null ? undefined : objectProblem(value, path, depth, mode);
     case "undefined":
       return `${path} is undefined`;
     default:
@@ -39,7 +42,7 @@ function jsonProblem(value: unknown, path: string, depth: number, lenient: boole
   }
 }
 
-function objectProblem(value: object, path: string, depth: number, lenient: boolean): string | undefined {
+function objectProblem(value: object, path: string, depth: number, mode: JsonMode): string | undefined {
   if (depth >= MAX_DEPTH) return `${path} is nested deeper than ${MAX_DEPTH} levels, or contains itself`;
   if (Object.getOwnPropertySymbols(value).length > 0) return `${path} has a symbol for a key`;
   if (Array.isArray(value)) {
@@ -47,7 +50,7 @@ function objectProblem(value: object, path: string, depth: number, lenient: bool
     if (Object.getPrototypeOf(value) !== Array.prototype) return `${path} is an array of a class of its own`;
     if (Object.keys(value).length > value.length) return `${path} is an array with properties`;
     for (let i = 0; i < value.length; i++) {
-      const problem = jsonProblem(value[i], `${path}[${i}]`, depth + 1, lenient);
+      const problem = jsonProblem(value[i], `${path}[${i}]`, depth + 1, mode);
       if (problem !== undefined) return problem;
     }
     return undefined;
@@ -59,11 +62,11 @@ function objectProblem(value: object, path: string, depth: number, lenient: bool
   }
   if ("toJSON" in value && typeof value.toJSON === "function") return `${path} has a toJSON method`;
   for (const key of Object.keys(value)) {
-    if (key === "__proto__") return `${path} has a key "__proto__"`;
+    if (key === "__proto__" && mode !== "found") return `${path} has a key "__proto__"`;
     if (!isWellFormed(key)) return `${path} has a key with half of a surrogate pair`;
     const property = (value as Record<string, unknown>)[key];
-    if (property === undefined && lenient) continue;
-    const problem = jsonProblem(property, `${path}.${key}`, depth + 1, lenient);
+    if (property === undefined && mode === "payload") continue;
+    const problem = jsonProblem(property, `${path}.${key}`, depth + 1, mode);
     if (problem !== undefined) return problem;
   }
   return undefined;

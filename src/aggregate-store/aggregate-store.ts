@@ -2,6 +2,7 @@ import type { AnyAggregate, CommandOf, EventOf } from "../aggregate/aggregate.ts
 import type { CommandContext, CommandEnvelope, RecordedEvent } from "../aggregate/messages.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
+import { isWellFormed } from "../json.ts";
 import { MemoryEventStore } from "../event-store/memory-event-store.ts";
 import type { FileSystem } from "../fs/file-system.ts";
 import type { UnknownEventPolicy } from "../aggregate/model.ts";
@@ -395,7 +396,11 @@ function assemble<A extends AnyAggregate, P extends AnyProjection>(
   options: StoreOptions,
 ): AggregateStore<A, P> {
   const { clock, ids, onUnknownEvent, idleTimeout } = options;
-  const instances = new Instances(events, { now: () => timeOf(clock()), nextId: ids, onUnknownEvent }, idleTimeout);
+  const instances = new Instances(
+    events,
+    { now: () => timeOf(clock()), nextId: () => checkedId(ids()), onUnknownEvent },
+    idleTimeout,
+  );
   for (const aggregate of wiring.aggregates) instances.register(aggregate);
   const projections = new Projections(events);
   for (const projection of wiring.projections) projections.register(projection);
@@ -453,6 +458,13 @@ function checkUnique(what: string, names: readonly string[]): void {
       );
     seen.add(name.toLowerCase());
   }
+}
+
+function checkedId(id: unknown): string {
+  if (typeof id !== "string" || id === "" || !isWellFormed(id)) {
+    throw new EventfoldError("INVALID_ARGUMENT", `ids() gave ${JSON.stringify(id)}; it gives a new text each time`);
+  }
+  return id;
 }
 
 function timeOf(time: number | Date): number {

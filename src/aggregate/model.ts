@@ -96,8 +96,7 @@ export class AggregateModel {
     this.#events = new Map(
       Object.entries(contract.events).map(([type, payload]) => {
         const apply = functionOf(behaviour.apply, type);
-        const wantsRecord = apply.length > 2 || /\.\.\.|\barguments\b/.test(String(apply));
-        return [type, { apply, wantsRecord, payload }];
+        return [type, { apply, wantsRecord: takesThird(apply), payload }];
       }),
     );
     this.#emit = constructorsFor(contract.events);
@@ -258,6 +257,26 @@ export class AggregateModel {
   recorded(event: StoredEvent): RecordedEvent {
     return this.#reader.recorded(event);
   }
+}
+
+/** Whether a function may look at its third argument: it declares one, also with a default, or takes them all. */
+function takesThird(apply: (...args: never[]) => unknown): boolean {
+  const source = String(apply);
+  if (apply.length > 2 || /\barguments\b/.test(source)) return true;
+  const open = source.indexOf("(");
+  const arrow = source.indexOf("=>");
+  if (open < 0 || (arrow >= 0 && arrow < open)) return false;
+  // Only what stands between parameters counts: commas and spreads inside patterns and defaults do not.
+  let depth = 0;
+  let commas = 0;
+  for (let i = open; i < source.length; i++) {
+    const character = source[i] ?? "";
+    if ("([{".includes(character)) depth++;
+    else if (")]}".includes(character) && --depth === 0) break;
+    else if (depth === 1 && character === ",") commas++;
+    else if (depth === 1 && source.startsWith("...", i)) return true;
+  }
+  return commas >= 2;
 }
 
 /** Freezes a value deeply; what is frozen already is taken to be so deeply. */

@@ -202,7 +202,7 @@ class MemoryEvent implements StoredEvent {
 }
 
 function keyOf({ type, id }: StreamName): string {
-  return `${type}/${id}`;
+  return `${type.length}:${type}/${id}`;
 }
 
 function* inBatches(events: readonly StoredEvent[], from: number): Generator<readonly StoredEvent[], void, undefined> {

@@ -79,7 +79,8 @@ function isOurs(fs: FileSystem, directory: string): boolean {
   const file = fs.open(`${directory}/app.jsonl`, "read");
   try {
     for (const [line] of readLines(file, 0, file.size())) return line?.text?.includes(',"pos":') === true;
-    return false;
+    // Nothing in it: a process died between making the file and its first event.
+    return true;
   } finally {
     file.close();
   }

@@ -1,3 +1,4 @@
+import { jsonProblem } from "../json.ts";
 import type { EventDraft, StoredEvent, StoredMeta, StreamName } from "../event-store/event-store.ts";
 
 /**
@@ -29,10 +30,33 @@ export function endOfLine(event: EventDraft, position: number): string {
   return event.schemaVersion === 0 ? `,"pos":${position}}\n` : `,"pos":${position},"v":${event.schemaVersion}}\n`;
 }
 
+const ZERO = 0x30;
+const NINE = 0x39;
+
+/** Where the digits that end at `end` (exclusive) begin; `end` itself if there are none. */
+function startOfDigits(line: string, end: number): number {
+  let start = end;
+  while (start > 0 && end - start < 16) {
+    const unit = line.charCodeAt(start - 1);
+    if (unit < ZERO || unit > NINE) break;
+    start--;
+  }
+  return start;
+}
+
 /** The position at the end of a line that we wrote, without parsing it; nothing for any other line. */
 export function positionOfLine(line: string): number | undefined {
-  const match = /,"ms":\d{1,3},"pos":(\d{1,16})(?:,"v":\d{1,9})?\}$/.exec(line.length > 80 ? line.slice(-80) : line);
-  return match === null ? undefined : Number(match[1]);
+  let end = line.length - 1;
+  if (line[end] !== "}") return undefined;
+  let start = startOfDigits(line, end);
+  if (line.startsWith(',"v":', start - 5) && start < end) {
+    end = start - 5;
+    start = startOfDigits(line, end);
+  }
+  if (start === end || !line.startsWith(',"pos":', start - 7)) return undefined;
+  const position = Number(line.slice(start, end));
+  const ms = startOfDigits(line, start - 7);
+  return ms < start - 7 && line.startsWith(',"ms":', ms - 6) ? position : undefined;
 }
 
 interface ParsedLine {
@@ -86,7 +110,7 @@ export class LineEvent implements StoredEvent {
 
   get type(): string {
     const line = this.#text();
-    if (this.#parsed === undefined && line.startsWith('{"type":"')) {
+    if (this.#parsed === undefined && this.#isOurs(line)) {
       const end = line.indexOf('"', 9);
       const type = line.slice(9, end);
       if (end > 9 && !type.includes("\\") && line.startsWith('"data":', end + 2)) return type;
@@ -109,9 +133,7 @@ export class LineEvent implements StoredEvent {
 
   get schemaVersion(): number {
     const line = this.#text();
-    // A line that ends with its position went through no upcasting step.
-    if (this.#parsed === undefined && !line.includes('"v":', line.length - 20) && positionOfLine(line) !== undefined)
-      return 0;
+    if (this.#parsed === undefined && this.#isOurs(line) && !line.includes('"v":') && !line.includes("\\u")) return 0;
     return this.#whole().v ?? 0;
   }
 
@@ -129,8 +151,15 @@ export class LineEvent implements StoredEvent {
   }
 
   get meta(): StoredMeta | undefined {
-    if (this.#parsed === undefined && !this.#text().includes('"meta"')) return undefined;
+    const line = this.#text();
+    if (this.#parsed === undefined && this.#isOurs(line) && !line.includes('"meta"') && !line.includes("\\u"))
+      return undefined;
     return this.#whole().meta ?? undefined;
+  }
+
+  /** Begins and ends as the lines that we write do. Any other line is parsed as a whole. */
+  #isOurs(line: string): boolean {
+    return line.startsWith('{"type":"') && positionOfLine(line) !== undefined;
   }
 
   /**
@@ -140,7 +169,7 @@ export class LineEvent implements StoredEvent {
    */
   #payloadText(): string | undefined {
     const line = this.#text();
-    if (!line.startsWith('{"type":"')) return undefined;
+    if (!this.#isOurs(line)) return undefined;
     const typeEnd = line.indexOf('"', 9);
     if (!line.startsWith(',"data":', typeEnd + 1)) return undefined;
     const start = typeEnd + 9;
@@ -190,8 +219,55 @@ export function parseLine(line: string, problem: (why: string, cause?: unknown) 
                     : !isOptional(event["v"], isSafeCount)
                       ? "v is not a count of upcasting steps"
                       : undefined;
-  if (bad !== undefined) throw problem(bad);
+  const unsound = bad ?? (positionOfLine(line) === undefined ? foreignProblem(line, event) : undefined);
+  if (unsound !== undefined) throw problem(unsound);
   return value as ParsedLine;
+}
+
+/** What the original would stumble over in a line that JSON.parse accepts. */
+function foreignProblem(line: string, event: Readonly<Record<string, unknown>>): string | undefined {
+  const { ts, twice } = scanTopLevel(line);
+  if (twice !== undefined) return `${twice} stands there twice`;
+  if (ts === undefined || !/^\d+$/.test(ts)) return "ts is not written as a whole number";
+  for (const key of ["type", "data", "id", "actor", "meta"]) {
+    const found = jsonProblem(event[key] ?? null, key, 0, "found");
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+const KNOWN_KEYS = new Set(["type", "data", "ts", "id", "actor", "meta", "ms", "pos", "v"]);
+
+/** The text of `ts`, and a known key that stands twice, at the top level of an object that JSON.parse accepts. */
+function scanTopLevel(line: string): { readonly ts: string | undefined; readonly twice: string | undefined } {
+  const seen = new Set<string>();
+  let ts: string | undefined;
+  let twice: string | undefined;
+  let depth = 0;
+  let expectsKey = false;
+  for (let i = 0; i < line.length; i++) {
+    const character = line[i];
+    if (character === '"') {
+      let end = i + 1;
+      while (line[end] !== '"') end += line[end] === "\\" ? 2 : 1;
+      if (depth === 1 && expectsKey) {
+        const key = JSON.parse(line.slice(i, end + 1)) as string;
+        if (KNOWN_KEYS.has(key) && seen.has(key)) twice ??= key;
+        seen.add(key);
+        if (key === "ts") ts = /^\s*:\s*([^\s,}]*)/.exec(line.slice(end + 1))?.[1];
+        expectsKey = false;
+      }
+      i = end;
+    } else if (character === "{" || character === "[") {
+      depth++;
+      expectsKey = depth === 1;
+    } else if (character === "}" || character === "]") {
+      depth--;
+    } else if (character === "," && depth === 1) {
+      expectsKey = true;
+    }
+  }
+  return { ts, twice };
 }
 
 function isSafeCount(value: unknown): value is number {

@@ -69,7 +69,7 @@ const SLICE_MS = 10;
  * cannot promise: anything about a disk that acknowledges a flush it has not done.
  */
 export class FileEventStore implements EventStore {
-  readonly capabilities: EventStoreCapabilities = { durable: true, multiProcess: true };
+  readonly capabilities: EventStoreCapabilities;
 
   readonly #fs: FileSystem;
   readonly #layout: Layout;
@@ -100,6 +100,7 @@ export class FileEventStore implements EventStore {
     marked: LogPlace,
     options: { readonly mergesNames: boolean; readonly durability: Durability },
   ) {
+    this.capabilities = { durable: options.durability === "flush", multiProcess: true };
     this.#fs = fs;
     this.#layout = layout;
     this.#log = log;

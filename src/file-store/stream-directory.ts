@@ -6,7 +6,7 @@ import type { StreamName } from "../event-store/event-store.ts";
 const MAX_NAME_BYTES = 255;
 
 /** Names that Windows keeps for devices, with any extension. */
-const WINDOWS_DEVICES = /^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)/i;
+const WINDOWS_DEVICES = /^(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(\.|$)/i;
 
 const UNSAFE_CHARACTERS = /[\u0000-\u001f\u007f/\\:*?"<>|]/u;
 
@@ -37,7 +37,7 @@ export function isPlainName(id: string): "safe" | "possible" | "never" {
     id.includes("\0") ||
     id === "." ||
     id === ".." ||
-    id.startsWith("%") ||
+    decodeId(id) !== id ||
     Buffer.byteLength(id) > MAX_NAME_BYTES
     ? "never"
     : "possible";

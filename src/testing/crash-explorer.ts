@@ -135,10 +135,10 @@ class Exploration<S extends Closeable> {
     const moments = await this.#record();
     this.#moments = moments.length;
     const nestedShare = this.#nestEvery === 0 ? 1 : 1 + NESTED_DISKS / this.#nestEvery;
-    const perMoment = Math.max(2, Math.ceil(this.#maxDisks / nestedShare / moments.length));
+    const perMoment = Math.max(DISKS_PER_MOMENT, Math.ceil(this.#maxDisks / nestedShare / moments.length));
     const [onlyMoment, onlyDisk, onlyNested] = (this.#scenario.only ?? "").split("/").map(Number);
-    // With room for fewer disks than moments: moments spread over the whole run.
-    const stride = Math.max(1, (moments.length * 2) / this.#maxDisks);
+    // With room for fewer disks: moments spread over the whole run.
+    const stride = Math.max(1, (moments.length * perMoment * nestedShare) / this.#maxDisks);
     for (let at = 0; at < moments.length && !this.#stopped; at += stride) {
       const index = Math.floor(at);
       const moment = moments[index];
@@ -305,6 +305,8 @@ class Exploration<S extends Closeable> {
   }
 }
 
+/** Fewer would be nothing but "all of it" and "none of it". */
+const DISKS_PER_MOMENT = 8;
 /** Disks that are made of one recovery that is cut off. */
 const NESTED_DISKS = 6;
 

@@ -102,9 +102,11 @@ export class SimulatedDisk implements FileSystem {
     this.#stopAt = index;
   }
 
-  /** Makes everything certain that was written so far. */
-  settle(): void {
-    this.#tree.settle();
+  /** Makes certain what was written so far, to a file or (if none is given) at all. */
+  settle(path?: string): void {
+    if (path === undefined) this.#tree.settle();
+    const node = path === undefined ? undefined : this.#tree.find(path);
+    if (node?.directory === false) node.makeDurable(node.moment.ops);
   }
 
   /** What is certain and what is pending now. */

@@ -135,7 +135,9 @@ describe("any value", () => {
         if (refusal(value).startsWith("event A of x: ")) return;
         accepted++;
         const back: unknown = JSON.parse(stringifyPayload(value, "x"));
-        expect(back).toStrictEqual(lenient(value));
+        expect(back).toEqual(lenient(value));
+        // Here what toEqual would let pass; toStrictEqual takes a key "constructor" for a class.
+        expect(JSON.stringify(back)).toBe(JSON.stringify(lenient(value)));
       }),
       { numRuns: 2000 },
     );
