@@ -30,13 +30,13 @@ export class EventReader {
     return [...this.#upcasters].map(([type, upcasters]) => [type, ...upcasters.map(String)]);
   }
 
-  /** The payload in its newest shape; `undefined` for none. */
+  /** The payload in its newest shape; `undefined` for none. A schema version of `Infinity` says that it is in the newest already. */
   dataOf(event: StoredEvent): unknown {
     let { data } = event;
     const upcasters = this.#upcasters.get(event.type);
     if (upcasters !== undefined && upcasters.length > 0) {
       const done = event.schemaVersion;
-      if (done > upcasters.length) {
+      if (done > upcasters.length && done !== Infinity) {
         throw new EventfoldError(
           "UNKNOWN_EVENT",
           `${this.#type} ${JSON.stringify(event.stream.id)}, version ${event.version}: ${event.type} has shape ${done + 1}, newer than the ${upcasters.length + 1} that this program knows`,

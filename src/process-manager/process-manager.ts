@@ -34,6 +34,7 @@ type ReactionOf<State, T extends AnyContract> =
 
 /** Reacts to events with commands. Pure: the same state and event always give the same reaction. */
 export interface ProcessManager<Name extends string, State, Targets extends AnyContract, From extends string> {
+  readonly kind: "process-manager";
   readonly name: Name;
   /** Only a type: there is nothing here at run time. */
   readonly "~types": { readonly state: State; readonly from: From | Targets["type"] };
@@ -47,6 +48,7 @@ export interface ProcessManager<Name extends string, State, Targets extends AnyC
 
 /* oxlint-disable no-explicit-any -- stands for a process manager of any state */
 export interface AnyProcessManager {
+  readonly kind: "process-manager";
   readonly name: string;
   readonly "~types": { readonly state: any; readonly from: string };
 }
@@ -91,6 +93,7 @@ export function processManager<const Name extends string, const Targets extends 
 function define(definition: ProcessManagerDefinition): object {
   const { name, sources } = definition;
   const self = {
+    kind: "process-manager",
     name,
     on(aggregate: AnyContract, handlers: Readonly<Record<string, React | undefined>>) {
       if (sources.some((source) => source.aggregate.type === aggregate.type)) {

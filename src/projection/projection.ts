@@ -14,6 +14,7 @@ export type EventHandlers<A extends AnyContract, State, Result> = {
 
 /** A read model over the events of one or more aggregates, in the store's global order. */
 export interface Projection<Name extends string, State, From extends string> {
+  readonly kind: "projection";
   readonly name: Name;
   /** Only a type: there is nothing here at run time. */
   readonly "~types": { readonly state: State; readonly from: From };
@@ -30,6 +31,7 @@ export interface Projection<Name extends string, State, From extends string> {
 
 /* oxlint-disable no-explicit-any -- stands for a projection of any state */
 export interface AnyProjection {
+  readonly kind: "projection";
   readonly name: string;
   readonly "~types": { readonly state: any; readonly from: string };
 }
@@ -63,6 +65,7 @@ export function projection<const Name extends string, State>(
 function define(definition: ProjectionDefinition): object {
   const { name, sources } = definition;
   const self = {
+    kind: "projection",
     name,
     on(aggregate: AnyContract, handlers: Readonly<Record<string, Handler | undefined>>) {
       if (sources.some((source) => source.aggregate.type === aggregate.type)) {

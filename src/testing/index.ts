@@ -2,7 +2,7 @@ export type { FileHandle, FileSystem, LockFile } from "../fs/file-system.ts";
 export { openNodeFileSystem } from "../fs/node-file-system.ts";
 export type { DiskCall, DiskFault, DiskOperation, SimulatedProcess } from "./simulated-process.ts";
 export { PowerCutError, SimulatedDisk, type SimulatedDiskOptions } from "./simulated-disk.ts";
-export { type DiskAfterPowerCut, disksAfterPowerCut, type PowerCutOptions } from "./power-cut.ts";
+export { type DiskAfterPowerCut, diskAfterKill, disksAfterPowerCut, type PowerCutOptions } from "./power-cut.ts";
 export {
   CrashError,
   type CrashRemains,
@@ -39,3 +39,13 @@ export type {
   StreamAppend,
   StreamName,
 } from "../event-store/event-store.ts";
+export { type ManualClock, manualClock, sequentialIds } from "./clock.ts";
+export {
+  type AggregateOutcome,
+  type AggregateSpec,
+  type GivenEvent,
+  type ProcessManagerOutcome,
+  type ProcessManagerSpec,
+  type ProjectionSpec,
+  spec,
+} from "./spec.ts";

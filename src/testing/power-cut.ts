@@ -8,6 +8,7 @@ import {
   FileNode,
   type FileOp,
   type Node,
+  Tree,
 } from "./simulated-tree.ts";
 import { type Random, seededRandom } from "./random.ts";
 
@@ -49,7 +50,7 @@ interface Choices {
 /**
  * The disks that a power cut at a moment can leave: what was flushed is there; of the rest any subset,
  * each write whole, cut at a sector or byte, with a hole, or as mere room filled with zeros; each unsynced change of a directory
- * made or not. The first is what is certain and nothing else, the second what a killed process leaves: everything.
+ * made or not. The first is what is certain and nothing else, the second everything.
  */
 export function* disksAfterPowerCut(
   from: SimulatedDisk | DiskMoment,
@@ -66,9 +67,17 @@ export function* disksAfterPowerCut(
     const { root, key } = build(moment, choices);
     if (seen.has(key)) continue;
     seen.add(key);
-    yield { disk: new SimulatedDisk(options.disk, root), story: () => tell(moment, choices), key };
+    yield { disk: new SimulatedDisk(options.disk, new Tree(root)), story: () => tell(moment, choices), key };
     if (seen.size >= maxDisks) return;
   }
+}
+
+/**
+ * The disk that goes on when all processes are killed at a moment: everything that they wrote can be read,
+ * and what was not certain still is not. Locks are free.
+ */
+export function diskAfterKill(from: SimulatedDisk | DiskMoment, options: SimulatedDiskOptions = {}): SimulatedDisk {
+  return new SimulatedDisk(options, Tree.at(from instanceof SimulatedDisk ? from.moment() : from));
 }
 
 /** Files that are there on at least one of the disks. */

@@ -7,7 +7,7 @@ import {
   type Machine,
   SimulatedProcess,
 } from "./simulated-process.ts";
-import { type DirectoryNode, type DiskMoment, Tree } from "./simulated-tree.ts";
+import { type DiskMoment, Tree } from "./simulated-tree.ts";
 
 /** The machine has no power any more. */
 export class PowerCutError extends Error {
@@ -48,8 +48,8 @@ export class SimulatedDisk implements FileSystem {
   #stopAt: number | undefined;
   #faults: ((call: DiskCall) => DiskFault | undefined)[] = [];
 
-  constructor(options: SimulatedDiskOptions = {}, root?: DirectoryNode) {
-    this.#tree = new Tree(root);
+  constructor(options: SimulatedDiskOptions = {}, tree: Tree = new Tree()) {
+    this.#tree = tree;
     this.#latency = options.latency ?? (() => 0);
     this.#record = options.record ?? true;
     this.#machine = {

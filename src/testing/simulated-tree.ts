@@ -1,4 +1,4 @@
-import type { Content } from "./simulated-content.ts";
+import { Content } from "./simulated-content.ts";
 
 /** A write or truncation that may not have reached the medium. */
 export interface FileOp {
@@ -52,9 +52,13 @@ export class FileNode {
   /** The open file description that has the `flock`. */
   lockedBy: object | undefined;
 
-  constructor(durable: Content, id: number = ++lastId) {
+  constructor(durable: Content, ops: readonly FileOp[] = [], id: number = ++lastId) {
     this.#cached = durable;
-    this.moment = { id, durable, ops: [] };
+    this.moment = { id, durable, ops };
+    if (ops.length === 0) return;
+    this.#cached = durable.copy();
+    this.#cachedIsOurs = true;
+    for (const op of ops) applyFileOp(this.#cached, op);
   }
 
   get cached(): Content {
@@ -131,6 +135,46 @@ export class Tree {
     this.#note(root);
   }
 
+  /** The tree as it was at a moment, with all that was pending then. */
+  static at(moment: DiskMoment): Tree {
+    const copies = new Map<Node, Node>();
+    const copy = <N extends Node>(node: N): N => {
+      let twin = copies.get(node);
+      if (twin === undefined) {
+        if (node.directory) {
+          twin = new DirectoryNode();
+          copies.set(node, twin);
+          twin.durable = new Map([...(moment.directories.get(node) ?? [])].map(([name, child]) => [name, copy(child)]));
+          for (const [name, child] of twin.durable) twin.entries.set(name, child);
+        } else {
+          const { durable, ops, id } = moment.files.get(node) ?? { durable: new Content(), ops: [], id: ++lastId };
+          twin = new FileNode(durable, ops, id);
+          copies.set(node, twin);
+        }
+      }
+      return twin as N;
+    };
+    const tree = new Tree(copy(moment.root));
+    tree.entryOps = moment.entryOps.map((op) => ({
+      ...op,
+      changes: op.changes.map(({ directory, name, node }) => ({
+        directory: copy(directory),
+        name,
+        node: node === undefined ? undefined : copy(node),
+      })),
+    }));
+    for (const { changes } of tree.entryOps) for (const change of changes) tree.#carryOut(change);
+    return tree;
+  }
+
+  #carryOut({ directory, name, node }: EntryChange): void {
+    if (node === undefined) directory.entries.delete(name);
+    else {
+      directory.entries.set(name, node);
+      this.#note(node);
+    }
+  }
+
   #note(node: Node): void {
     if (!node.directory) {
       this.#files.add(node);
@@ -158,13 +202,7 @@ export class Tree {
   }
 
   change(what: string, changes: readonly EntryChange[]): void {
-    for (const { directory, name, node } of changes) {
-      if (node === undefined) directory.entries.delete(name);
-      else {
-        directory.entries.set(name, node);
-        this.#note(node);
-      }
-    }
+    for (const change of changes) this.#carryOut(change);
     this.entryOps = [...this.entryOps, { id: ++lastId, durable: false, what, changes }];
   }
 
