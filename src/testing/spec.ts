@@ -118,20 +118,24 @@ function aggregateSpec(
         },
         thenNothing: () => expectSame("events", accepted().events.map(message), []),
         thenThrows(text = "") {
-          let thrown: unknown;
-          try {
-            decide();
-          } catch (error) {
-            thrown = error;
-          }
-          if (thrown === undefined) throw new Error(`${type} did not throw`);
-          const told = thrown instanceof Error ? thrown.message : String(thrown);
+          const told = thrownBy(decide);
+          if (told === undefined) throw new Error(`${type} did not throw`);
           if (!told.includes(text))
             throw new Error(`${type} threw ${JSON.stringify(told)}, which does not contain ${JSON.stringify(text)}`);
         },
       };
     },
   };
+}
+
+/** The message of what `run` throws; `undefined` if it does not throw. */
+function thrownBy(run: () => unknown): string | undefined {
+  try {
+    run();
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : JSON.stringify(error);
+  }
 }
 
 type Handlers = Readonly<Record<string, ((state: unknown, event: unknown) => unknown) | undefined>>;
