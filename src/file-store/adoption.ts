@@ -228,7 +228,7 @@ async function writeLog(
       }
       batch.addFound(
         first.key,
-        { version: first.version - 1, end: first.offset },
+        { version: first.version - 1, end: first.offset, crc: undefined },
         events,
         bytes,
         first.position === undefined,
@@ -242,8 +242,9 @@ async function writeLog(
   } finally {
     log.close();
   }
-  // A marker of the log that is gone would say nothing true about the new one.
+  // A marker of the log that is gone would say nothing true about the new one, and no table of ends would.
   fs.remove(layout.marker);
+  fs.remove(layout.streamEnds);
   await fs.syncDirectory(layout.meta);
   fs.remove(layout.commitLog);
   fs.rename(layout.newCommitLog, layout.commitLog);

@@ -5,10 +5,20 @@ import { parseLine } from "./event-line.ts";
 import { keepAsideNow, type Layout } from "./layout.ts";
 import type { NewStream, Registry } from "./registry.ts";
 import { type StreamKey, streamOfKey } from "./stream-directory.ts";
+import type { StreamEnds } from "./stream-ends.ts";
 import type { StreamFiles } from "./stream-files.ts";
 
 /** Flushes that run at once: the thread pool has four threads, and one stays free for commits. */
 const FLUSHES_AT_ONCE = 3;
+
+export interface ApplierParts {
+  readonly fs: FileSystem;
+  readonly layout: Layout;
+  readonly files: StreamFiles;
+  readonly registry: Registry;
+  readonly consumers: Consumers;
+  readonly ends: StreamEnds;
+}
 
 /**
  * Carries what the commit log holds over to the streams' files and the registry, and remembers which of
@@ -20,17 +30,19 @@ export class Applier {
   readonly #files: StreamFiles;
   readonly #registry: Registry;
   readonly #consumers: Consumers;
+  readonly #ends: StreamEnds;
   /** Streams with bytes that may not be durable; true when their directory may not be either. */
   #dirty = new Map<StreamKey, boolean>();
   #registryDirty = false;
   #dirtyLetters = new Set<string>();
 
-  constructor(fs: FileSystem, layout: Layout, files: StreamFiles, registry: Registry, consumers: Consumers) {
-    this.#consumers = consumers;
-    this.#fs = fs;
-    this.#layout = layout;
-    this.#files = files;
-    this.#registry = registry;
+  constructor(parts: ApplierParts) {
+    this.#fs = parts.fs;
+    this.#layout = parts.layout;
+    this.#files = parts.files;
+    this.#registry = parts.registry;
+    this.#consumers = parts.consumers;
+    this.#ends = parts.ends;
   }
 
   get hasDirty(): boolean {
@@ -39,6 +51,13 @@ export class Applier {
 
   markDirty(key: StreamKey, created: boolean): void {
     if (created || !this.#dirty.has(key)) this.#dirty.set(key, created);
+    // Whoever made the stream may have died before its line in the registry was durable.
+    if (created) this.#registryDirty = true;
+  }
+
+  /** What a consumer noted may have changed its dead letters, whoever wrote them. */
+  markLettersDirty({ name, deadLetters, droppedLetters }: ConsumerSection): void {
+    if (deadLetters !== undefined || droppedLetters !== undefined) this.#dirtyLetters.add(name);
   }
 
   /** Writes what a durable record holds to the files that it belongs to. */
@@ -49,14 +68,18 @@ export class Applier {
     consumers: readonly ConsumerSection[],
   ): void {
     this.#consumers.apply(consumers);
-    for (const { name, deadLetters, droppedLetters } of consumers) {
-      if (deadLetters !== undefined || droppedLetters !== undefined) this.#dirtyLetters.add(name);
-    }
+    for (const consumer of consumers) this.markLettersDirty(consumer);
     for (const slice of slices) {
-      if (slice.adopted) continue;
-      const { file, created: isNew } = this.#files.acquire(slice.key);
-      file.write(buffer, slice.start, slice.end - slice.start, slice.at);
-      this.markDirty(slice.key, isNew || slice.at === 0);
+      const { key, version, events, at, start, end, crc } = slice;
+      if (crc !== undefined) this.#ends.note(key, { version: version + events - 1, end: at + end - start, crc });
+      if (slice.adopted) {
+        // It is in the file already; whether that is durable is another matter.
+        this.markDirty(key, true);
+        continue;
+      }
+      const { file, created: isNew } = this.#files.acquire(key);
+      file.write(buffer, start, end - start, at);
+      this.markDirty(key, isNew || at === 0);
     }
     if (created.length > 0) {
       this.#registry.append(created);
@@ -78,21 +101,26 @@ export class Applier {
       created.push({ stream, seconds: secondsOf(buffer.toString("utf8", section.start, section.end)) });
     };
     readSections(buffer, header, base, visit, (section) => consumers.push(section));
-    for (const slice of slices) if (!slice.adopted) this.#keepForeignBytes(slice, buffer);
-    this.apply(slices, buffer, created, consumers);
+    // What was found in a stream's file may be gone from it: then it, too, comes from the log.
+    const written = slices.map((slice) => ({ ...slice, adopted: this.#isThere(slice, buffer) && slice.adopted }));
+    this.apply(written, buffer, created, consumers);
     for (const slice of slices) this.markDirty(slice.key, true);
   }
 
-  /** What stands where our events belong, and is neither ours nor nothing, was written by somebody else in between. */
-  #keepForeignBytes(slice: Section, buffer: Buffer): void {
+  /**
+   * Whether a section's bytes stand in the stream's file. What stands in their place, and is neither they nor nothing, was
+   * written by somebody else in between: it is kept aside.
+   */
+  #isThere(slice: Section, buffer: Buffer): boolean {
     const { file } = this.#files.acquire(slice.key);
     const there = Buffer.alloc(slice.end - slice.start);
     const length = file.read(there, 0, there.length, slice.at);
     const ours = buffer.subarray(slice.start, slice.start + length);
-    if (there.subarray(0, length).equals(ours) || there.every((byte) => byte === 0)) return;
+    if (there.subarray(0, length).equals(ours)) return length === there.length;
     // A torn write of ours: every byte is the right one or was never written.
-    if (there.subarray(0, length).every((byte, i) => byte === ours[i] || byte === 0)) return;
-    keepAsideNow(this.#fs, this.#layout, `${slice.key}.${slice.at}`, there.subarray(0, length));
+    if (!there.subarray(0, length).every((byte, i) => byte === ours[i] || byte === 0))
+      keepAsideNow(this.#fs, this.#layout, `${slice.key}.${slice.at}`, there.subarray(0, length));
+    return false;
   }
 
   /** Makes everything that was applied so far durable. */

@@ -1,7 +1,7 @@
 import { CorruptionError } from "../errors.ts";
 import type { CommitResult } from "../event-store/event-store.ts";
 import type { FileHandle, FileSystem } from "../fs/file-system.ts";
-import type { Batch, QueuedCommit, StreamEnd } from "./batch.ts";
+import type { Batch, QueuedCommit, PlannedEnd } from "./batch.ts";
 import type { CommitLog } from "./commit-log.ts";
 import type { Consumers } from "./consumers.ts";
 import { keepAside, type Layout } from "./layout.ts";
@@ -29,7 +29,7 @@ export interface BatchPlanParts {
 export class BatchPlan {
   readonly batch: Batch;
   readonly #parts: BatchPlanParts;
-  readonly #ends = new Map<StreamKey, StreamEnd>();
+  readonly #ends = new Map<StreamKey, PlannedEnd>();
   readonly #sequences = new Map<string, number>();
   readonly #locked: Map<StreamKey, FileHandle>;
 
@@ -83,25 +83,27 @@ export class BatchPlan {
 
   /** Lets everybody see where the streams end now. */
   carryOut(): void {
-    for (const [key, { version, end }] of this.#ends) {
-      const entry = this.#parts.table.getFromLog(key);
-      entry.version = entry.markVersion = version;
-      entry.end = entry.markEnd = end;
+    for (const [key, { version, end, crc }] of this.#ends) {
+      const entry = this.#parts.table.getCommitted(key);
+      entry.version = version;
+      entry.end = end;
+      entry.crc = crc;
+      entry.mark = { version, end, crc };
     }
     for (const section of this.batch.consumers) this.#parts.consumers.add(section);
   }
 
-  #end(key: StreamKey): StreamEnd {
+  #end(key: StreamKey): PlannedEnd {
     let end = this.#ends.get(key);
     if (end === undefined) {
-      const { version, end: offset } = this.#parts.table.getFromLog(key);
-      this.#ends.set(key, (end = { version, end: offset }));
+      const { version, end: offset, crc } = this.#parts.table.getCommitted(key);
+      this.#ends.set(key, (end = { version, end: offset, crc }));
     }
     return end;
   }
 
   #conflict({ commit, keys }: QueuedCommit): CommitResult | undefined {
-    const { log, table, consumers } = this.#parts;
+    const { table, consumers } = this.#parts;
     if (commit.consumer !== undefined) {
       const { name, expectedSequence } = commit.consumer;
       const actualSequence = this.#sequences.get(name) ?? consumers.sequence(name);
@@ -109,7 +111,7 @@ export class BatchPlan {
     }
     for (const [index, { stream, expectedVersion }] of commit.appends.entries()) {
       const key = keys[index] ?? "";
-      const entry = this.#ends.get(key) ?? table.get(key, log.end.position);
+      const entry = this.#ends.get(key) ?? table.get(key);
       // Foreign events are taken in when the stream is locked, and conflict then.
       if (commit.chain?.broken !== true && (entry === "foreign" || entry.version === expectedVersion)) continue;
       if (entry === "foreign") return { ok: false, stream, actualVersion: 0 };

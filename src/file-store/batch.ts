@@ -10,6 +10,7 @@ import {
 } from "./commit-record.ts";
 import type { NewStream } from "./registry.ts";
 import { type StreamKey, streamOfKey } from "./stream-directory.ts";
+import { crcOfSection } from "./stream-ends.ts";
 
 /** A commit that waits to be written. */
 export interface QueuedCommit {
@@ -25,9 +26,10 @@ export interface QueuedCommit {
 }
 
 /** What a stream's file looks like to the batch while it is put together. */
-export interface StreamEnd {
+export interface PlannedEnd {
   version: number;
   end: number;
+  crc: number | undefined;
 }
 
 /**
@@ -69,7 +71,7 @@ export class Batch {
   }
 
   /** Adds the events of one append, whose lines are given, and moves the stream's end behind them. */
-  addAppend(queued: QueuedCommit, index: number, text: string, end: StreamEnd): void {
+  addAppend(queued: QueuedCommit, index: number, text: string, end: PlannedEnd): void {
     const append = queued.commit.appends[index];
     const key = queued.keys[index];
     if (append === undefined || key === undefined) throw new RangeError(`no append ${index}`);
@@ -94,14 +96,14 @@ export class Batch {
   }
 
   /** Adds lines that were found in the stream's file; `adopted` when another program wrote them. */
-  addFound(key: StreamKey, end: StreamEnd, events: number, lines: Buffer, adopted: boolean): void {
+  addFound(key: StreamKey, end: PlannedEnd, events: number, lines: Buffer, adopted: boolean): void {
     if (adopted && end.version === 0) this.created.push({ stream: streamOfKey(key), seconds: 0, mayBeKnown: true });
     this.#addSection(key, end, events, lines, lines.length, adopted);
   }
 
   #addSection(
     key: StreamKey,
-    end: StreamEnd,
+    end: PlannedEnd,
     events: number,
     lines: string | Buffer,
     bytes: number,
@@ -116,7 +118,19 @@ export class Batch {
     if (typeof lines === "string") this.buffer.write(lines, start, bytes, "utf8");
     else lines.copy(this.buffer, start);
     this.end = start + bytes;
-    this.slices.push({ key, version: end.version + 1, position, events, at: end.end, start, end: this.end, adopted });
+    if (end.crc !== undefined) end.crc = crcOfSection(this.buffer, start, this.end, adopted, end.crc);
+    const { crc } = end;
+    this.slices.push({
+      key,
+      version: end.version + 1,
+      position,
+      events,
+      at: end.end,
+      start,
+      end: this.end,
+      adopted,
+      crc,
+    });
     end.version += events;
     end.end += bytes;
     this.events += events;

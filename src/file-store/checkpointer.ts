@@ -2,9 +2,10 @@ import type { FileSystem } from "../fs/file-system.ts";
 import type { Applier } from "./applier.ts";
 import { type CommitLog, isBefore, type LogPlace } from "./commit-log.ts";
 import type { Layout } from "./layout.ts";
-import { writeMarker } from "./marker.ts";
+import { readMarker, writeMarker } from "./marker.ts";
 import type { PendingBatches } from "./pending-batches.ts";
 import type { StoreLock } from "./store-lock.ts";
+import type { StreamEnds } from "./stream-ends.ts";
 
 /** How much log the next opening may have to apply again, and how long it may lie there. */
 const MAX_BYTES = 8 << 20;
@@ -21,6 +22,7 @@ export class Checkpointer {
   readonly #lock: StoreLock;
   readonly #applier: Applier;
   readonly #pending: PendingBatches;
+  readonly #ends: StreamEnds;
   readonly #reapply: (from: LogPlace) => void;
   #marked: LogPlace;
   #running: Promise<void> | undefined;
@@ -37,6 +39,7 @@ export class Checkpointer {
       readonly lock: StoreLock;
       readonly applier: Applier;
       readonly pending: PendingBatches;
+      readonly ends: StreamEnds;
       readonly reapply: (from: LogPlace) => void;
     },
     marked: LogPlace,
@@ -47,6 +50,7 @@ export class Checkpointer {
     this.#lock = parts.lock;
     this.#applier = parts.applier;
     this.#pending = parts.pending;
+    this.#ends = parts.ends;
     this.#reapply = parts.reapply;
     this.#marked = marked;
   }
@@ -79,15 +83,26 @@ export class Checkpointer {
 
   async #move(): Promise<void> {
     const end = this.#pending.list[0]?.place ?? this.#log.end;
-    if (!isBefore(this.#marked, end)) return;
-    if (this.#flushFailed) {
-      // The system may have dropped what it could not write: only what is written again can be trusted.
-      await this.#lock.hold(async () => this.#reapply(this.#marked));
+    if (!isBefore(this.#marked, end) && !this.#ends.needsWriting) return;
+    const ends = this.#ends.take();
+    try {
+      if (this.#flushFailed) {
+        // The system may have dropped what it could not write: only what is written again can be trusted.
+        await this.#lock.hold(async () => this.#reapply(this.#marked));
+      }
+      this.#flushFailed = true;
+      await this.#applier.flush();
+      this.#flushFailed = false;
+      await this.#lock.hold(async () => {
+        await this.#ends.write(ends, end.position);
+        // Another process may be further.
+        const there = readMarker(this.#fs, this.#layout.marker);
+        if (there === undefined || isBefore(there, end)) await writeMarker(this.#fs, this.#layout.marker, end);
+      });
+    } catch (error) {
+      this.#ends.notWritten();
+      throw error;
     }
-    this.#flushFailed = true;
-    await this.#applier.flush();
-    this.#flushFailed = false;
-    await this.#lock.hold(() => writeMarker(this.#fs, this.#layout.marker, end));
     this.#marked = end;
   }
 }

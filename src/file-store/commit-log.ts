@@ -71,6 +71,11 @@ export class CommitLog {
     return listSegments(this.#fs, this.#directory);
   }
 
+  /** The place before everything. */
+  beginning(): LogPlace {
+    return { segment: this.segments()[0] ?? 1, offset: 0, position: 0 };
+  }
+
   segmentPath(segment: number): string {
     return segmentPath(this.#directory, segment);
   }
@@ -138,9 +143,7 @@ export class CommitLog {
     if (size <= this.#end.offset) return Buffer.alloc(0);
     const bytes = Buffer.alloc(size - this.#end.offset);
     const length = file.read(bytes, 0, bytes.length, this.#end.offset);
-    let used = length;
-    while (used > 0 && bytes[used - 1] === 0) used--;
-    return bytes.subarray(0, used);
+    return bytes.subarray(0, lengthWithoutZeros(bytes, length));
   }
 
   /** Removes everything behind the end of the current segment, durably. */
@@ -333,6 +336,17 @@ export class CommitLog {
 /** Whether a place comes before another in the log. */
 export function isBefore(a: LogPlace, b: LogPlace): boolean {
   return a.segment < b.segment || (a.segment === b.segment && a.offset < b.offset);
+}
+
+const ZEROS = Buffer.alloc(64 << 10);
+
+/** How many of the first `length` bytes there are in front of the zeros at their end. */
+function lengthWithoutZeros(bytes: Buffer, length: number): number {
+  let used = length;
+  while (used >= ZEROS.length && bytes.compare(ZEROS, 0, ZEROS.length, used - ZEROS.length, used) === 0)
+    used -= ZEROS.length;
+  while (used > 0 && bytes[used - 1] === 0) used--;
+  return used;
 }
 
 /** The number in `"format"` of a segment's first line. */

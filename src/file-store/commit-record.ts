@@ -48,6 +48,8 @@ export interface Section {
   /** Where the lines are in the buffer. */
   readonly start: number;
   readonly end: number;
+  /** CRC-32 of the stream's lines up to the section's end, if whoever made it knows that. */
+  readonly crc?: number | undefined;
 }
 
 /**

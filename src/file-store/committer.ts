@@ -3,6 +3,7 @@ import type { FileHandle } from "../fs/file-system.ts";
 import type { Applier } from "./applier.ts";
 import { Batch, type QueuedCommit } from "./batch.ts";
 import type { LogPlace } from "./commit-log.ts";
+import type { Section } from "./commit-record.ts";
 import { ioError } from "./io-error.ts";
 import { BatchPlan, type BatchPlanParts } from "./batch-plan.ts";
 import type { PendingBatch } from "./pending-batches.ts";
@@ -34,7 +35,7 @@ export interface CommitterParts extends BatchPlanParts {
   /** Accepts or cuts what a dead process left at the end of the log. */
   readonly recoverTail: () => Promise<void>;
   /** There are new commits that readers here can see. */
-  readonly visible: () => void;
+  readonly visible: (sections: readonly Section[]) => void;
   /** Everything up to this place is durable and applied. */
   readonly committed: (end: LogPlace) => void;
 }
@@ -139,7 +140,7 @@ export class Committer {
 
   /** Writes everything that waits as one record. Returns how many commits met another version; 0 ends the session's rounds. */
   async #writeBatch(): Promise<number> {
-    const { log, pending, table, durability } = this.#parts;
+    const { log, pending, durability } = this.#parts;
     const batch = new Batch(this.#buffer, log.end.position + 1);
     const plan = new BatchPlan(this.#parts, batch, this.#locked);
     const { conflicts, adoptions } = await this.#collect(plan);
@@ -154,9 +155,8 @@ export class Committer {
       log.moveTo(written.end);
       pending.add(written);
       plan.carryOut();
-      table.wrote(batch.slices);
       this.#buffer = Buffer.allocUnsafe(64 << 10);
-      this.#parts.visible();
+      this.#parts.visible(batch.slices);
       if (durability === "flush") {
         try {
           this.#applyPending(pending.list.length);

@@ -77,7 +77,7 @@ export interface LineOrigin {
   /** The error for something wrong with the line at a byte offset. */
   problem(offset: number, why: string, cause?: unknown): Error;
   /** The position of an event whose line does not carry it, because another program wrote it. */
-  adoptedPosition(version: number): number;
+  adoptedPosition(version: number, offset: number): number;
 }
 
 /**
@@ -105,7 +105,7 @@ export class LineEvent implements StoredEvent {
 
   get position(): number {
     const line = this.#text();
-    return positionOfLine(line) ?? this.#whole().pos ?? this.#origin.adoptedPosition(this.version);
+    return positionOfLine(line) ?? this.#whole().pos ?? this.#origin.adoptedPosition(this.version, this.#offset);
   }
 
   get type(): string {

@@ -1,4 +1,4 @@
-import { CorruptionError, EventfoldError } from "../errors.ts";
+import { EventfoldError } from "../errors.ts";
 import type {
   Checkpoint,
   Commit,
@@ -31,11 +31,10 @@ import { readSections, type RecordHeader, type Section } from "./commit-record.t
 import { Checkpoints } from "./checkpoints.ts";
 import { Committer } from "./committer.ts";
 import { Consumers } from "./consumers.ts";
-import { LineEvent, type LineOrigin, startOfLine } from "./event-line.ts";
+import { startOfLine } from "./event-line.ts";
 import { Head } from "./head.ts";
 import { ioError } from "./io-error.ts";
-import { type Layout, layoutOf, readWhole } from "./layout.ts";
-import { readLines } from "./lines.ts";
+import { type Layout, layoutOf } from "./layout.ts";
 import { readMarker } from "./marker.ts";
 import { LogReader } from "./log-reader.ts";
 import { PendingBatches } from "./pending-batches.ts";
@@ -46,7 +45,9 @@ import { Snapshots } from "./snapshots.ts";
 import { StoreLock } from "./store-lock.ts";
 import { encodeId, isPlainName, type StreamKey, streamOfKey } from "./stream-directory.ts";
 import { StreamFiles } from "./stream-files.ts";
-import { StreamTable } from "./stream-table.ts";
+import { StreamEnds } from "./stream-ends.ts";
+import { StreamReader } from "./stream-reader.ts";
+import { type StreamEntry, type StreamPlace, StreamTable } from "./stream-table.ts";
 
 /** When a commit is acknowledged: after a flush, or as soon as the operating system has it. */
 export type Durability = "flush" | "os";
@@ -58,8 +59,6 @@ export interface FileEventStoreOptions {
   readonly onAdoption?: (events: number) => void;
 }
 
-/** Reading for longer than this lets other work run in between. */
-const SLICE_MS = 10;
 /**
  * Events in plain files under one directory.
  *
@@ -80,7 +79,9 @@ export class FileEventStore implements EventStore {
   readonly #registry: Registry;
   readonly #applier: Applier;
   readonly #consumers: Consumers;
+  readonly #ends: StreamEnds;
   readonly #table: StreamTable;
+  readonly #streams: StreamReader;
   readonly #pending = new PendingBatches();
   readonly #committer: Committer;
   readonly #listeners = new Set<() => void>();
@@ -109,22 +110,27 @@ export class FileEventStore implements EventStore {
     this.#consumers = new Consumers(fs, layout, log);
     this.#files = new StreamFiles(fs, layout.streams, options.mergesNames);
     this.#registry = new Registry(fs, layout.registry);
-    this.#applier = new Applier(fs, layout, this.#files, this.#registry, this.#consumers);
-    this.#table = new StreamTable(this.#files, this.#pending, log);
+    this.#ends = new StreamEnds({ fs, path: layout.streamEnds, log, pending: this.#pending });
+    this.#table = new StreamTable(this.#files, this.#pending, log, this.#ends);
     this.#checkpoints = new Checkpoints(fs, layout, (key) => this.#files.openForReading(key));
-    this.#reader = new LogReader(log, (stream, key) => this.#origin(stream, key));
     this.#snapshots = new Snapshots(fs, this.#files, hash);
-    const parts = { fs, layout, log, lock, applier: this.#applier, pending: this.#pending };
+    const shared = { fs, layout, log, lock, files: this.#files, ends: this.#ends, pending: this.#pending };
+    this.#applier = new Applier({ ...shared, registry: this.#registry, consumers: this.#consumers });
+    this.#streams = new StreamReader({ ...shared, table: this.#table });
+    this.#reader = new LogReader(log, (stream, key) => this.#streams.origin(stream, key));
+    const parts = { ...shared, applier: this.#applier };
     this.#checkpointer = new Checkpointer({ ...parts, reapply: (from) => this.#reapply(from) }, marked);
     this.#committer = new Committer({
       ...parts,
-      files: this.#files,
       consumers: this.#consumers,
       table: this.#table,
       durability: options.durability,
       catchUp: () => this.#catchUp(),
       recoverTail: () => this.#recoverFrom(this.#log.end),
-      visible: () => this.#tellListeners(),
+      visible: (sections) => {
+        for (const section of sections) this.#streams.add(section);
+        this.#tellListeners();
+      },
       committed: (end) => this.#committed(end),
     });
   }
@@ -183,7 +189,9 @@ export class FileEventStore implements EventStore {
         throw logCorruption(log.segmentPath(from.segment), from, "the commit log is shorter than it once was");
       }
       log.moveTo(from);
+      store.#ends.open(from);
       await store.#recoverFrom(from);
+      store.#ends.check();
     } catch (error) {
       store.#closeFiles();
       throw error;
@@ -208,46 +216,22 @@ export class FileEventStore implements EventStore {
     this.#checkOpen();
     const key = this.#key(stream);
     await this.refresh();
-    const table = this.#table;
-    let entry = table.get(key, this.#log.end.position);
+    let entry = this.#entry(key);
     if (entry === "foreign") {
       // Another program has appended: its events become ours first.
       await this.#committer.adopt(key);
-      entry = table.get(key, this.#log.end.position);
+      entry = this.#entry(key);
     }
-    if (entry === "foreign" || entry.version < from) return;
-    const { version: last, end: limit } = entry;
-    let { version, end: offset } =
-      from > entry.markVersion ? { version: entry.markVersion, end: entry.markEnd } : { version: 0, end: 0 };
-    const file = this.#files.openForReading(key);
-    const origin = this.#origin(stream, key);
-    try {
-      const readable = this.#pending.overlay(key, file);
-      let sliceStart = performance.now();
-      if (readable !== undefined) {
-        for (const lines of readLines(readable, offset, limit)) {
-          const events: StoredEvent[] = [];
-          for (const line of lines) {
-            if (++version >= from) events.push(new LineEvent(line.text, version, line.offset, origin));
-            offset = line.end;
-          }
-          if (events.length > 0) yield events;
-          if (performance.now() - sliceStart > SLICE_MS) {
-            await new Promise<void>((resolve) => setImmediate(resolve));
-            sliceStart = performance.now();
-          }
-        }
-      }
-      if (version !== last)
-        throw origin.problem(offset, `the stream ends with version ${version}; version ${last} was committed`);
-      if (table.known(key) === entry) {
-        entry.markVersion = last;
-        entry.markEnd = limit;
-      }
-    } catch (error) {
-      throw ioError(error, `reading ${this.#files.path(key)}`);
-    } finally {
-      file?.close();
+    if (entry !== "foreign" && entry.version >= from) yield* this.#streams.read(stream, key, entry, from);
+  }
+
+  #entry(key: StreamKey, mark?: StreamPlace): StreamEntry | "foreign" {
+    for (;;) {
+      const entry = this.#table.get(key, mark);
+      const { end } = this.#log;
+      // The table of ends may know of commits that we have not seen yet.
+      this.#catchUp();
+      if (this.#log.end === end) return entry;
     }
   }
 
@@ -346,8 +330,7 @@ export class FileEventStore implements EventStore {
     const key = this.#key(stream);
     const snapshot = this.#snapshots.load(key, fingerprint);
     if (snapshot === undefined) return undefined;
-    this.#catchUp();
-    this.#table.get(key, this.#log.end.position, { version: snapshot.version, end: snapshot.offset });
+    this.#entry(key, { version: snapshot.version, end: snapshot.offset, crc: snapshot.lines });
     return snapshot;
   }
 
@@ -392,6 +375,7 @@ export class FileEventStore implements EventStore {
   #closeFiles(): void {
     this.#files.close();
     this.#registry.close();
+    this.#ends.close();
     this.#head.close();
     this.#log.close();
   }
@@ -409,13 +393,17 @@ export class FileEventStore implements EventStore {
 
   #absorb(header: RecordHeader, buffer: Buffer, base: number): void {
     const visit = (section: Section): void => {
-      this.#table.grow(section);
+      this.#table.grow(section, buffer);
+      this.#streams.add(section);
       this.#applier.markDirty(section.key, section.version === 1);
       if (this.#foreignListeners.size === 0) return;
       const stream = streamOfKey(section.key);
       for (const listener of this.#foreignListeners) listener(stream);
     };
-    readSections(buffer, header, base, visit, (section) => this.#consumers.add(section));
+    readSections(buffer, header, base, visit, (section) => {
+      this.#consumers.add(section);
+      this.#applier.markLettersDirty(section);
+    });
   }
 
   /** Completes what a dead process has begun: accepts whole records, cuts torn ones, applies to the streams' files. */
@@ -460,31 +448,6 @@ export class FileEventStore implements EventStore {
     if (isPlainName(stream.type) !== "safe")
       throw new EventfoldError("INVALID_ID", `${JSON.stringify(stream.type)} is not a type`);
     return `${stream.type}/${directoryName(this.#fs, this.#layout, stream.type, stream.id)}`;
-  }
-
-  #origin(stream: StreamName, key: StreamKey): LineOrigin {
-    const file = this.#files.path(key);
-    return {
-      stream,
-      problem: (offset, why, cause) =>
-        new CorruptionError("CORRUPT_STREAM", { file, line: this.#lineNumber(key, offset), offset }, why, { cause }),
-      adoptedPosition: (version) => {
-        const position = this.#table.index().position(key, version);
-        if (position === undefined)
-          throw new EventfoldError(
-            "CORRUPT_STREAM",
-            `${file}: version ${version} has no position, here or in the commit log`,
-          );
-        return position;
-      },
-    };
-  }
-
-  #lineNumber(key: StreamKey, offset: number): number {
-    const bytes = readWhole(this.#fs, this.#files.path(key)) ?? Buffer.alloc(0);
-    let line = 1;
-    for (let at = bytes.indexOf("\n"); at >= 0 && at < offset; at = bytes.indexOf("\n", at + 1)) line++;
-    return line;
   }
 
   #checkOpen(): void {

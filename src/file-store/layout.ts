@@ -13,6 +13,8 @@ export interface Layout {
   readonly lock: string;
   readonly head: string;
   readonly marker: string;
+  /** Where each stream ends. */
+  readonly streamEnds: string;
   /** Bytes that recovery removed, kept for people to look at. */
   readonly aside: string;
 }
@@ -29,6 +31,7 @@ export function layoutOf(base: string): Layout {
     lock: `${meta}/lock`,
     head: `${meta}/head`,
     marker: `${meta}/marker.json`,
+    streamEnds: `${meta}/stream_ends`,
     aside: `${meta}/aside`,
   };
 }

@@ -1,4 +1,5 @@
 import { isUtf8 } from "node:buffer";
+import { crc32 } from "node:zlib";
 import type { FileHandle } from "../fs/file-system.ts";
 
 /** What reading lines needs of a file. */
@@ -55,6 +56,22 @@ export function* readLines(
     kept = length - end;
     base += end;
   }
+}
+
+/** Carries a CRC-32 on over complete lines with their LFs; blank lines do not count. */
+export function crcOfLines(buffer: Buffer, start: number, end: number, before: number): number {
+  let crc = before;
+  let from = start;
+  for (let at = start; at < end;) {
+    const stop = buffer.indexOf(NEWLINE, at);
+    const next = stop < 0 || stop >= end ? end : stop + 1;
+    if (isBlank(buffer, at, next - 1)) {
+      crc = crc32(buffer.subarray(from, at), crc);
+      from = next;
+    }
+    at = next;
+  }
+  return crc32(buffer.subarray(from, end), crc);
 }
 
 function isBlank(buffer: Buffer, start: number, end: number): boolean {

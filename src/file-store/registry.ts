@@ -54,7 +54,7 @@ export class Registry {
     // A torn last line (somebody died while writing it) must not swallow ours.
     const last = Buffer.alloc(1);
     const torn = size > 0 && this.#file.read(last, 0, 1, size - 1) === 1 && last[0] !== NEWLINE;
-    if (torn) size = this.#cutTornLine(this.#file, size);
+    if (torn) size = this.#endTornLine(this.#file, size);
     const text = entries
       .map(({ stream, seconds }) => `${JSON.stringify({ id: stream.id, ts: seconds, type: stream.type })}\n`)
       .join("");
@@ -62,8 +62,10 @@ export class Registry {
     this.#file.write(bytes, 0, bytes.length, size);
   }
 
+  /** Makes all lines durable, whoever wrote them. */
   async flush(): Promise<void> {
-    await this.#file?.flush();
+    this.#file ??= this.#fs.open(this.#path, "create");
+    await this.#file.flush();
   }
 
   close(): void {
@@ -71,10 +73,16 @@ export class Registry {
     this.#file = undefined;
   }
 
-  #cutTornLine(file: FileHandle, size: number): number {
+  /** Returns the size that the file has then. */
+  #endTornLine(file: FileHandle, size: number): number {
     const bytes = Buffer.alloc(size);
     file.read(bytes, 0, size, 0);
     const end = bytes.lastIndexOf(NEWLINE) + 1;
+    if (parse(bytes.toString("utf8", end)) !== undefined) {
+      // Only its LF is missing: it has been taken for registered.
+      file.write(Buffer.from("\n"), 0, 1, size);
+      return size + 1;
+    }
     file.truncate(end);
     return end;
   }

@@ -6,26 +6,33 @@ import { isJsonValue } from "../json.ts";
 /** xxh64 with seed 0, as 16 lower-case hex digits: the original's hash of a line without its LF. */
 export type LineHash = (bytes: Uint8Array) => string;
 
-export async function loadLineHash(): Promise<LineHash> {
-  const { h64Raw } = await xxhash();
-  return (bytes) => h64Raw(bytes).toString(16).padStart(16, "0");
+let loading: Promise<LineHash> | undefined;
+
+/** Compiles the hash once for all stores of the process. */
+export function loadLineHash(): Promise<LineHash> {
+  return (loading ??= xxhash().then(
+    ({ h64Raw }) =>
+      (bytes) =>
+        h64Raw(bytes).toString(16).padStart(16, "0"),
+  ));
 }
 
 /**
  * `views/state.snapshot.json`: the original's `state, offset, hash` (the place behind the last folded
- * line, and that line's hash), then ours: `version`, `position`, `fingerprint` of the code that made it, and `crc`
- * over all before it.
+ * line, and that line's hash), then ours: `version`, `position`, `fingerprint` of the code that made it, `lines`
+ * (the CRC-32 of the stream's lines up to `offset`, when known), and `crc` over all before it.
  */
 export interface SnapshotFile extends Snapshot {
   readonly offset: number;
   readonly hash: string;
+  readonly lines?: number | undefined;
 }
 
 /** The file's text; nothing if the state would not come back from JSON exactly as it is. */
 export function encodeSnapshot(snapshot: SnapshotFile): string | undefined {
   if (!isJsonValue(snapshot.state)) return undefined;
-  const { state, offset, hash, version, position, fingerprint } = snapshot;
-  const text = JSON.stringify({ state, offset, hash, version, position, fingerprint }).slice(0, -1);
+  const { state, offset, hash, version, position, fingerprint, lines } = snapshot;
+  const text = JSON.stringify({ state, offset, hash, version, position, fingerprint, lines }).slice(0, -1);
   return `${text},"crc":"${crc32(text).toString(16).padStart(8, "0")}"}`;
 }
 

@@ -5,6 +5,7 @@ import { lineBefore, type ReadableFile } from "./lines.ts";
 import { decodeSnapshot, encodeSnapshot, type LineHash, type SnapshotFile } from "./snapshot-file.ts";
 import type { StreamKey } from "./stream-directory.ts";
 import type { StreamFiles } from "./stream-files.ts";
+import type { StreamPlace } from "./stream-table.ts";
 
 /** A snapshot of a version this far behind the stream's end is not worth looking for its place. */
 const REACH = 1000;
@@ -41,11 +42,7 @@ export class Snapshots {
   }
 
   /** Keeps a snapshot of a stream that ends at `end` now. Not being able to is no error. */
-  async save(
-    key: StreamKey,
-    snapshot: Snapshot,
-    end: { readonly version: number; readonly end: number },
-  ): Promise<void> {
+  async save(key: StreamKey, snapshot: Snapshot, end: StreamPlace): Promise<void> {
     if (end.version - snapshot.version > REACH) return;
     try {
       const file = this.#files.openForReading(key);
@@ -56,7 +53,10 @@ export class Snapshots {
       } finally {
         file.close();
       }
-      const text = place === undefined ? undefined : encodeSnapshot({ ...snapshot, ...place });
+      const text =
+        place === undefined
+          ? undefined
+          : encodeSnapshot({ ...snapshot, ...place, lines: snapshot.version === end.version ? end.crc : undefined });
       if (text === undefined) return;
       this.#fs.makeDirectory(`${this.#files.directory(key)}/views`);
       await replaceFile(this.#fs, this.#path(key), text, false);

@@ -1,6 +1,7 @@
 import { EventfoldError } from "../errors.ts";
 import type { FileHandle, FileSystem } from "../fs/file-system.ts";
 import { systemErrorCode } from "../fs/file-system.ts";
+import { readWhole } from "./layout.ts";
 import type { StreamKey } from "./stream-directory.ts";
 
 /** Two path segments, neither of which is empty, `.` or `..`. */
@@ -95,6 +96,14 @@ export class StreamFiles {
       file.close();
       throw error;
     }
+  }
+
+  /** The number of the line in which a byte stands. */
+  lineNumber(key: StreamKey, offset: number): number {
+    const bytes = readWhole(this.#fs, this.path(key)) ?? Buffer.alloc(0);
+    let line = 1;
+    for (let at = bytes.indexOf("\n"); at >= 0 && at < offset; at = bytes.indexOf("\n", at + 1)) line++;
+    return line;
   }
 
   forget(key: StreamKey): void {

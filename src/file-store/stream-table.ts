@@ -1,20 +1,33 @@
+import { CorruptionError } from "../errors.ts";
 import type { CommitLog } from "./commit-log.ts";
 import type { Section } from "./commit-record.ts";
 import { positionOfLine } from "./event-line.ts";
 import { endOfLastLine, lineBefore, readLines, type ReadableFile } from "./lines.ts";
-import { LogIndex } from "./log-index.ts";
 import type { PendingBatches } from "./pending-batches.ts";
+import { crcOfSection, type StreamEnds } from "./stream-ends.ts";
 import type { StreamKey } from "./stream-directory.ts";
 import type { StreamFiles } from "./stream-files.ts";
+
+/** A place between two lines of a stream's file. */
+export interface StreamPlace {
+  readonly version: number;
+  /** Byte offset behind the line with this version. */
+  readonly end: number;
+  /** CRC-32 of the lines before; `undefined` when it is not known. */
+  readonly crc: number | undefined;
+}
+
+export const STREAM_START: StreamPlace = { version: 0, end: 0, crc: 0 };
 
 /** Where a stream ends, as far as it is committed. */
 export interface StreamEntry {
   version: number;
-  /** Byte offset behind the last event in the stream's file. */
   end: number;
+  crc: number | undefined;
   /** A place up to which somebody has read: reading on from there needs no counting. */
-  markVersion: number;
-  markEnd: number;
+  mark: StreamPlace;
+  /** From this offset on the file has been compared with `crc`. */
+  verifiedFrom: number;
 }
 
 /** The ends of the streams that are in use. */
@@ -22,13 +35,14 @@ export class StreamTable {
   readonly #files: StreamFiles;
   readonly #pending: PendingBatches;
   readonly #log: CommitLog;
+  readonly #ends: StreamEnds;
   readonly #entries = new Map<StreamKey, StreamEntry>();
-  #index: LogIndex | undefined;
 
-  constructor(files: StreamFiles, pending: PendingBatches, log: CommitLog) {
+  constructor(files: StreamFiles, pending: PendingBatches, log: CommitLog, ends: StreamEnds) {
     this.#files = files;
     this.#pending = pending;
     this.#log = log;
+    this.#ends = ends;
   }
 
   known(key: StreamKey): StreamEntry | undefined {
@@ -36,89 +50,100 @@ export class StreamTable {
   }
 
   /**
-   * The entry of a stream, found from its file if it is not known; `"foreign"` when another program has
-   * appended events that are not in the commit log yet. `head` is the last position that may be seen;
-   * `mark` a place that the caller knows.
+   * The entry of a stream; `"foreign"` when another program has appended events that are not in the
+   * commit log yet. `mark` is a place that the caller knows.
    */
-  get(
-    key: StreamKey,
-    head: number,
-    mark?: { readonly version: number; readonly end: number },
-  ): StreamEntry | "foreign" {
-    const known = this.#entries.get(key);
-    if (known !== undefined) {
-      if (mark !== undefined && mark.version > known.markVersion && mark.version <= known.version) {
-        known.markVersion = mark.version;
-        known.markEnd = mark.end;
+  get(key: StreamKey, mark: StreamPlace = STREAM_START): StreamEntry | "foreign" {
+    let entry = this.#entries.get(key);
+    if (entry === undefined) {
+      const file = this.#files.openForReading(key);
+      try {
+        const readable = this.#pending.overlay(key, file);
+        const end = this.#ends.of(key) ?? this.#endOf(readable);
+        const size = readable?.size() ?? 0;
+        if (size < end.end) throw this.#cutShort(key, end, size);
+        if (readable !== undefined && size > end.end && this.#hasForeign(readable, end.end, size)) return "foreign";
+        entry = this.#enter(key, end);
+      } finally {
+        file?.close();
       }
-      return known;
     }
-    const file = this.#files.openForReading(key);
-    try {
-      const readable = this.#pending.overlay(key, file);
-      const entry: StreamEntry = { version: 0, end: 0, markVersion: mark?.version ?? 0, markEnd: mark?.end ?? 0 };
-      if (readable !== undefined) {
-        const end = this.#committedEnd(key, readable, head);
-        if (end === "foreign") return "foreign";
-        if (end < entry.markEnd) entry.markVersion = entry.markEnd = 0;
-        entry.end = end;
-        entry.version = entry.markVersion;
-        for (const lines of readLines(readable, entry.markEnd, end)) entry.version += lines.length;
-      }
-      this.#entries.set(key, entry);
-      return entry;
-    } finally {
-      file?.close();
-    }
-  }
-
-  /** The entry of a stream by what the log says, for a caller who is about to adopt foreign events. */
-  getFromLog(key: StreamKey): StreamEntry {
-    const known = this.#entries.get(key);
-    if (known !== undefined) return known;
-    const entry = { ...this.index().stream(key), markVersion: 0, markEnd: 0 };
-    this.#entries.set(key, entry);
+    if (mark.version > entry.mark.version && mark.version <= entry.version && mark.end <= entry.end) entry.mark = mark;
     return entry;
   }
 
+  /** The entry of a stream by what is committed, for a caller who is about to take in what else its file has. */
+  getCommitted(key: StreamKey): StreamEntry {
+    return this.#entries.get(key) ?? this.#enter(key, this.#ends.of(key) ?? this.#endOfFile(key));
+  }
+
   /** Takes note of a section that another process has committed. */
-  grow(section: Section): void {
-    this.#index?.add(section);
+  grow(section: Section, buffer: Buffer): void {
+    this.#ends.add(section, buffer);
     const entry = this.#entries.get(section.key);
-    if (entry === undefined) return;
-    entry.version = section.version + section.events - 1;
+    const version = section.version + section.events - 1;
+    if (entry === undefined || entry.version >= version) return;
+    entry.version = version;
     entry.end = section.at + section.end - section.start;
-  }
-
-  /** Takes note of sections that we have committed. */
-  wrote(sections: readonly Section[]): void {
-    if (this.#index !== undefined) for (const section of sections) this.#index.add(section);
-  }
-
-  index(): LogIndex {
-    this.#index ??= LogIndex.build(this.#log);
-    return this.#index;
+    if (entry.crc !== undefined)
+      entry.crc = crcOfSection(buffer, section.start, section.end, section.adopted, entry.crc);
   }
 
   delete(key: StreamKey): void {
     this.#entries.delete(key);
   }
 
+  #enter(key: StreamKey, { version, end, crc }: StreamPlace): StreamEntry {
+    const entry = { version, end, crc, mark: STREAM_START, verifiedFrom: end };
+    this.#entries.set(key, entry);
+    return entry;
+  }
+
+  #cutShort(key: StreamKey, { version, end }: StreamPlace, size: number): CorruptionError {
+    const file = this.#files.path(key);
+    const why = `the file has ${size} bytes; ${end} (${version} events) were committed: repair() brings them back from the commit log`;
+    return new CorruptionError("CORRUPT_STREAM", { file, line: this.#files.lineNumber(key, size), offset: size }, why);
+  }
+
   /**
-   * Where the committed part of a file ends. Bytes behind it are a commit that another process is just writing, or events of another
-   * program. The last line usually tells by its position; only if it has none, the log is asked.
+   * Whether another program's events stand behind the committed ones. Events with a position that is not
+   * reached yet are a commit that another process is just writing.
    */
-  #committedEnd(key: StreamKey, file: ReadableFile, head: number): number | "foreign" {
+  #hasForeign(file: ReadableFile, committed: number, size: number): boolean {
+    let end = endOfLastLine(file, size);
+    while (end > committed) {
+      const line = lineBefore(file, end);
+      if (line === undefined) return false;
+      const position = positionOfLine(line.bytes.toString("latin1", Math.max(0, line.bytes.length - 80)));
+      if (
+        position === undefined ? !/^[ \t\r]*$/.test(line.bytes.toString("latin1")) : position <= this.#log.end.position
+      )
+        return true;
+      end = line.offset;
+    }
+    return false;
+  }
+
+  #endOfFile(key: StreamKey): StreamPlace {
+    const file = this.#files.openForReading(key);
+    try {
+      return this.#endOf(this.#pending.overlay(key, file));
+    } finally {
+      file?.close();
+    }
+  }
+
+  /** What the file itself says, for when neither the table of ends nor the log can tell. */
+  #endOf(file: ReadableFile | undefined): StreamPlace {
+    if (file === undefined) return STREAM_START;
     let end = endOfLastLine(file, file.size());
     for (let line = lineBefore(file, end); line !== undefined; line = lineBefore(file, end)) {
       const position = positionOfLine(line.bytes.toString("latin1", Math.max(0, line.bytes.length - 80)));
-      if (position === undefined) {
-        const committed = this.index().stream(key).end;
-        return end <= committed ? end : "foreign";
-      }
-      if (position <= head) return end;
+      if (position === undefined || position <= this.#log.end.position) break;
       end = line.offset;
     }
-    return end;
+    let version = 0;
+    for (const lines of readLines(file, 0, end)) version += lines.length;
+    return { version, end, crc: undefined };
   }
 }

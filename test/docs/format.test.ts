@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -98,12 +99,37 @@ describe("the example in docs/format.md", () => {
     for (const [path, code] of same) expect(file(path).toString(), path).toBe(code);
   });
 
+  it("describes meta/stream_ends", () => {
+    const table = file("meta/stream_ends");
+    expect(table.toString("latin1", 0, 16)).toBe("eventfold ends 1");
+    const [slots, used, position] = [16, 24, 32].map((at) => Number(table.readBigUInt64BE(at)));
+    expect({ used, position, bytes: table.length }).toEqual({ used: 2, position: 4, bytes: 64 + 32 * (slots ?? 0) });
+    expect(table.readUInt32BE(40)).toBe(crc32(table.subarray(0, 40)));
+    for (const [name, version] of [
+      ["a", 3],
+      ["%b%2F%C3%BC", 1],
+    ] as const) {
+      const lines = file(`streams/counter/${name}/app.jsonl`);
+      const hash = createHash("sha256").update(`counter/${name}`).digest();
+      let at = hash.readUInt32BE(0) % (slots ?? 1);
+      while (!table.subarray(64 + 32 * at, 64 + 32 * at + 12).equals(hash.subarray(0, 12))) at++;
+      const slot = table.subarray(64 + 32 * at, 64 + 32 * (at + 1));
+      expect([slot.readUIntBE(12, 5), slot.readUIntBE(17, 6), slot.readUInt32BE(23)]).toEqual([
+        version,
+        lines.length,
+        crc32(lines),
+      ]);
+      expect(slot.readUInt32BE(28)).toBe(crc32(slot.subarray(0, 28)));
+    }
+  });
+
   it("leaves out no file", () => {
     const files = readdirSync(join(example, "store"), { recursive: true, withFileTypes: true });
     const names = files.filter((entry) => entry.isFile()).map((entry) => entry.name);
     expect(names.sort()).toEqual(
       ["0000000000000001.jsonl", "app.jsonl", "app.jsonl", "checkpoint.json", "head", "lock", "marker.json"].concat(
         "state.snapshot.json",
+        "stream_ends",
         "streams.jsonl",
       ),
     );

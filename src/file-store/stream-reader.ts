@@ -1,0 +1,179 @@
+import { CorruptionError } from "../errors.ts";
+import type { StoredEvent, StreamName } from "../event-store/event-store.ts";
+import type { CommitLog } from "./commit-log.ts";
+import { readSections } from "./commit-record.ts";
+import { LineEvent, type LineOrigin } from "./event-line.ts";
+import { ioError } from "./io-error.ts";
+import { crcOfLines, readLines, type ReadableFile } from "./lines.ts";
+import { LogIndex } from "./log-index.ts";
+import type { PendingBatches } from "./pending-batches.ts";
+import type { StreamEnds } from "./stream-ends.ts";
+import type { StreamKey } from "./stream-directory.ts";
+import type { StreamFiles } from "./stream-files.ts";
+import { STREAM_START, type StreamEntry, type StreamPlace, type StreamTable } from "./stream-table.ts";
+
+/** Reading for longer than this lets other work run in between. */
+const SLICE_MS = 10;
+const CHUNK = 256 << 10;
+
+export interface StreamReaderParts {
+  readonly log: CommitLog;
+  readonly files: StreamFiles;
+  readonly table: StreamTable;
+  readonly ends: StreamEnds;
+  readonly pending: PendingBatches;
+}
+
+/** Reads streams from their own files, and sees to it that what it reads is what was committed. */
+export class StreamReader {
+  readonly #parts: StreamReaderParts;
+  #index: LogIndex | undefined;
+
+  constructor(parts: StreamReaderParts) {
+    this.#parts = parts;
+  }
+
+  async *read(
+    stream: StreamName,
+    key: StreamKey,
+    entry: StreamEntry,
+    from: number,
+  ): AsyncGenerator<readonly StoredEvent[], void, undefined> {
+    const { files, pending, table } = this.#parts;
+    const last: StreamPlace = { version: entry.version, end: entry.end, crc: entry.crc };
+    const start = from > entry.mark.version ? entry.mark : STREAM_START;
+    let { version, end: offset } = start;
+    const file = files.openForReading(key);
+    const origin = this.origin(stream, key);
+    try {
+      const readable = pending.overlay(key, file);
+      if (readable !== undefined) {
+        const crc = await this.#verified(key, readable, entry, start, last);
+        let sliceStart = performance.now();
+        for (const lines of readLines(readable, offset, last.end)) {
+          const events: StoredEvent[] = [];
+          for (const line of lines) {
+            if (++version >= from) events.push(new LineEvent(line.text, version, line.offset, origin));
+            offset = line.end;
+          }
+          if (events.length > 0) yield events;
+          if (performance.now() - sliceStart > SLICE_MS) {
+            await turn();
+            sliceStart = performance.now();
+          }
+        }
+        if (version === last.version && table.known(key) === entry && entry.mark.version < version)
+          entry.mark = { ...last, crc };
+      }
+      if (version !== last.version)
+        throw origin.problem(offset, `the stream ends with version ${version}; version ${last.version} was committed`);
+    } catch (error) {
+      throw ioError(error, `reading ${files.path(key)}`);
+    } finally {
+      file?.close();
+    }
+  }
+
+  origin(stream: StreamName, key: StreamKey): LineOrigin {
+    const { files } = this.#parts;
+    const file = files.path(key);
+    const problem = (offset: number, why: string, cause?: unknown): CorruptionError =>
+      new CorruptionError("CORRUPT_STREAM", { file, line: files.lineNumber(key, offset), offset }, why, { cause });
+    return {
+      stream,
+      problem,
+      adoptedPosition: (version, offset) => {
+        const position = (this.#index ??= LogIndex.build(this.#parts.log)).position(key, version);
+        if (position === undefined)
+          throw problem(offset, `version ${version} has no position, here or in the commit log`);
+        return position;
+      },
+    };
+  }
+
+  /** Takes note of a section that was committed. */
+  add(section: Parameters<LogIndex["add"]>[0]): void {
+    this.#index?.add(section);
+  }
+
+  /** Compares what is about to be read with its checksum, once. Returns the checksum up to the end; nothing if it is not known. */
+  async #verified(
+    key: StreamKey,
+    file: ReadableFile,
+    entry: StreamEntry,
+    start: StreamPlace,
+    last: StreamPlace,
+  ): Promise<number | undefined> {
+    const from = start.crc === undefined ? STREAM_START : start;
+    if (last.crc === undefined || from.end >= entry.verifiedFrom) return last.crc;
+    let crc = from.crc ?? 0;
+    const buffer = Buffer.allocUnsafe(Math.min(CHUNK, last.end - from.end));
+    let carried: Buffer = Buffer.alloc(0);
+    let sliceStart = performance.now();
+    for (let at = from.end; at < last.end;) {
+      const count = file.read(buffer, 0, Math.min(buffer.length, last.end - at), at);
+      if (count === 0) break;
+      at += count;
+      const bytes =
+        carried.length === 0 ? buffer.subarray(0, count) : Buffer.concat([carried, buffer.subarray(0, count)]);
+      const whole = bytes.lastIndexOf(0x0a) + 1;
+      crc = crcOfLines(bytes, 0, whole, crc);
+      carried = whole === bytes.length ? Buffer.alloc(0) : Buffer.from(bytes.subarray(whole));
+      if (performance.now() - sliceStart > SLICE_MS) {
+        await turn();
+        sliceStart = performance.now();
+      }
+    }
+    if (crc !== last.crc || carried.length > 0) {
+      const difference = this.#differenceFromLog(key, file, last.end);
+      if (difference !== undefined) throw difference;
+      // Both copies agree, so the table of ends is what is wrong.
+      this.#parts.ends.rebuild();
+      entry.crc = undefined;
+      return undefined;
+    }
+    entry.verifiedFrom = Math.min(entry.verifiedFrom, from.end);
+    return crc;
+  }
+
+  /** The error for the first byte in which a stream's file and the commit log differ. */
+  #differenceFromLog(key: StreamKey, file: ReadableFile, end: number): CorruptionError | undefined {
+    const { files, log } = this.#parts;
+    const problem = (offset: number, why: string): CorruptionError =>
+      new CorruptionError(
+        "CORRUPT_STREAM",
+        { file: files.path(key), line: files.lineNumber(key, offset), offset },
+        why,
+      );
+    let found: CorruptionError | undefined;
+    let compared = 0;
+    const { invalid } = log.scan(log.beginning(), log.end, (header, buffer, base) => {
+      readSections(buffer, header, base, (section) => {
+        if (section.key !== key || found !== undefined || section.at >= end) return;
+        const there = Buffer.alloc(section.end - section.start);
+        const length = file.read(there, 0, there.length, section.at);
+        const different = there.findIndex((byte, i) => i >= length || byte !== buffer[section.start + i]);
+        compared = section.at + there.length;
+        if (different < 0) return;
+        const lines = buffer.toString("latin1", section.start, section.start + different).split("\n");
+        const offset = section.at + different - (lines.at(-1)?.length ?? 0);
+        const version = section.version + lines.length - 1;
+        found = problem(
+          offset,
+          `this line is not what was committed as version ${version}; the commit log still has it, and repair() brings it back`,
+        );
+      });
+      return found === undefined;
+    });
+    if (found === undefined && invalid !== undefined)
+      return problem(
+        compared,
+        `the file is not what was committed (from here on), and the commit log is damaged too: ${invalid}`,
+      );
+    return found;
+  }
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
