@@ -9,3 +9,19 @@ export function fingerprint(text: string): string {
   }
   return [a, b].map((n) => (n >>> 0).toString(16).padStart(8, "0")).join("");
 }
+
+/** The text of a value for a fingerprint: its JSON where it is JSON, and something for whatever else a state may hold. */
+export function textOf(value: unknown): string {
+  try {
+    return JSON.stringify(value, (_, item: unknown) =>
+      typeof item === "bigint"
+        ? `${item}n`
+        : item instanceof Map || item instanceof Set
+          ? [item.constructor.name, ...item]
+          : item,
+    );
+  } catch {
+    // It contains itself, say.
+    return Object.prototype.toString.call(value);
+  }
+}

@@ -70,7 +70,7 @@ export {
 } from "./projection/projection.ts";
 export type { RebuildOptions } from "./projection/projection-runner.ts";
 export type { ReadProjectionOptions } from "./projection/projections.ts";
-export type { InjectedEvent, InjectResult } from "./aggregate-store/inject-event.ts";
+export type { InjectedEvent, InjectOptions, InjectResult } from "./aggregate-store/inject-event.ts";
 export type { SubscribeOptions, Subscription } from "./subscription/subscription.ts";
 export {
   type AnyProcessManager,
@@ -81,4 +81,16 @@ export {
   type Scheduled,
 } from "./process-manager/process-manager.ts";
 export type { ProcessManagerReport } from "./process-manager/process-manager-runner.ts";
-export type { DeadLetter } from "./process-manager/process-managers.ts";
+export type { DeadLetter } from "./process-manager/dead-letter.ts";
+export { repair, verify } from "./file-store/doctor/doctor.ts";
+export type {
+  Finding,
+  FindingKind,
+  FindingSeverity,
+  RepairAction,
+  RepairOptions,
+  RepairReport,
+  StoreCounts,
+  VerifyOptions,
+  VerifyReport,
+} from "./file-store/doctor/findings.ts";

@@ -11,12 +11,20 @@ import type { RebuildOptions } from "../projection/projection-runner.ts";
 import { Projections, type ReadProjectionOptions } from "../projection/projections.ts";
 import { type AnyProcessManager, processManagerDefinition } from "../process-manager/process-manager.ts";
 import type { ProcessManagerReport } from "../process-manager/process-manager-runner.ts";
-import { type DeadLetter, ProcessManagers } from "../process-manager/process-managers.ts";
+import type { DeadLetter } from "../process-manager/dead-letter.ts";
+import { ProcessManagers } from "../process-manager/process-managers.ts";
 import { AggregateHandle, type CommandResult } from "./aggregate-handle.ts";
 import { dispatchAll } from "./dispatch-all.ts";
-import { handleEach, subscribe, type SubscribeOptions, type Subscription } from "../subscription/subscription.ts";
-import type { InjectedEvent, InjectResult } from "./inject-event.ts";
+import {
+  handleEach,
+  subscribe,
+  type SubscribeOptions,
+  type Subscription,
+  type SubscriptionSource,
+} from "../subscription/subscription.ts";
+import type { InjectedEvent, InjectOptions, InjectResult } from "./inject-event.ts";
 import { type Duration, milliseconds } from "../duration.ts";
+import { dispatching, type DispatchTrace } from "../tracing/tracing.ts";
 import { Instances } from "./instances.ts";
 
 /** An envelope for one of the given aggregates. */
@@ -51,6 +59,7 @@ export class AggregateStore<
   readonly #managers: ProcessManagers;
   readonly #stop = new AbortController();
   readonly #subscriptions = new Set<Subscription>();
+  readonly #loops: SubscriptionSource["loops"] = new Set();
   #closing: Promise<void> | undefined;
 
   /** @internal Use `open`, `builder` or `inMemory`. */
@@ -134,13 +143,22 @@ export class AggregateStore<
           };
         }),
       );
-      const [only] = commands;
-      const outcomes =
-        only !== undefined && commands.length === 1
-          ? [await this.#instances.run(only.stream, only.command)]
-          : await dispatchAll(this.#instances, this.#events, commands);
-      const position = outcomes.reduce((last, outcome) => Math.max(last, outcome.position), 0);
-      return { results: outcomes as unknown as CommandResult<X>[], position };
+      return dispatching.promise(
+        () => dispatchTrace(commands),
+        async (trace) => {
+          const [only] = commands;
+          const outcomes =
+            only !== undefined && commands.length === 1
+              ? [await this.#instances.run(only.stream, only.command)]
+              : await dispatchAll(this.#instances, this.#events, commands);
+          const position = outcomes.reduce((last, outcome) => Math.max(last, outcome.position), 0);
+          if (trace !== undefined) {
+            trace.events = outcomes.reduce((sum, { events }) => sum + events.length, 0);
+            trace.position = position;
+          }
+          return { results: outcomes as unknown as CommandResult<X>[], position };
+        },
+      );
     });
   }
 
@@ -202,6 +220,7 @@ export class AggregateStore<
       events: this.#events,
       reader: (type: string) => this.#instances.reader(type),
       closing: this.#stop.signal,
+      loops: this.#loops,
     };
     if (handler === undefined) return subscribe(source, options) as AsyncIterable<RecordedEventOf<A>>;
     const subscription = handleEach(source, options, handler as (event: unknown) => unknown);
@@ -213,11 +232,19 @@ export class AggregateStore<
 
   /**
    * Appends an event that was made elsewhere (by another device, say) as it is, unless the instance has an event with its id
-   * already.
+   * already. With `runProcessManagers`, the process managers have dealt with it, and with what it led to, when this
+   * resolves; if they fail, this throws and the event stays: inject it again to let them go on.
    */
-  async injectEvent<X extends A>(aggregate: X, id: string, event: InjectedEvent<EventOf<X>>): Promise<InjectResult> {
+  async injectEvent<X extends A>(
+    aggregate: X,
+    id: string,
+    event: InjectedEvent<EventOf<X>>,
+    { runProcessManagers = false }: InjectOptions = {},
+  ): Promise<InjectResult> {
     this.#instances.checkOpen();
-    return this.#instances.inject(aggregate, id, event as InjectedEvent);
+    const result = await this.#instances.inject(aggregate, id, event as InjectedEvent);
+    if (runProcessManagers) await this.runProcessManagers();
+    return result;
   }
 
   /** Waits for commands that were given, makes everything durable and lets go of the directory. Safe to call twice. */
@@ -230,6 +257,7 @@ export class AggregateStore<
     this.#stop.abort();
     await this.#managers.close();
     await Promise.allSettled([...this.#subscriptions].map(({ done }) => done));
+    await Promise.allSettled([...this.#loops].map((loop) => loop.return()));
     await this.#instances.close();
     await this.#projections.close();
     await this.#events.close();
@@ -491,4 +519,14 @@ function checkEnvelope(envelope: unknown): asserts envelope is CommandEnvelope {
   if (typeof aggregate !== "string" || typeof id !== "string" || typeof command !== "object") {
     throw new EventfoldError("INVALID_COMMAND", "an envelope is an object { aggregate, id, command, context? }");
   }
+}
+
+function dispatchTrace(
+  commands: readonly { readonly stream: StreamName; readonly command: { readonly type: string } }[],
+): DispatchTrace {
+  return {
+    processManager: undefined,
+    commands: commands.map(({ stream, command }) => ({ aggregate: stream.type, id: stream.id, command: command.type })),
+    cause: undefined,
+  };
 }

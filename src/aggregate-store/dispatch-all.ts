@@ -1,3 +1,4 @@
+import { tracedCommit } from "../event-store/traced-commit.ts";
 import type { AppliedEvent } from "../aggregate/aggregate.ts";
 import { atPositions, type Command, type CommandOutcome, type Lease } from "../aggregate/instance.ts";
 import { CommandRejected, ConflictError } from "../errors.ts";
@@ -56,7 +57,7 @@ export async function dispatchAll(
         expectedVersion: from,
         events: drafts,
       }));
-      const result = await eventStore.commit({ appends });
+      const result = await tracedCommit(eventStore, { appends });
       if (result.ok) {
         const outcomes = place(parts, works, result.position);
         next = "keep";

@@ -4,7 +4,8 @@ import type { EventRecord } from "../aggregate/messages.ts";
 import type { Environment } from "../aggregate/model.ts";
 import { ConflictError, EventfoldError } from "../errors.ts";
 import type { EventDraft, EventStore } from "../event-store/event-store.ts";
-import { stringifyPayload } from "../json.ts";
+import { tracedCommit } from "../event-store/traced-commit.ts";
+import { isWellFormed, stringifyPayload } from "../json.ts";
 
 const MAX_ATTEMPTS = 100;
 
@@ -13,6 +14,11 @@ export type InjectedEvent<Event = { readonly type: string; readonly data?: unkno
   Partial<
     Pick<EventRecord, "eventId" | "timestamp" | "actor" | "correlationId" | "causationId" | "sourceDevice" | "metadata">
   >;
+
+export interface InjectOptions {
+  /** Lets the process managers deal with everything there is before the injection resolves; no if left out, as in the original. */
+  readonly runProcessManagers?: boolean;
+}
 
 export interface InjectResult {
   /** False when the instance had an event with this id already: then nothing was written. */
@@ -23,15 +29,16 @@ export interface InjectResult {
   readonly position: number;
 }
 
-/** Appends an event as it is, unless the instance has it already. */
+/** Appends an event as it is, unless the instance has it already. The instance is held only for an event that is in order. */
 export async function injectEvent(
-  lease: Lease,
+  takeLease: () => Promise<Lease>,
   eventStore: EventStore,
   event: InjectedEvent,
-  schemaVersion: number,
+  schemaVersion: (type: string) => number,
   environment: Environment,
 ): Promise<InjectResult> {
   const draft = draftOf(event, schemaVersion, environment);
+  const lease = await takeLease();
   let next: "keep" | "catch-up" | "reload" = "reload";
   try {
     for (let attempt = 1; ; attempt++) {
@@ -41,7 +48,7 @@ export async function injectEvent(
         return { injected: false, version, position };
       }
       const { version } = lease.situation();
-      const result = await eventStore.commit({
+      const result = await tracedCommit(eventStore, {
         appends: [{ stream: lease.stream, expectedVersion: version, events: [draft] }],
       });
       if (result.ok) {
@@ -57,8 +64,8 @@ export async function injectEvent(
   }
 }
 
-function draftOf(event: InjectedEvent, schemaVersion: number, environment: Environment): EventDraft {
-  if (typeof event !== "object" || event === null || typeof event.type !== "string" || event.type === "") {
+function draftOf(event: InjectedEvent, schemaVersion: (type: string) => number, environment: Environment): EventDraft {
+  if (typeof event !== "object" || event === null || !isText(event.type)) {
     throw new EventfoldError(
       "INVALID_ARGUMENT",
       "an injected event is an object { type, data?, eventId?, timestamp?, … }",
@@ -67,18 +74,22 @@ function draftOf(event: InjectedEvent, schemaVersion: number, environment: Envir
   const { type, eventId, timestamp, actor, correlationId, causationId, sourceDevice, metadata } = event;
   const context = { actor, correlationId, causationId, sourceDevice, metadata };
   checkContext(context);
-  if (eventId !== undefined && (typeof eventId !== "string" || eventId === ""))
-    throw new EventfoldError("INVALID_ARGUMENT", "eventId is not a string with something in it");
+  if (eventId !== undefined && !isText(eventId))
+    throw new EventfoldError("INVALID_ARGUMENT", "eventId is not a string of Unicode text with something in it");
   if (timestamp !== undefined && !(Number.isSafeInteger(timestamp) && timestamp >= 0)) {
     throw new EventfoldError("INVALID_ARGUMENT", "timestamp is not a whole number of milliseconds since 1970");
   }
   return {
     type,
     data: stringifyPayload(event.data, `injected event ${type}`),
-    schemaVersion,
+    schemaVersion: schemaVersion(type),
     timestamp: timestamp ?? environment.now(),
     eventId: eventId ?? environment.nextId(),
     actor,
     meta: metaOf(context),
   };
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === "string" && value !== "" && isWellFormed(value);
 }

@@ -4,9 +4,10 @@ import { type Command, type CommandOutcome, Instance, type Lease } from "../aggr
 import type { CommandContext, RecordedEvent } from "../aggregate/messages.ts";
 import { recordedEvent } from "../aggregate/event-reader.ts";
 import { AggregateModel, type Environment } from "../aggregate/model.ts";
-import { EventfoldError } from "../errors.ts";
+import { CommandRejected, EventfoldError } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
 import { isWellFormed } from "../json.ts";
+import { actorEvicted, actorSpawned, executing, type ExecuteTrace } from "../tracing/tracing.ts";
 import { injectEvent, type InjectedEvent, type InjectResult } from "./inject-event.ts";
 
 /** Instances saved at once while evicting, so that commands are not kept waiting. */
@@ -94,7 +95,7 @@ export class Instances {
     return this.during(async () => {
       const validated = this.#validate(this.register(aggregate), command, context);
       const ready = validated instanceof Promise ? await validated : validated;
-      return this.#instance({ type: aggregate.type, id }).execute(ready);
+      return this.run({ type: aggregate.type, id }, ready);
     });
   }
 
@@ -115,15 +116,26 @@ export class Instances {
 
   /** Executes a prepared command. */
   run(stream: StreamName, command: Command): Promise<CommandOutcome> {
-    return this.#instance(stream).execute(command);
+    const { type, context } = command;
+    const begin = (): ExecuteTrace => ({
+      aggregate: stream.type,
+      id: stream.id,
+      command: type,
+      actor: context.actor,
+      correlationId: context.correlationId,
+    });
+    return executing.promise(begin, (trace) => {
+      const outcome = this.#instance(stream).execute(command);
+      return trace === undefined ? outcome : told(outcome, trace);
+    });
   }
 
   /** Appends an event that was made elsewhere. */
   async inject(aggregate: AnyAggregate, id: string, event: InjectedEvent): Promise<InjectResult> {
     return this.during(async () => {
       const model = this.register(aggregate);
-      const lease = await this.lease({ type: aggregate.type, id });
-      return injectEvent(lease, this.eventStore, event, model.schemaVersion(event.type), this.#environment);
+      const lease = (): Promise<Lease> => this.lease({ type: aggregate.type, id });
+      return injectEvent(lease, this.eventStore, event, (type) => model.schemaVersion(type), this.#environment);
     });
   }
 
@@ -194,6 +206,7 @@ export class Instances {
       this.checkName(stream);
       instance = new Instance(stream, this.model(stream.type), this.eventStore, this.#environment);
       this.#instances.set(key, instance);
+      actorSpawned.publish(() => ({ aggregate: stream.type, id: stream.id }));
       this.#scheduleSweep();
     }
     return instance;
@@ -229,7 +242,21 @@ export class Instances {
     if (!instance.isIdle || instance.lastUsed > due || this.#instances.get(key) !== instance) return;
     this.#instances.delete(key);
     this.eventStore.release(instance.stream);
+    const { type, id } = instance.stream;
+    actorEvicted.publish(() => ({ aggregate: type, id, version: instance.version }));
   }
+}
+
+/** Adds to a trace what a command led to. */
+async function told(outcome: Promise<CommandOutcome>, trace: ExecuteTrace): Promise<CommandOutcome> {
+  try {
+    const { events, version, position } = await outcome;
+    Object.assign(trace, { events: events.length, version, position });
+  } catch (error) {
+    if (error instanceof CommandRejected) trace.rejection = error.rejection.type;
+    throw error;
+  }
+  return outcome;
 }
 
 function keyOf({ type, id }: StreamName): string {

@@ -1,7 +1,7 @@
 import { EventfoldError } from "../errors.ts";
 import type { StoredEvent, StoredMeta } from "../event-store/event-store.ts";
 import { isJsonValue, isWellFormed } from "../json.ts";
-import type { CommandContext, EventRecord } from "./messages.ts";
+import type { CommandContext } from "./messages.ts";
 
 /** Keys of a stored event's metadata that belong to the context; the first two are the original's. */
 const FIELDS = {
@@ -51,29 +51,33 @@ export function idempotencyKeyOf(event: StoredEvent): string | undefined {
   return typeof key === "string" ? key : undefined;
 }
 
-/** The record fields of a stored event that come from its command's context. */
-export function recordOf(
-  actor: string | undefined,
-  meta: StoredMeta | undefined,
-): Pick<EventRecord, "actor" | "correlationId" | "causationId" | "sourceDevice" | "metadata"> {
-  const record: {
-    actor?: string;
-    correlationId?: string;
-    causationId?: string;
-    sourceDevice?: string;
-    metadata: Record<string, unknown>;
-  } = { metadata: {} };
-  if (actor !== undefined) record.actor = actor;
-  for (const [key, value] of Object.entries(meta ?? {})) {
-    if (key === "dispatch") continue;
-    if (!Object.hasOwn(FIELDS, key))
-      Object.defineProperty(record.metadata, key, { value, enumerable: true, configurable: true, writable: true });
-    else if (typeof value === "string") {
-      const field = FIELDS[key as keyof typeof FIELDS];
-      if (field !== "idempotencyKey") record[field] = value;
-    }
+interface ContextOfEvent {
+  readonly correlationId: string | undefined;
+  readonly causationId: string | undefined;
+  readonly sourceDevice: string | undefined;
+  readonly metadata: Record<string, unknown>;
+}
+
+/** What an event's record shows of the metadata that is stored with it. */
+export function contextOf(meta: StoredMeta | undefined): ContextOfEvent {
+  let correlationId: string | undefined;
+  let causationId: string | undefined;
+  let sourceDevice: string | undefined;
+  const metadata: Record<string, unknown> = {};
+  for (const key in meta) {
+    const value = meta[key];
+    if (key === "correlation_id") correlationId = textOf(value);
+    else if (key === "causation_id") causationId = textOf(value);
+    else if (key === "source_device") sourceDevice = textOf(value);
+    else if (key === "__proto__")
+      Object.defineProperty(metadata, key, { value, enumerable: true, configurable: true, writable: true });
+    else if (!RESERVED.has(key)) metadata[key] = value;
   }
-  return record;
+  return { correlationId, causationId, sourceDevice, metadata };
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
 }
 
 function bad(message: string): EventfoldError {

@@ -7,6 +7,8 @@ import type {
   StoredEvent,
   StreamName,
 } from "../event-store/event-store.ts";
+import { tracedCommit } from "../event-store/traced-commit.ts";
+import { loading, type LoadTrace, snapshotSaved } from "../tracing/tracing.ts";
 import type { AppliedEvent } from "./aggregate.ts";
 import { idempotencyKeyOf } from "./context.ts";
 import type { CommandContext, RecordedEvent } from "./messages.ts";
@@ -112,6 +114,11 @@ export class Instance {
     );
   }
 
+  /** The version that everybody may see. */
+  get version(): number {
+    return this.#version;
+  }
+
   markStale(): void {
     this.#stale = true;
   }
@@ -181,6 +188,7 @@ export class Instance {
         fingerprint: this.#model.fingerprint,
       });
       this.#snapshotVersion = version;
+      snapshotSaved.publish(() => ({ aggregate: this.stream.type, id: this.stream.id, version }));
     } finally {
       this.#savingSnapshot = false;
     }
@@ -197,7 +205,7 @@ export class Instance {
     while (this.#queue.length > 0 && !this.#busy && !this.#exclusive) {
       if (!this.#loaded || this.#stale) {
         // Reading while commits are under way would mix what is decided with what is there.
-        if (this.#pending.length === 0) this.#inBackground(this.#loaded ? this.#catchUp() : this.#load());
+        if (this.#pending.length === 0) this.#inBackground(this.#bringUpToDate());
         return;
       }
       const job = this.#queue[0];
@@ -244,6 +252,20 @@ export class Instance {
     );
   }
 
+  #bringUpToDate(): Promise<void> {
+    const begin = (): LoadTrace => ({ aggregate: this.stream.type, id: this.stream.id });
+    return loading.promise(begin, async (trace) => {
+      const before = this.#loaded ? this.#version : 0;
+      if (this.#loaded) await this.#catchUp();
+      else await this.#load();
+      if (trace === undefined) return;
+      trace.snapshotVersion = before === 0 ? this.#snapshotVersion : 0;
+      trace.events = this.#version - Math.max(before, trace.snapshotVersion);
+      trace.version = this.#version;
+      trace.position = this.#position;
+    });
+  }
+
   async #load(): Promise<void> {
     const snapshot = await this.#events.loadSnapshot(this.stream, this.#model.fingerprint);
     this.#state = snapshot === undefined ? this.#model.initial() : snapshot.state;
@@ -268,7 +290,7 @@ export class Instance {
         for (const event of batch) {
           state = this.#model.fold(state, event, this.#environment.onUnknownEvent);
           if (this.#keys !== undefined) this.#noteKey(this.#keys, idempotencyKeyOf(event), event.version);
-          if (event.eventId !== undefined) this.#eventIds?.add(event.eventId);
+          if (this.#eventIds !== undefined && event.eventId !== undefined) this.#eventIds.add(event.eventId);
           last = event;
         }
       }
@@ -364,9 +386,10 @@ export class Instance {
       if (pending.commit !== undefined) pending.commit.result = result;
       this.#settle();
     };
-    this.#events
-      .commit({ appends: [{ stream: this.stream, expectedVersion, events: drafts }], chain: this.#chain })
-      .then(settle, (failed: unknown) => settle({ failed }));
+    const append = { stream: this.stream, expectedVersion, events: drafts };
+    tracedCommit(this.#events, { appends: [append], chain: this.#chain }).then(settle, (failed: unknown) =>
+      settle({ failed }),
+    );
   }
 
   /** Answers, in order, what is settled. */

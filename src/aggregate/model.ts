@@ -7,6 +7,7 @@ import { metaOf } from "./context.ts";
 import { appliedEvent, EventReader, recordedEvent } from "./event-reader.ts";
 import { type CommandContext, type RecordedEvent, rejectionOf, rejectionsFor, constructorsFor } from "./messages.ts";
 import { isTypeOnly, type Payload, type Payloads } from "./payload.ts";
+import { takesThird } from "./source-inspection.ts";
 
 /** What to do with an event whose type the aggregate does not declare. */
 export type UnknownEventPolicy = "skip" | "error" | ((event: RecordedEvent) => "skip" | "error" | undefined | void);
@@ -257,26 +258,6 @@ export class AggregateModel {
   recorded(event: StoredEvent): RecordedEvent {
     return this.#reader.recorded(event);
   }
-}
-
-/** Whether a function may look at its third argument: it declares one, also with a default, or takes them all. */
-function takesThird(apply: (...args: never[]) => unknown): boolean {
-  const source = String(apply);
-  if (apply.length > 2 || /\barguments\b/.test(source)) return true;
-  const open = source.indexOf("(");
-  const arrow = source.indexOf("=>");
-  if (open < 0 || (arrow >= 0 && arrow < open)) return false;
-  // Only what stands between parameters counts: commas and spreads inside patterns and defaults do not.
-  let depth = 0;
-  let commas = 0;
-  for (let i = open; i < source.length; i++) {
-    const character = source[i] ?? "";
-    if ("([{".includes(character)) depth++;
-    else if (")]}".includes(character) && --depth === 0) break;
-    else if (depth === 1 && character === ",") commas++;
-    else if (depth === 1 && source.startsWith("...", i)) return true;
-  }
-  return commas >= 2;
 }
 
 /** Freezes a value deeply; what is frozen already is taken to be so deeply. */

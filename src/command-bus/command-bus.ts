@@ -6,6 +6,7 @@ import { EventfoldError } from "../errors.ts";
 
 /** What the bus needs of a store. */
 export interface BusStore<A extends AnyAggregate> {
+  get<X extends A>(aggregate: X, id: string): unknown;
   dispatch<X extends A>(envelope: EnvelopeFor<X>, context?: CommandContext): Promise<CommandResult<X>>;
 }
 
@@ -97,8 +98,14 @@ export class CommandBus<A extends AnyAggregate = never> {
         `no aggregate ${JSON.stringify(envelope.aggregate)} is registered on this bus`,
       );
     }
-    const complete = context === undefined ? envelope : { ...envelope, context: { ...envelope.context, ...context } };
-    let next = (sent: CommandEnvelope): Promise<CommandResult> => this.#store.dispatch(checkedEnvelope(sent));
+    const complete = context === undefined ? envelope : { ...envelope, context: merged(envelope.context, context) };
+    let next = async (sent: CommandEnvelope): Promise<CommandResult> => {
+      const envelope = checkedEnvelope(sent);
+      // A store that was opened without a list learns an aggregate from its first handle.
+      const aggregate = this.#aggregates.get(envelope.aggregate);
+      if (aggregate !== undefined) this.#store.get(aggregate, envelope.id);
+      return this.#store.dispatch(envelope);
+    };
     for (const middleware of this.#middleware.toReversed()) {
       const inner = next;
       next = (sent) => middleware(sent, inner);
@@ -107,7 +114,21 @@ export class CommandBus<A extends AnyAggregate = never> {
   }
 }
 
+/** The fields of both; one that the second leaves undefined keeps its value. */
+function merged(first: CommandContext | undefined, second: CommandContext): CommandContext {
+  return { ...first, ...Object.fromEntries(Object.entries(second).filter(([, value]) => value !== undefined)) };
+}
+
 const FIELDS = new Set(["aggregate", "id", "command", "context"]);
+/** What may come from outside; anything else could pass for what the store itself adds. */
+const CONTEXT_FIELDS = new Set([
+  "actor",
+  "correlationId",
+  "causationId",
+  "sourceDevice",
+  "metadata",
+  "idempotencyKey",
+] satisfies (keyof CommandContext)[] as string[]);
 
 function checkedEnvelope(json: unknown): CommandEnvelope {
   const bad = (why: string): EventfoldError =>
@@ -127,6 +148,9 @@ function checkedEnvelope(json: unknown): CommandEnvelope {
     typeof (command as { readonly type?: unknown }).type !== "string"
   )
     throw bad("command has no type");
-  if (context !== undefined && (typeof context !== "object" || context === null)) throw bad("context is not an object");
+  if (context === undefined) return json as CommandEnvelope;
+  if (typeof context !== "object" || context === null || Array.isArray(context)) throw bad("context is not an object");
+  const stranger = Object.keys(context).find((key) => !CONTEXT_FIELDS.has(key));
+  if (stranger !== undefined) throw bad(`a context has no ${JSON.stringify(stranger)}`);
   return json as CommandEnvelope;
 }

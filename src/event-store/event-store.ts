@@ -124,7 +124,9 @@ export interface Checkpoint {
   readonly fingerprint?: string | undefined;
   /** From the original: how many events of each stream (`<type>/<id>`) are folded in; all others are not. */
   readonly versions?: ReadonlyMap<string, number> | undefined;
-  /** Helps the store to find the position again; see `bookmark`. */
+  /** Digest of the event at `position`, to tell whether the store still has it, and a position before it from which to look. */
+  readonly last?: { readonly since: number; readonly event: string } | undefined;
+  /** Helps the store to find a position again (`last.since`, where there is one); see `bookmark`. */
   readonly bookmark?: unknown;
 }
 
@@ -144,6 +146,18 @@ export interface ReadStreamOptions {
   readonly from?: number;
 }
 
+/** Types of events, by type of aggregate. */
+export type EventTypes = ReadonlyMap<string, ReadonlySet<string>>;
+
+export interface ReadAllOptions {
+  /** First position to read; 1 if left out. */
+  readonly from?: number;
+  /** What `bookmark` gave for a position before `from`: makes the start cheap; a wrong one changes nothing. */
+  readonly bookmark?: unknown;
+  /** The store may leave out all other events, and save reading them. */
+  readonly wanted?: EventTypes | undefined;
+}
+
 export interface EventStore {
   readonly capabilities: EventStoreCapabilities;
 
@@ -157,12 +171,12 @@ export interface EventStore {
   readStream(stream: StreamName, options?: ReadStreamOptions): AsyncIterable<readonly StoredEvent[]>;
 
   /**
-   * Reads all committed events from a position on (1 if left out), up to the head at the time of the call.
-   * A `bookmark` of the position before makes the start cheap; a wrong one changes nothing.
+   * Reads all committed events from a position on, up to the head at the time of the call, in batches.
+   * A batch may be empty: it says that reading goes on.
    */
-  readAll(options?: { readonly from?: number; readonly bookmark?: unknown }): AsyncIterable<readonly StoredEvent[]>;
+  readAll(options?: ReadAllOptions): AsyncIterable<readonly StoredEvent[]>;
 
-  /** What helps `readAll` to go on behind a position that it has read; plain JSON. */
+  /** What helps `readAll` to go on behind a position, or not far before it; plain JSON. Nothing if there is no such help. */
   bookmark(position: number): unknown;
 
   /** Position of the last committed event that can be seen now. */

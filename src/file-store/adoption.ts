@@ -34,8 +34,11 @@ export async function adoptStreams(
 ): Promise<void> {
   fs.remove(layout.newCommitLog);
   const streams = findStreams(fs, layout);
-  for (const key of streams) checkUnambiguous(fs, layout, key);
-  const lines = inOrder(findLines(fs, layout, streams, onProgress));
+  for (const key of streams) {
+    checkUnambiguous(fs, layout, key);
+    checkNotRotated(fs, layout, key);
+  }
+  const lines = inOrder(layout, findLines(fs, layout, streams, onProgress));
   if (lines.length > 0) await writeLog(fs, layout, options, lines);
   await register(fs, layout, streams, lines);
 }
@@ -71,6 +74,16 @@ function checkUnambiguous(fs: FileSystem, layout: Layout, key: StreamKey): void 
   throw new EventfoldError(
     "ADOPTION_AMBIGUOUS",
     `streams/${key} was written by another program, but is how we write the id ${JSON.stringify(decodeId(name))}; rename it first`,
+  );
+}
+
+/** Throws for a stream whose first events are in an archive: without them its states would be wrong. */
+function checkNotRotated(fs: FileSystem, layout: Layout, key: StreamKey): void {
+  const archive = `${layout.streams}/${key}/archive.jsonl.zst`;
+  if (fs.stat(archive) === undefined) return;
+  throw new EventfoldError(
+    "UNSUPPORTED_FORMAT",
+    `${archive}: eventfold has moved this stream's first events there, which this version cannot read; put them back in front of app.jsonl (zstd -d) first`,
   );
 }
 
@@ -120,12 +133,13 @@ function findLines(
   return found;
 }
 
-function inOrder(found: FoundLine[]): FoundLine[] {
+function inOrder(layout: Layout, found: FoundLine[]): FoundLine[] {
   const placed = new Map<number, FoundLine>();
   const free: FoundLine[] = [];
   for (const line of found) {
     if (line.position === undefined) free.push(line);
-    else if (placed.has(line.position)) throw disagreement(line, `position ${line.position} stands in two places`);
+    else if (placed.has(line.position))
+      throw disagreement(layout, line, `position ${line.position} stands in two places`);
     else placed.set(line.position, line);
   }
   const order = new Map(free.map((line) => [line, streamOfKey(line.key)]));
@@ -147,7 +161,7 @@ function inOrder(found: FoundLine[]): FoundLine[] {
     const line = placed.get(merged.length + 1);
     if (line !== undefined) {
       if ((reached.get(line.key) ?? 0) !== line.version - 1)
-        throw disagreement(line, "positions do not follow the order of the lines");
+        throw disagreement(layout, line, "positions do not follow the order of the lines");
       take(line);
       continue;
     }
@@ -164,10 +178,10 @@ function inOrder(found: FoundLine[]): FoundLine[] {
     }
     const candidate = free[nextFree++];
     if (candidate === undefined) {
-      throw new EventfoldError(
-        "CORRUPT_LOG",
-        `the commit log is missing, and no stream has the event with position ${merged.length + 1}`,
-      );
+      const left = found.filter(({ key, version }) => version > (reached.get(key) ?? 0));
+      const next = left.reduce((x, y) => ((y.position ?? Infinity) < (x.position ?? Infinity) ? y : x));
+      const why = `the commit log is missing, and no stream has the event with position ${merged.length + 1}, which comes before this one`;
+      throw disagreement(layout, next, why, "CORRUPT_LOG");
     }
     if (!waiting.has(candidate.key) && (reached.get(candidate.key) ?? 0) === candidate.version - 1) take(candidate);
     else
@@ -179,12 +193,13 @@ function inOrder(found: FoundLine[]): FoundLine[] {
   return merged;
 }
 
-function disagreement(line: FoundLine, why: string): CorruptionError {
-  return new CorruptionError(
-    "CORRUPT_STREAM",
-    { file: `streams/${line.key}/app.jsonl`, line: line.version, offset: line.offset },
-    why,
-  );
+function disagreement(
+  layout: Layout,
+  { key, version, offset }: FoundLine,
+  why: string,
+  code: "CORRUPT_STREAM" | "CORRUPT_LOG" = "CORRUPT_STREAM",
+): CorruptionError {
+  return new CorruptionError(code, { file: `${layout.streams}/${key}/app.jsonl`, line: version, offset }, why);
 }
 
 async function writeLog(
@@ -242,8 +257,9 @@ async function writeLog(
   } finally {
     log.close();
   }
-  // A marker of the log that is gone would say nothing true about the new one, and no table of ends would.
+  // A marker of the log that is gone would say nothing true about the new one, and no table of ends or head would.
   fs.remove(layout.marker);
+  fs.remove(layout.head);
   fs.remove(layout.streamEnds);
   await fs.syncDirectory(layout.meta);
   fs.remove(layout.commitLog);

@@ -69,17 +69,23 @@ export class Applier {
   ): void {
     this.#consumers.apply(consumers);
     for (const consumer of consumers) this.markLettersDirty(consumer);
-    for (const slice of slices) {
-      const { key, version, events, at, start, end, crc } = slice;
-      if (crc !== undefined) this.#ends.note(key, { version: version + events - 1, end: at + end - start, crc });
-      if (slice.adopted) {
+    for (const run of runsOf(slices)) {
+      const [{ key, at, start, end, adopted }] = run;
+      if (adopted) {
         // It is in the file already; whether that is durable is another matter.
         this.markDirty(key, true);
-        continue;
+      } else {
+        const { file, created: isNew } = this.#files.acquire(key);
+        if (run.length === 1) file.write(buffer, start, end - start, at);
+        else {
+          const bytes = Buffer.concat(run.map((slice) => buffer.subarray(slice.start, slice.end)));
+          file.write(bytes, 0, bytes.length, at);
+        }
+        this.markDirty(key, isNew || at === 0);
       }
-      const { file, created: isNew } = this.#files.acquire(key);
-      file.write(buffer, start, end - start, at);
-      this.markDirty(key, isNew || at === 0);
+      const last = run[run.length - 1] ?? run[0];
+      if (last.crc !== undefined)
+        this.#ends.note(key, { version: last.version + last.events - 1, end: endOf(last), crc: last.crc });
     }
     if (created.length > 0) {
       this.#registry.append(created);
@@ -178,6 +184,31 @@ export class Applier {
       file.close();
     }
   }
+}
+
+type Run = [Section, ...Section[]];
+
+/** Sections by what one write can do: those that follow each other in one stream's file belong together. */
+function runsOf(slices: readonly Section[]): Iterable<Run> {
+  const runs: Run[] = [];
+  const last = new Map<StreamKey, Run>();
+  for (const slice of slices) {
+    const run = last.get(slice.key);
+    const before = run?.[run.length - 1];
+    if (run !== undefined && before !== undefined && endOf(before) === slice.at && before.adopted === slice.adopted) {
+      run.push(slice);
+      continue;
+    }
+    const fresh: Run = [slice];
+    runs.push(fresh);
+    last.set(slice.key, fresh);
+  }
+  return runs;
+}
+
+/** Behind a section in the stream's file. */
+function endOf({ at, start, end }: Section): number {
+  return at + end - start;
 }
 
 /** The time of the first event in a section's text; 0 if it cannot be read. */

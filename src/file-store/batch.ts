@@ -32,6 +32,19 @@ export interface PlannedEnd {
   crc: number | undefined;
 }
 
+/** A section that is not written yet. */
+interface PlannedSection {
+  readonly key: StreamKey;
+  readonly stream: PlannedEnd;
+  /** Of the stream before it. */
+  readonly version: number;
+  readonly at: number;
+  readonly position: number;
+  events: number;
+  bytes: number;
+  text: string | Buffer;
+}
+
 /**
  * One record of the commit log in the making: sections are added, then it is sealed. Its bytes are the
  * only serialisation of the events: the streams' files get slices of the same buffer.
@@ -42,6 +55,8 @@ export class Batch {
   end: number = HEADER_ROOM;
   events = 0;
   readonly firstPosition: number;
+  /** Events of one stream that follow each other are one section, also those of several commits. */
+  #open: (PlannedSection & { text: string }) | undefined;
   readonly slices: Section[] = [];
   readonly consumers: ConsumerSection[] = [];
   readonly commits: { readonly queued: QueuedCommit; readonly position: number }[] = [];
@@ -55,11 +70,11 @@ export class Batch {
   }
 
   get isEmpty(): boolean {
-    return this.end === HEADER_ROOM;
+    return this.end === HEADER_ROOM && this.#open === undefined;
   }
 
   get bytes(): number {
-    return this.end;
+    return this.end + (this.#open?.bytes ?? 0);
   }
 
   /** The lines of one append of a commit that is about to be added. */
@@ -82,11 +97,31 @@ export class Batch {
         mayBeKnown: this.existing.has(key),
       });
     }
-    this.#addSection(key, end, append.events.length, text, Buffer.byteLength(text), false);
+    const bytes = Buffer.byteLength(text);
+    if (this.#open?.stream !== end) {
+      this.#closeSection();
+      this.#open = {
+        key,
+        stream: end,
+        version: end.version,
+        at: end.end,
+        position: this.firstPosition + this.events,
+        events: 0,
+        bytes: 0,
+        text: "",
+      };
+    }
+    this.#open.text += text;
+    this.#open.events += append.events.length;
+    this.#open.bytes += bytes;
+    this.events += append.events.length;
+    end.version += append.events.length;
+    end.end += bytes;
   }
 
   /** Adds what a consumer notes. */
   addConsumer(section: ConsumerSection): void {
+    this.#closeSection();
     const text = consumerLines(section);
     const bytes = Buffer.byteLength(text);
     this.#reserve(bytes);
@@ -97,46 +132,44 @@ export class Batch {
 
   /** Adds lines that were found in the stream's file; `adopted` when another program wrote them. */
   addFound(key: StreamKey, end: PlannedEnd, events: number, lines: Buffer, adopted: boolean): void {
+    this.#closeSection();
     if (adopted && end.version === 0) this.created.push({ stream: streamOfKey(key), seconds: 0, mayBeKnown: true });
-    this.#addSection(key, end, events, lines, lines.length, adopted);
+    const { version, end: at } = end;
+    const position = this.firstPosition + this.events;
+    this.events += events;
+    end.version += events;
+    end.end += lines.length;
+    this.#addSection({ key, stream: end, version, at, position, events, bytes: lines.length, text: lines }, adopted);
   }
 
-  #addSection(
-    key: StreamKey,
-    end: PlannedEnd,
-    events: number,
-    lines: string | Buffer,
-    bytes: number,
-    adopted: boolean,
-  ): void {
-    const header = sectionHeader({ key, version: end.version + 1, at: end.end, events, adopted }, bytes);
+  /** Writes the section that further events of the same stream have been added to. */
+  #closeSection(): void {
+    const open = this.#open;
+    if (open === undefined) return;
+    this.#open = undefined;
+    this.#addSection(open, false);
+  }
+
+  #addSection({ key, stream, version, at, position, events, bytes, text }: PlannedSection, adopted: boolean): void {
+    const header = sectionHeader({ key, version: version + 1, at, events, adopted }, bytes);
     const headerBytes = Buffer.byteLength(header);
-    const position = this.firstPosition + this.events;
     this.#reserve(headerBytes + bytes);
     this.buffer.write(header, this.end, headerBytes, "utf8");
     const start = this.end + headerBytes;
-    if (typeof lines === "string") this.buffer.write(lines, start, bytes, "utf8");
-    else lines.copy(this.buffer, start);
+    if (typeof text === "string") this.buffer.write(text, start, bytes, "utf8");
+    else text.copy(this.buffer, start);
     this.end = start + bytes;
-    if (end.crc !== undefined) end.crc = crcOfSection(this.buffer, start, this.end, adopted, end.crc);
-    const { crc } = end;
-    this.slices.push({
-      key,
-      version: end.version + 1,
-      position,
-      events,
-      at: end.end,
-      start,
-      end: this.end,
-      adopted,
-      crc,
-    });
-    end.version += events;
-    end.end += bytes;
-    this.events += events;
+    if (stream.crc !== undefined) stream.crc = crcOfSection(this.buffer, start, this.end, adopted, stream.crc);
+    const { crc } = stream;
+    this.slices.push({ key, version: version + 1, position, events, at, start, end: this.end, adopted, crc });
   }
 
-  /** Completes the record; returns where it starts in the buffer. */
+  /** Ends what can still grow; `bytes` is final then. */
+  finish(): void {
+    this.#closeSection();
+  }
+
+  /** Completes the record, after `finish`; returns where it starts in the buffer. */
   seal(flushed: number): number {
     return sealRecord(this.buffer, this.end, this.firstPosition, this.events, flushed);
   }

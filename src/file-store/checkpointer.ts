@@ -58,9 +58,23 @@ export class Checkpointer {
   /** Sees to it that the marker moves soon. */
   schedule(): void {
     if (this.#running !== undefined || this.#stopped) return;
-    const { segment, offset } = this.#log.end;
-    if (segment !== this.#marked.segment || offset - this.#marked.offset > MAX_BYTES) this.#start();
+    if (this.#isFarBehind) this.#start();
     else this.#timer ??= setTimeout(() => this.#start(), DELAY_MS).unref();
+  }
+
+  /**
+   * Moves the marker before anything else happens if it is far behind. Processes that are killed young would never come to it
+   * otherwise, and each would have more to recover than the one before.
+   */
+  async bound(): Promise<void> {
+    if (!this.#isFarBehind) return;
+    this.#start();
+    await this.#running;
+  }
+
+  get #isFarBehind(): boolean {
+    const { segment, offset } = this.#log.end;
+    return segment !== this.#marked.segment || offset - this.#marked.offset > MAX_BYTES;
   }
 
   /** Moves the marker to the end of the log and stops. */

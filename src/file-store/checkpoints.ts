@@ -15,7 +15,7 @@ const DIRECTORIES: Readonly<Record<ConsumerKind, string>> = {
 
 /**
  * `projections/<name>/checkpoint.json` and `process_managers/<name>/checkpoint.json`: `state, position,
- * fingerprint, bookmark`, and `crc` over all before it. The original's form `{state, cursors}` is
+ * fingerprint, last, bookmark`, and `crc` over all before it. The original's form `{state, cursors}` is
  * understood: its cursors say how far each stream was read.
  */
 export class Checkpoints {
@@ -48,8 +48,8 @@ export class Checkpoints {
   /** Not kept (and so rebuilt at the next opening) when the state would not come back from JSON as it is. */
   async save(kind: ConsumerKind, name: string, checkpoint: Checkpoint): Promise<void> {
     if (!isJsonValue(checkpoint.state)) return;
-    const { state, position, fingerprint, bookmark } = checkpoint;
-    const text = JSON.stringify({ state, position, fingerprint, bookmark }).slice(0, -1);
+    const { state, position, fingerprint, last, bookmark } = checkpoint;
+    const text = JSON.stringify({ state, position, fingerprint, last, bookmark }).slice(0, -1);
     const path = this.#path(kind, name);
     try {
       this.#fs.makeDirectory(path.slice(0, path.lastIndexOf("/")));

@@ -1,6 +1,7 @@
 import { CorruptionError, EventfoldError } from "../errors.ts";
 import type { FileHandle, FileSystem } from "../fs/file-system.ts";
-import { HEADER_ROOM, type RecordHeader, readRecord } from "./commit-record.ts";
+import { HEADER_ROOM, MalformedRecordError, type RecordHeader, readRecord } from "./commit-record.ts";
+import { readWhole } from "./layout.ts";
 
 /** A place between two records of the log. */
 export interface LogPlace {
@@ -33,6 +34,48 @@ export interface ScanResult {
 }
 
 const SCAN_CHUNK = 1 << 20;
+
+/** A part of a segment's file that was read. */
+interface ScanChunk {
+  readonly buffer: Buffer;
+  /** Offset of its first byte in the file. */
+  readonly base: number;
+  readonly length: number;
+}
+
+/** What a scan that its visitor has ended leaves for the one that goes on there: the open file and what was read of it. */
+export class ScanCursor {
+  file: FileHandle | undefined;
+  #chunk: ScanChunk | undefined;
+
+  keep(file: FileHandle, chunk: ScanChunk): void {
+    this.file = file;
+    this.#chunk = chunk;
+  }
+
+  /** Hands the file over if it is this one. */
+  take(path: string): FileHandle | undefined {
+    const { file } = this;
+    if (file === undefined) return undefined;
+    this.file = undefined;
+    if (file.path === path) return file;
+    this.#chunk = undefined;
+    file.close();
+    return undefined;
+  }
+
+  chunkAt(offset: number): ScanChunk | undefined {
+    const chunk = this.#chunk;
+    this.#chunk = undefined;
+    return chunk !== undefined && offset >= chunk.base && offset < chunk.base + chunk.length ? chunk : undefined;
+  }
+
+  close(): void {
+    this.file?.close();
+    this.file = undefined;
+    this.#chunk = undefined;
+  }
+}
 
 /**
  * The commit log: segment files in `commit_log/`, each named for its first position, each a header line
@@ -74,6 +117,15 @@ export class CommitLog {
   /** The place before everything. */
   beginning(): LogPlace {
     return { segment: this.segments()[0] ?? 1, offset: 0, position: 0 };
+  }
+
+  /** The error for something unreadable at a place. */
+  corruption({ segment, offset, position }: LogPlace, why: string): CorruptionError {
+    const file = this.segmentPath(segment);
+    const bytes = readWhole(this.#fs, file)?.subarray(0, offset) ?? Buffer.alloc(0);
+    let line = 1;
+    for (let at = bytes.indexOf("\n"); at >= 0; at = bytes.indexOf("\n", at + 1)) line++;
+    return new CorruptionError("CORRUPT_LOG", { file, line, offset }, `${why}; position ${position + 1} is due here`);
   }
 
   segmentPath(segment: number): string {
@@ -121,10 +173,12 @@ export class CommitLog {
     await this.#open().flush();
   }
 
-  /** Makes the segments from a place on durable, whoever wrote them. */
+  /** Makes the segments from a place on durable, with their names, whoever wrote them. */
   async flushFrom(place: LogPlace): Promise<void> {
+    let named = place.offset > 0;
     for (const segment of this.segments()) {
       if (segment < place.segment) continue;
+      named &&= segment === place.segment;
       const file = this.#fs.open(this.segmentPath(segment), "update");
       try {
         await file.flush();
@@ -132,6 +186,26 @@ export class CommitLog {
         file.close();
       }
     }
+    // Whoever began a segment may have died before its name was durable.
+    if (!named) await this.#syncNames();
+  }
+
+  /**
+   * Writes the first line of a segment without records again: whoever began it may have failed to flush it, and then it is not
+   * certain even if it can be read.
+   */
+  async renewBeginning(): Promise<void> {
+    const { segment, offset, position } = this.#end;
+    if (offset === 0 || position >= segment) return;
+    const header = Buffer.from(segmentHeader(segment));
+    await this.#open().writeDurably(header, 0, header.length, 0);
+    await this.#syncNames();
+  }
+
+  async #syncNames(): Promise<void> {
+    if (this.#fs.stat(this.#directory) === undefined) return;
+    await this.#fs.syncDirectory(this.#directory);
+    await this.#fs.syncDirectory(this.#directory.slice(0, this.#directory.lastIndexOf("/")));
   }
 
   /** The bytes behind the end of the current segment that are not zeros; empty when there are none. */
@@ -209,19 +283,19 @@ export class CommitLog {
    * Reads the records from a place on, up to `limit` or the end of the log, without writing anything.
    * Stops at the first thing that is neither a record nor untouched room.
    */
-  scan(from: LogPlace, limit: LogPlace | undefined, visit: RecordVisitor): ScanResult {
+  scan(from: LogPlace, limit: LogPlace | undefined, visit: RecordVisitor, cursor?: ScanCursor): ScanResult {
     let place = from;
     for (;;) {
       const path = this.segmentPath(place.segment);
-      if (this.#fs.stat(path) === undefined) return { end: place, invalid: undefined };
-      const file = this.#fs.open(path, "read");
+      if (cursor?.file?.path !== path && this.#fs.stat(path) === undefined) return { end: place, invalid: undefined };
+      const file = cursor?.take(path) ?? this.#fs.open(path, "read");
       try {
-        const result = this.#scanSegment(file, place, limit, visit);
+        const result = this.#scanSegment(file, place, limit, visit, cursor);
         place = result.end;
         if (result.invalid !== undefined || result.stopped === true || (limit !== undefined && !isBefore(place, limit)))
           return result;
       } finally {
-        file.close();
+        if (cursor?.file !== file) file.close();
       }
       const next = place.position + 1;
       if (next === place.segment || this.#fs.stat(this.segmentPath(next)) === undefined)
@@ -230,7 +304,13 @@ export class CommitLog {
     }
   }
 
-  #scanSegment(file: FileHandle, from: LogPlace, limit: LogPlace | undefined, visit: RecordVisitor): ScanResult {
+  #scanSegment(
+    file: FileHandle,
+    from: LogPlace,
+    limit: LogPlace | undefined,
+    visit: RecordVisitor,
+    cursor: ScanCursor | undefined,
+  ): ScanResult {
     const size = file.size();
     let { offset, position } = from;
     const at = (): LogPlace => ({ segment: from.segment, offset, position });
@@ -251,9 +331,9 @@ export class CommitLog {
       }
       offset = expected.length;
     }
-    let buffer = Buffer.allocUnsafe(Math.max(1, Math.min(SCAN_CHUNK, size - offset)));
-    let base = offset;
-    let length = file.read(buffer, 0, buffer.length, base);
+    // What is preallocated behind the limit is not worth reading.
+    const stop = limit?.segment === from.segment ? Math.min(size, limit.offset) : size;
+    let { buffer, base, length } = cursor?.chunkAt(offset) ?? this.#readChunk(file, offset, stop);
     while (limit === undefined || from.segment < limit.segment || offset < limit.offset) {
       const read = readRecord(buffer, offset - base, length, base);
       if (read.kind === "nothing") {
@@ -280,17 +360,34 @@ export class CommitLog {
           invalid: `a commit record begins with position ${read.header.position} where ${position + 1} is due`,
         };
       } else {
-        const goOn = visit(read.header, buffer, base, from.segment);
+        const goOn = this.#visit(visit, read.header, buffer, base, at());
         offset = read.header.end;
         position += read.header.events;
-        if (goOn === false) return { end: at(), invalid: undefined, stopped: true };
+        if (goOn === false) {
+          cursor?.keep(file, { buffer, base, length });
+          return { end: at(), invalid: undefined, stopped: true };
+        }
       }
     }
     return { end: at(), invalid: undefined };
   }
 
+  #readChunk(file: FileHandle, offset: number, stop: number): ScanChunk {
+    const buffer = Buffer.allocUnsafe(Math.max(1, Math.min(SCAN_CHUNK, stop - offset)));
+    return { buffer, base: offset, length: file.read(buffer, 0, buffer.length, offset) };
+  }
+
   close(): void {
     this.#closeFile();
+  }
+
+  #visit(visit: RecordVisitor, header: RecordHeader, buffer: Buffer, base: number, place: LogPlace): boolean | void {
+    try {
+      return visit(header, buffer, base, place.segment);
+    } catch (error) {
+      // It was written like this, so it is no torn tail that recovery may cut off.
+      throw error instanceof MalformedRecordError ? this.corruption(place, error.message) : error;
+    }
   }
 
   async #beginSegment(first: number, previous: LogPlace | undefined): Promise<void> {
@@ -308,8 +405,7 @@ export class CommitLog {
       file.truncate(0);
       file.write(header, 0, header.length, 0);
       await file.flush();
-      await this.#fs.syncDirectory(this.#directory);
-      await this.#fs.syncDirectory(this.#directory.slice(0, this.#directory.lastIndexOf("/")));
+      await this.#syncNames();
     } catch (error) {
       file.close();
       throw error;
@@ -352,11 +448,11 @@ function lengthWithoutZeros(bytes: Buffer, length: number): number {
 /** The number in `"format"` of a segment's first line. */
 const FORMAT = 1;
 
-function segmentHeader(first: number): string {
+export function segmentHeader(first: number): string {
   return `{"eventfold-es":"commit log","format":${FORMAT},"first":${first}}\n`;
 }
 
-function segmentPath(directory: string, segment: number): string {
+export function segmentPath(directory: string, segment: number): string {
   return `${directory}/${String(segment).padStart(16, "0")}.jsonl`;
 }
 
@@ -366,13 +462,4 @@ export function listSegments(fs: FileSystem, directory: string): number[] {
     .filter((entry) => !entry.directory && /^\d{16}\.jsonl$/.test(entry.name))
     .map((entry) => Number(entry.name.slice(0, 16)))
     .sort((a, b) => a - b);
-}
-
-/** The error for something unreadable in the log at `place`. */
-export function logCorruption(file: string, place: LogPlace, why: string): CorruptionError {
-  return new CorruptionError(
-    "CORRUPT_LOG",
-    { file, line: 0, offset: place.offset },
-    `${why}; position ${place.position + 1} is due here`,
-  );
 }

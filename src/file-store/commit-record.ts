@@ -144,6 +144,15 @@ interface ConsumerHeader {
 }
 const STREAM_PREFIX = 11; // {"stream":"
 
+/** A record whose checksum is right says something that cannot be: whoever wrote it was not us. */
+export class MalformedRecordError extends Error {
+  override readonly name = "MalformedRecordError";
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
 /** Calls `visit` for each stream's section of a record, and `visitConsumer` for each consumer's. */
 export function readSections(
   buffer: Buffer,
@@ -157,12 +166,14 @@ export function readSections(
   let position = header.position;
   while (at < end) {
     const lineEnd = buffer.indexOf(NEWLINE, at);
+    if (lineEnd < 0 || lineEnd >= end) throw new MalformedRecordError("a section of a commit record has no first line");
     if (buffer[at + 2] === LETTER_C) {
-      const { consumer, sequence, bytes } = JSON.parse(buffer.toString("utf8", at, lineEnd)) as ConsumerHeader;
-      at = lineEnd + 1 + bytes;
-      if (visitConsumer === undefined) continue;
-      const body = JSON.parse(buffer.toString("utf8", lineEnd + 1, at)) as Omit<ConsumerSection, "name" | "sequence">;
-      visitConsumer({ name: consumer, sequence, ...body });
+      const bodyStart = lineEnd + 1;
+      const { consumer, sequence, bytes } = parseHeader(buffer, at, lineEnd) as ConsumerHeader;
+      at = bodyStart + bytes;
+      if (typeof consumer !== "string" || !isCount(sequence) || !isCount(bytes) || at > end)
+        throw new MalformedRecordError("a consumer's section is not what we write");
+      visitConsumer?.(consumerSection(consumer, sequence, buffer.toString("utf8", bodyStart, at)));
       continue;
     }
     const keyEnd = buffer.indexOf(QUOTE, at + STREAM_PREFIX);
@@ -172,7 +183,7 @@ export function readSections(
       key = buffer.toString("utf8", at + STREAM_PREFIX, keyEnd);
       cursor = keyEnd;
     } else {
-      key = (JSON.parse(buffer.toString("utf8", at, lineEnd)) as { readonly stream: string }).stream;
+      key = String((parseHeader(buffer, at, lineEnd) as { readonly stream: unknown }).stream);
       cursor = at + STREAM_PREFIX - 1 + Buffer.byteLength(JSON.stringify(key)) - 1;
     }
     // The layout is ours and the checksum has been verified: skip the names, read the digits.
@@ -189,8 +200,44 @@ export function readSections(
     const bytes = number(',"bytes":'.length);
     const adopted = buffer[cursor] === COMMA;
     const start = lineEnd + 1;
+    if (start + bytes > end || cursor > lineEnd)
+      throw new MalformedRecordError("a section of a commit record is longer than the record");
     visit({ key, version, position, events, adopted, at: fileOffset, start, end: start + bytes });
     position += events;
     at = start + bytes;
+  }
+}
+
+function parseHeader(buffer: Buffer, start: number, end: number): object {
+  const value = parsed(buffer.toString("utf8", start, end));
+  if (typeof value !== "object" || value === null)
+    throw new MalformedRecordError("a section's first line is no object");
+  return value;
+}
+
+function consumerSection(name: string, sequence: number, text: string): ConsumerSection {
+  const body = parsed(text) as Partial<ConsumerSection> | null;
+  const { note, deadLetters, droppedLetters } = body ?? {};
+  const isSound =
+    (deadLetters === undefined ||
+      (Array.isArray(deadLetters) &&
+        deadLetters.every((each: Partial<StoredDeadLetter> | null) => typeof each?.key === "string"))) &&
+    (droppedLetters === undefined ||
+      (Array.isArray(droppedLetters) && droppedLetters.every((key) => typeof key === "string")));
+  if (!isSound) throw new MalformedRecordError("a consumer's dead letters are not what we write");
+  return {
+    name,
+    sequence,
+    note,
+    ...(deadLetters === undefined ? {} : { deadLetters }),
+    ...(droppedLetters === undefined ? {} : { droppedLetters }),
+  };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new MalformedRecordError("a line of a commit record is not JSON");
   }
 }

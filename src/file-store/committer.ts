@@ -57,7 +57,8 @@ export class Committer {
     [];
   #running: Promise<void> | undefined;
   #arrived: (() => void) | undefined;
-  #buffer: Buffer = Buffer.allocUnsafe(64 << 10);
+  /** For the next batch, unless the last one still needs it. */
+  #buffer: Buffer | undefined;
   /** A write or flush failed: what is behind the end of the log, up to here, is not to be believed. */
   #failed: LogPlace | undefined;
   /** Streams that are kept from other programs until what was written to them in this session is in their files. */
@@ -141,7 +142,7 @@ export class Committer {
   /** Writes everything that waits as one record. Returns how many commits met another version; 0 ends the session's rounds. */
   async #writeBatch(): Promise<number> {
     const { log, pending, durability } = this.#parts;
-    const batch = new Batch(this.#buffer, log.end.position + 1);
+    const batch = new Batch((this.#buffer ??= Buffer.allocUnsafe(64 << 10)), log.end.position + 1);
     const plan = new BatchPlan(this.#parts, batch, this.#locked);
     const { conflicts, adoptions } = await this.#collect(plan);
     if (!batch.isEmpty) {
@@ -155,7 +156,7 @@ export class Committer {
       log.moveTo(written.end);
       pending.add(written);
       plan.carryOut();
-      this.#buffer = Buffer.allocUnsafe(64 << 10);
+      this.#buffer = undefined;
       this.#parts.visible(batch.slices);
       if (durability === "flush") {
         try {
@@ -175,6 +176,7 @@ export class Committer {
   async #append(batch: Batch): Promise<PendingBatch | Error> {
     const { log, pending, durability } = this.#parts;
     try {
+      batch.finish();
       const place = await log.prepare(batch.bytes);
       // What this segment has of acknowledged but unflushed records (mode "os") is not durable yet.
       const unflushed = pending.list.find((other) => other.place.segment === place.segment)?.place;

@@ -1,8 +1,9 @@
+import { crc32 } from "node:zlib";
 import type { ConsumerNote, StoredDeadLetter } from "../event-store/event-store.ts";
 import { EventfoldError } from "../errors.ts";
 import { isPlainName } from "./stream-directory.ts";
 import type { FileSystem } from "../fs/file-system.ts";
-import { type CommitLog, type LogPlace, logCorruption } from "./commit-log.ts";
+import type { CommitLog, LogPlace } from "./commit-log.ts";
 import { type ConsumerSection, readSections } from "./commit-record.ts";
 import { type Layout, readWhole, replaceFileNow } from "./layout.ts";
 
@@ -70,8 +71,7 @@ export class Consumers {
           },
         );
       });
-      if (result.invalid !== undefined)
-        throw logCorruption(this.#log.segmentPath(result.end.segment), result.end, result.invalid);
+      if (result.invalid !== undefined) throw this.#log.corruption(result.end, result.invalid);
     }
     this.#consumers.set(name, consumer);
     return consumer;
@@ -83,22 +83,15 @@ export class Consumers {
       if (deadLetters.length === 0 && droppedLetters.length === 0) continue;
       const path = this.#path(name);
       const settled = new Set([...droppedLetters, ...deadLetters.map(({ key }) => key)]);
-      const kept = this.#lines(name).filter((line, index) => !settled.has(keyOf(name, line, index)));
-      const added = deadLetters.map(({ key, letter }) => JSON.stringify({ ...letter, key }));
+      const kept = keyedLetters(name, this.#lines(name)).filter(({ key }) => !settled.has(key));
+      const letters = [...kept, ...deadLetters].map(({ key, letter }) => `${JSON.stringify({ ...letter, key })}\n`);
       this.#fs.makeDirectory(path.slice(0, path.lastIndexOf("/")));
-      replaceFileNow(this.#fs, path, [...kept, ...added].map((line) => `${line}\n`).join(""));
+      replaceFileNow(this.#fs, path, letters.join(""));
     }
   }
 
   deadLetters(name: string): readonly StoredDeadLetter[] {
-    return this.#lines(name).flatMap((line, index) => {
-      try {
-        const { key: _, ...letter } = JSON.parse(line) as Record<string, unknown>;
-        return [{ key: keyOf(name, line, index), letter }];
-      } catch {
-        return [{ key: keyOf(name, line, index), letter: { unreadable: line } }];
-      }
-    });
+    return keyedLetters(name, this.#lines(name));
   }
 
   #lines(name: string): string[] {
@@ -115,13 +108,35 @@ export class Consumers {
   }
 }
 
-/** A letter of the original has no key: its place in the file serves, which does not change while only later ones go. */
-function keyOf(name: string, line: string, index: number): string {
+/**
+ * The letters of a file. One that the original wrote has no key: it gets one by its place and its text, and keeps it from the next time
+ * on that the file is written, when others may have gone.
+ */
+function keyedLetters(name: string, lines: readonly string[]): StoredDeadLetter[] {
+  const letters = lines.map(parsed);
+  const taken = new Set(letters.map(({ key }) => key));
+  return letters.map(({ key, letter }, index) => {
+    if (key !== undefined) return { key, letter };
+    const text = crc32(lines[index] ?? "")
+      .toString(16)
+      .padStart(8, "0");
+    let place = index + 1;
+    while (taken.has(`${name}/line-${place}-${text}`)) place++;
+    const made = `${name}/line-${place}-${text}`;
+    taken.add(made);
+    return { key: made, letter };
+  });
+}
+
+function parsed(line: string): { readonly key: string | undefined; readonly letter: StoredDeadLetter["letter"] } {
   try {
-    const { key } = JSON.parse(line) as { readonly key?: unknown };
-    if (typeof key === "string") return key;
+    const value = JSON.parse(line) as unknown;
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+      const { key, ...letter } = value as Record<string, unknown>;
+      return { key: typeof key === "string" ? key : undefined, letter };
+    }
   } catch {
-    // Falls back to the place.
+    // Kept as it is, so that it can be looked at and dropped.
   }
-  return `${name}/line-${index + 1}`;
+  return { key: undefined, letter: { unreadable: line } };
 }

@@ -32,6 +32,16 @@ export function endOfLine(event: EventDraft, position: number): string {
 
 const ZERO = 0x30;
 const NINE = 0x39;
+const CLOSING_BRACE = 0x7d;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const SPACE = 0x20;
+
+/** Whether `text` stands at a place of a line. Faster than `startsWith` for texts this short. */
+function matches(line: string, at: number, text: string): boolean {
+  for (let i = 0; i < text.length; i++) if (line.charCodeAt(at + i) !== text.charCodeAt(i)) return false;
+  return true;
+}
 
 /** Where the digits that end at `end` (exclusive) begin; `end` itself if there are none. */
 function startOfDigits(line: string, end: number): number {
@@ -44,19 +54,52 @@ function startOfDigits(line: string, end: number): number {
   return start;
 }
 
-/** The position at the end of a line that we wrote, without parsing it; nothing for any other line. */
-export function positionOfLine(line: string): number | undefined {
+/** Behind a whole number as JSON writes it; `from` itself if there is none, or a number too large to be one of ours. */
+function endOfDigits(line: string, from: number): number {
+  let at = from;
+  for (let unit = line.charCodeAt(at); unit >= ZERO && unit <= NINE; unit = line.charCodeAt(++at));
+  return at - from > 16 || (at - from > 1 && line.charCodeAt(from) === ZERO) ? from : at;
+}
+
+function toNumber(line: string, start: number, end: number): number {
+  let value = 0;
+  for (let i = start; i < end; i++) value = value * 10 + (line.charCodeAt(i) - ZERO);
+  return value;
+}
+
+const MS = ',"ms":';
+const POS = ',"pos":';
+const V = ',"v":';
+
+/** Where `,"ms":…,"pos":…}` begins, with which the lines that we write end; -1 for any other line. */
+function startOfTail(line: string): number {
   let end = line.length - 1;
-  if (line[end] !== "}") return undefined;
+  if (line.charCodeAt(end) !== CLOSING_BRACE) return -1;
   let start = startOfDigits(line, end);
-  if (line.startsWith(',"v":', start - 5) && start < end) {
-    end = start - 5;
+  if (start < end && matches(line, start - V.length, V)) {
+    end = start - V.length;
     start = startOfDigits(line, end);
   }
-  if (start === end || !line.startsWith(',"pos":', start - 7)) return undefined;
-  const position = Number(line.slice(start, end));
-  const ms = startOfDigits(line, start - 7);
-  return ms < start - 7 && line.startsWith(',"ms":', ms - 6) ? position : undefined;
+  if (
+    start === end ||
+    !matches(line, start - POS.length, POS) ||
+    (end - start === 1 && line.charCodeAt(start) === ZERO)
+  )
+    return -1;
+  end = start - POS.length;
+  start = startOfDigits(line, end);
+  return start < end && matches(line, start - MS.length, MS) ? start - MS.length : -1;
+}
+
+/** The position at the end of a line that we wrote, without parsing it; nothing for any other line. */
+export function positionOfLine(line: string): number | undefined {
+  const tail = startOfTail(line);
+  return tail < 0 ? undefined : positionAt(line, tail);
+}
+
+function positionAt(line: string, tail: number): number {
+  const start = endOfDigits(line, tail + MS.length) + POS.length;
+  return toNumber(line, start, endOfDigits(line, start));
 }
 
 interface ParsedLine {
@@ -80,111 +123,242 @@ export interface LineOrigin {
   adoptedPosition(version: number, offset: number): number;
 }
 
+/** What stands behind the payload in a line that we wrote. */
+interface Envelope {
+  readonly timestamp: number;
+  readonly eventId: string | undefined;
+  readonly actor: string | undefined;
+  readonly meta: StoredMeta | undefined;
+  readonly schemaVersion: number;
+}
+
 /**
  * An event that parses itself on first use: `type` costs a search, `data` a parse of the payload alone,
- * everything else a parse of the whole line. A getter throws when the line is bad.
+ * everything else a walk over the rest of a line of known layout, or a parse of the whole line. A getter
+ * throws when the line is bad.
  */
 export class LineEvent implements StoredEvent {
+  // Plain fields, not #private ones: a million of these are made at a time.
   readonly version: number;
-  readonly #line: string | undefined;
-  readonly #offset: number;
-  readonly #origin: LineOrigin;
-  #parsed: ParsedLine | undefined;
+  private readonly line: string | undefined;
+  private readonly offset: number;
+  private readonly origin: LineOrigin;
+  private known: number | undefined;
+  /** Where the payload begins in a line of known layout; -1 in any other, 0 if we have not looked. */
+  private payload = 0;
+  /** Where `,"ms":` begins in such a line. */
+  private tail = -1;
+  private name: string | undefined = undefined;
+  private parsed: ParsedLine | undefined = undefined;
+  private walked: Envelope | undefined = undefined;
 
-  /** `line` is `undefined` for bytes that are not UTF-8; `offset` is that of its first byte. */
-  constructor(line: string | undefined, version: number, offset: number, origin: LineOrigin) {
-    this.#line = line;
+  /**
+   * `line` is `undefined` for bytes that are not UTF-8; `offset` is that of its first byte. `position` is given when something more
+   * trustworthy than the line tells it; `start` when it is known to begin with that, and to be a line that we wrote.
+   */
+  constructor(
+    line: string | undefined,
+    version: number,
+    offset: number,
+    origin: LineOrigin,
+    position?: number,
+    start?: LineStart,
+  ) {
     this.version = version;
-    this.#offset = offset;
-    this.#origin = origin;
+    this.line = line;
+    this.offset = offset;
+    this.origin = origin;
+    this.known = position;
+    if (start === undefined) return;
+    this.name = start.type;
+    this.payload = start.text.length;
   }
 
   get stream(): StreamName {
-    return this.#origin.stream;
+    return this.origin.stream;
   }
 
   get position(): number {
-    const line = this.#text();
-    return positionOfLine(line) ?? this.#whole().pos ?? this.#origin.adoptedPosition(this.version, this.#offset);
+    this.known ??=
+      positionOfLine(this.text()) ?? this.whole().pos ?? this.origin.adoptedPosition(this.version, this.offset);
+    return this.known;
   }
 
   get type(): string {
-    const line = this.#text();
-    if (this.#parsed === undefined && this.#isOurs(line)) {
-      const end = line.indexOf('"', 9);
-      const type = line.slice(9, end);
-      if (end > 9 && !type.includes("\\") && line.startsWith('"data":', end + 2)) return type;
+    if (this.name === undefined) {
+      const start = this.startOfPayload();
+      this.name = start < 0 ? this.whole().type : this.text().slice(START.length, start - BEFORE_PAYLOAD.length);
     }
-    return this.#whole().type;
+    return this.name;
   }
 
   get data(): unknown {
-    if (this.#parsed !== undefined) return this.#parsed.data;
-    const text = this.#payloadText();
-    if (text !== undefined) {
+    if (this.parsed !== undefined) return this.parsed.data;
+    const start = this.startOfPayload();
+    if (start > 0) {
+      const line = this.text();
+      const end = line.indexOf(BEHIND_PAYLOAD, start);
       try {
-        return JSON.parse(text) as unknown;
+        if (end > 0) return JSON.parse(line.slice(start, end)) as unknown;
       } catch {
         // The text ended too early because the payload itself has a key "ts", or the line is damaged.
       }
     }
-    return this.#whole().data;
+    return this.whole().data;
   }
 
   get schemaVersion(): number {
-    const line = this.#text();
-    if (this.#parsed === undefined && this.#isOurs(line) && !line.includes('"v":') && !line.includes("\\u")) return 0;
-    return this.#whole().v ?? 0;
+    return this.envelope().schemaVersion;
   }
 
   get timestamp(): number {
-    const { ts, ms } = this.#whole();
-    return ts * 1000 + (ms ?? 0);
+    return this.envelope().timestamp;
   }
 
   get eventId(): string | undefined {
-    return this.#whole().id ?? undefined;
+    return this.envelope().eventId;
   }
 
   get actor(): string | undefined {
-    return this.#whole().actor ?? undefined;
+    return this.envelope().actor;
   }
 
   get meta(): StoredMeta | undefined {
-    const line = this.#text();
-    if (this.#parsed === undefined && this.#isOurs(line) && !line.includes('"meta"') && !line.includes("\\u"))
-      return undefined;
-    return this.#whole().meta ?? undefined;
-  }
-
-  /** Begins and ends as the lines that we write do. Any other line is parsed as a whole. */
-  #isOurs(line: string): boolean {
-    return line.startsWith('{"type":"') && positionOfLine(line) !== undefined;
+    return this.envelope().meta;
   }
 
   /**
-   * The payload's text in a line of known layout. It ends at the first `,"ts":` that leaves valid JSON:
-   * inside a string the quotes would be escaped, and inside an object or array the text would be
-   * unbalanced, so a wrong cut never parses.
+   * Where the payload begins in a line that begins and ends as the lines that we write do; -1 in any other. It ends at the first
+   * `,"ts":` that leaves valid JSON: inside a string the quotes would be escaped, and inside an object or array the text
+   * would be unbalanced, so a wrong cut never parses.
    */
-  #payloadText(): string | undefined {
-    const line = this.#text();
-    if (!this.#isOurs(line)) return undefined;
-    const typeEnd = line.indexOf('"', 9);
-    if (!line.startsWith(',"data":', typeEnd + 1)) return undefined;
-    const start = typeEnd + 9;
-    const end = line.indexOf(',"ts":', start);
-    return end < 0 ? undefined : line.slice(start, end);
+  private startOfPayload(): number {
+    if (this.payload !== 0) return this.payload;
+    const line = this.text();
+    let start = -1;
+    if (matches(line, 0, START) && (this.tail = startOfTail(line)) > 0) {
+      const end = line.indexOf(BEFORE_PAYLOAD, START.length);
+      if (end > START.length && isPlain(line, START.length, end)) start = end + BEFORE_PAYLOAD.length;
+    }
+    return (this.payload = start);
   }
 
-  #text(): string {
-    if (this.#line === undefined) throw this.#origin.problem(this.#offset, "this line is not UTF-8");
-    return this.#line;
+  private envelope(): Envelope {
+    if (this.walked !== undefined) return this.walked;
+    if (this.parsed === undefined) {
+      const line = this.text();
+      const start = this.startOfPayload();
+      const end = start < 0 ? -1 : line.indexOf(BEHIND_PAYLOAD, start);
+      const walked =
+        end < 0 ? undefined : walk(line, end + BEHIND_PAYLOAD.length, this.tail < 0 ? startOfTail(line) : this.tail);
+      if (walked !== undefined) return (this.walked = walked);
+    }
+    const { ts, ms, id, actor, meta, v } = this.whole();
+    return (this.walked = {
+      timestamp: ts * 1000 + (ms ?? 0),
+      eventId: id ?? undefined,
+      actor: actor ?? undefined,
+      meta: meta ?? undefined,
+      schemaVersion: v ?? 0,
+    });
   }
 
-  #whole(): ParsedLine {
-    this.#parsed ??= parseLine(this.#text(), (why, cause) => this.#origin.problem(this.#offset, why, cause));
-    return this.#parsed;
+  private text(): string {
+    if (this.line === undefined) throw this.origin.problem(this.offset, "this line is not UTF-8");
+    return this.line;
+  }
+
+  private whole(): ParsedLine {
+    this.parsed ??= parseLine(this.text(), (why, cause) => this.origin.problem(this.offset, why, cause));
+    return this.parsed;
+  }
+}
+
+/** How a line of a certain type begins, up to its payload. */
+export interface LineStart {
+  readonly type: string;
+  readonly text: string;
+}
+
+export function lineStart(type: string): LineStart {
+  return { type, text: `{"type":${quoted(type)},"data":` };
+}
+
+/** Whether a line that begins at `at` of a text begins like this. */
+export function startsWith(text: string, at: number, start: LineStart): boolean {
+  return matches(text, at, start.text);
+}
+
+const START = '{"type":"';
+const BEFORE_PAYLOAD = '","data":';
+const BEHIND_PAYLOAD = ',"ts":';
+/** Metadata that is nothing but a correlation id without escapes, up to the id. */
+const CORRELATION = '{"correlation_id":"';
+
+/** Whether a part of a line is what a JSON string holds when it needs no escapes. */
+function isPlain(line: string, start: number, end: number): boolean {
+  for (let i = start; i < end; i++) {
+    const unit = line.charCodeAt(i);
+    if (unit === QUOTE || unit === BACKSLASH || unit < SPACE) return false;
+  }
+  return true;
+}
+
+/**
+ * Reads what stands behind `,"ts":` up to the end of the line, if it is exactly what we write; nothing
+ * otherwise. A cut inside the payload is noticed: what follows it does not end with the line.
+ */
+function walk(line: string, from: number, tail: number): Envelope | undefined {
+  let at = endOfDigits(line, from);
+  if (at === from) return undefined;
+  const seconds = toNumber(line, from, at);
+  let eventId: string | undefined;
+  if (matches(line, at, ',"id":"')) {
+    const end = line.indexOf('"', (at += 7));
+    if (end < 0 || !isPlain(line, at, end)) return undefined;
+    eventId = line.slice(at, end);
+    at = end + 1;
+  }
+  let actor: string | undefined;
+  if (matches(line, at, ',"actor":"')) {
+    const end = line.indexOf('"', (at += 10));
+    if (end < 0 || !isPlain(line, at, end)) return undefined;
+    actor = line.slice(at, end);
+    at = end + 1;
+  }
+  let meta: StoredMeta | undefined;
+  if (at < tail && matches(line, at, ',"meta":')) {
+    meta = metaOf(line, at + 8, tail);
+    if (meta === undefined) return undefined;
+    at = tail;
+  }
+  if (at !== tail) return undefined;
+  const ms = endOfDigits(line, (at += MS.length));
+  const timestamp = seconds * 1000 + toNumber(line, at, ms);
+  if (ms === at || ms - at > 3) return undefined;
+  const pos = ms + POS.length;
+  at = endOfDigits(line, pos);
+  if (at === pos || !Number.isSafeInteger(toNumber(line, pos, at))) return undefined;
+  let schemaVersion = 0;
+  if (matches(line, at, V)) {
+    const end = endOfDigits(line, (at += V.length));
+    schemaVersion = toNumber(line, at, end);
+    at = end;
+  }
+  return at === line.length - 1 && Number.isSafeInteger(timestamp)
+    ? { timestamp, eventId, actor, meta, schemaVersion }
+    : undefined;
+}
+
+function metaOf(line: string, start: number, end: number): StoredMeta | undefined {
+  const id = start + CORRELATION.length;
+  if (id < end && matches(line, start, CORRELATION) && matches(line, end - 2, '"}') && isPlain(line, id, end - 2))
+    return { correlation_id: line.slice(id, end - 2) };
+  try {
+    const meta = JSON.parse(line.slice(start, end)) as unknown;
+    return typeof meta === "object" && meta !== null && !Array.isArray(meta) ? (meta as StoredMeta) : undefined;
+  } catch {
+    return undefined;
   }
 }
 

@@ -7,14 +7,15 @@ import type {
   ConsumerNote,
   EventStore,
   EventStoreCapabilities,
+  ReadAllOptions,
   Snapshot,
   StoredDeadLetter,
   StoredEvent,
   StreamName,
 } from "../event-store/event-store.ts";
 import { compareCodePoints } from "../event-store/stream-order.ts";
-import type { FileSystem } from "../fs/file-system.ts";
-import { adoptStreams, directoryName, findStreams, registerStreams } from "./adoption.ts";
+import { type FileSystem, systemErrorCode } from "../fs/file-system.ts";
+import { adoptStreams, directoryName, registerStreams } from "./adoption.ts";
 import { Applier } from "./applier.ts";
 import type { QueuedCommit } from "./batch.ts";
 import {
@@ -24,7 +25,6 @@ import {
   isBefore,
   listSegments,
   type LogPlace,
-  logCorruption,
 } from "./commit-log.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import { readSections, type RecordHeader, type Section } from "./commit-record.ts";
@@ -33,7 +33,7 @@ import { Committer } from "./committer.ts";
 import { Consumers } from "./consumers.ts";
 import { startOfLine } from "./event-line.ts";
 import { Head } from "./head.ts";
-import { ioError } from "./io-error.ts";
+import { ioError, readError } from "./io-error.ts";
 import { type Layout, layoutOf } from "./layout.ts";
 import { readMarker } from "./marker.ts";
 import { LogReader } from "./log-reader.ts";
@@ -44,6 +44,7 @@ import { type LineHash, loadLineHash } from "./snapshot-file.ts";
 import { Snapshots } from "./snapshots.ts";
 import { StoreLock } from "./store-lock.ts";
 import { encodeId, isPlainName, type StreamKey, streamOfKey } from "./stream-directory.ts";
+import { storeRecovered } from "../tracing/tracing.ts";
 import { StreamFiles } from "./stream-files.ts";
 import { StreamEnds } from "./stream-ends.ts";
 import { StreamReader } from "./stream-reader.ts";
@@ -74,6 +75,8 @@ export class FileEventStore implements EventStore {
   readonly #layout: Layout;
   readonly #log: CommitLog;
   readonly #head: Head;
+  /** What it said when we last looked. */
+  #headSeen: LogPlace | undefined;
   readonly #lock: StoreLock;
   readonly #files: StreamFiles;
   readonly #registry: Registry;
@@ -110,7 +113,10 @@ export class FileEventStore implements EventStore {
     this.#consumers = new Consumers(fs, layout, log);
     this.#files = new StreamFiles(fs, layout.streams, options.mergesNames);
     this.#registry = new Registry(fs, layout.registry);
-    this.#ends = new StreamEnds({ fs, path: layout.streamEnds, log, pending: this.#pending });
+    this.#ends = new StreamEnds({
+      ...{ fs, path: layout.streamEnds, log },
+      applied: () => this.#pending.list[0]?.place ?? log.end,
+    });
     this.#table = new StreamTable(this.#files, this.#pending, log, this.#ends);
     this.#checkpoints = new Checkpoints(fs, layout, (key) => this.#files.openForReading(key));
     this.#snapshots = new Snapshots(fs, this.#files, hash);
@@ -141,14 +147,23 @@ export class FileEventStore implements EventStore {
     try {
       const created = fs.makeDirectory(layout.meta);
       fs.makeDirectory(layout.streams);
-      // Every directory that is new, up to the first one that was there.
-      for (let path = created ?? ""; path !== "" && layout.meta.startsWith(path); path = nextBelow(path, layout.meta)) {
-        await fs.syncDirectory(path.slice(0, path.lastIndexOf("/")) || "/");
+      // Every directory that is new, up to the first one that was there; all of them as long as nothing was committed, because
+      // whoever made them may have died just then.
+      let path = created ?? (listSegments(fs, layout.commitLog).length === 0 ? nextBelow("", layout.meta) : "");
+      for (; path !== "" && layout.meta.startsWith(path); path = nextBelow(path, layout.meta)) {
+        try {
+          await fs.syncDirectory(path.slice(0, path.lastIndexOf("/")) || "/");
+        } catch (error) {
+          // One that may not be opened was not made by us or our like.
+          if (created !== undefined || systemErrorCode(error) !== "EACCES") throw error;
+        }
       }
       const hash = await loadLineHash();
       const lock = StoreLock.open(fs, layout.lock);
       try {
-        return await lock.hold(() => FileEventStore.#openLocked(fs, layout, lock, hash, options));
+        const store = await lock.hold(() => FileEventStore.#openLocked(fs, layout, lock, hash, options));
+        await store.#checkpointer.bound();
+        return store;
       } catch (error) {
         lock.close();
         throw error;
@@ -171,22 +186,16 @@ export class FileEventStore implements EventStore {
       await adoptStreams(fs, layout, logOptions, options.onAdoption ?? (() => {}));
     } else if (fs.stat(layout.registry) === undefined) await registerStreams(fs, layout);
     const [first] = listSegments(fs, layout.commitLog);
-    if (first !== undefined && first !== 1) {
-      throw logCorruption(
-        `${layout.commitLog}`,
-        { segment: 1, offset: 0, position: 0 },
-        `the first segment is missing; the next is ${first}`,
-      );
-    }
-    const start: LogPlace =
-      first === undefined ? { segment: 1, offset: 0, position: 0 } : { segment: first, offset: 0, position: first - 1 };
+    const start: LogPlace = { segment: 1, offset: 0, position: 0 };
     const log = new CommitLog(fs, layout.commitLog, logOptions, start);
+    if (first !== undefined && first !== 1)
+      throw log.corruption(start, `the first segment is missing; the next is ${first}`);
     const from = readMarker(fs, layout.marker) ?? start;
     const durability = options.durability ?? "flush";
     const store = new FileEventStore(fs, layout, log, lock, hash, from, { mergesNames, durability });
     try {
       if ((fs.stat(log.segmentPath(from.segment))?.size ?? 0) < from.offset) {
-        throw logCorruption(log.segmentPath(from.segment), from, "the commit log is shorter than it once was");
+        throw log.corruption(from, "the commit log is shorter than it once was");
       }
       log.moveTo(from);
       store.#ends.open(from);
@@ -216,13 +225,17 @@ export class FileEventStore implements EventStore {
     this.#checkOpen();
     const key = this.#key(stream);
     await this.refresh();
-    let entry = this.#entry(key);
-    if (entry === "foreign") {
-      // Another program has appended: its events become ours first.
-      await this.#committer.adopt(key);
-      entry = this.#entry(key);
+    try {
+      let entry = this.#entry(key);
+      if (entry === "foreign") {
+        // Another program has appended: its events become ours first.
+        await this.#committer.adopt(key);
+        entry = this.#entry(key);
+      }
+      if (entry !== "foreign" && entry.version >= from) yield* this.#streams.read(stream, key, entry, from);
+    } catch (error) {
+      throw readError(error, this.#files.path(key));
     }
-    if (entry !== "foreign" && entry.version >= from) yield* this.#streams.read(stream, key, entry, from);
   }
 
   #entry(key: StreamKey, mark?: StreamPlace): StreamEntry | "foreign" {
@@ -235,11 +248,13 @@ export class FileEventStore implements EventStore {
     }
   }
 
-  async *readAll(
-    options: { readonly from?: number; readonly bookmark?: unknown } = {},
-  ): AsyncGenerator<readonly StoredEvent[], void, undefined> {
+  async *readAll(options: ReadAllOptions = {}): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     await this.refresh();
-    yield* this.#reader.read(options.from ?? 1, options.bookmark);
+    try {
+      yield* this.#reader.read(options);
+    } catch (error) {
+      throw readError(error, this.#layout.commitLog);
+    }
   }
 
   bookmark(position: number): unknown {
@@ -253,19 +268,31 @@ export class FileEventStore implements EventStore {
 
   async consumerNotes(name: string, afterSequence: number, bookmark?: unknown): Promise<readonly ConsumerNote[]> {
     await this.refresh();
-    const place = Array.isArray(bookmark) ? this.#reader.start(Number(bookmark[2]) + 1, bookmark) : undefined;
-    return this.#consumers.notes(name, afterSequence, place);
+    try {
+      const place = Array.isArray(bookmark) ? this.#reader.start(Number(bookmark[2]) + 1, bookmark) : undefined;
+      return this.#consumers.notes(name, afterSequence, place);
+    } catch (error) {
+      throw readError(error, this.#layout.commitLog);
+    }
   }
 
   async deadLetters(name: string): Promise<readonly StoredDeadLetter[]> {
     await this.refresh();
-    const letters = new Map(this.#consumers.deadLetters(name).map((letter) => [letter.key, letter]));
+    const letters = new Map(this.#deadLettersOnDisk(name).map((letter) => [letter.key, letter]));
     for (const section of this.#pending.list.flatMap(({ batch }) => batch.consumers)) {
       if (section.name !== name) continue;
       for (const letter of section.deadLetters ?? []) letters.set(letter.key, letter);
       for (const key of section.droppedLetters ?? []) letters.delete(key);
     }
     return [...letters.values()];
+  }
+
+  #deadLettersOnDisk(name: string): readonly StoredDeadLetter[] {
+    try {
+      return this.#consumers.deadLetters(name);
+    } catch (error) {
+      throw readError(error, `the dead letters of ${name}`);
+    }
   }
 
   async loadCheckpoint(kind: ConsumerKind, name: string): Promise<Checkpoint | undefined> {
@@ -281,22 +308,47 @@ export class FileEventStore implements EventStore {
     this.#checkOpen();
     await this.refresh();
     const known = this.#registeredStreams();
-    for (const { batch } of this.#pending.list) for (const { stream } of batch.created) known.push(stream);
+    const names = new Set(known.map((stream) => `${stream.type}/${stream.id}`));
+    for (const { batch } of this.#pending.list) {
+      for (const { stream } of batch.created) if (!names.has(`${stream.type}/${stream.id}`)) known.push(stream);
+    }
     const streams = type === undefined ? known : known.filter((stream) => stream.type === type);
     return streams.sort((a, b) => compareCodePoints(a.type, b.type) || compareCodePoints(a.id, b.id));
   }
 
-  /** What the registry says; what the directories say where it is missing or damaged. */
+  /** What the directories say; the registry tells which of those without events count. */
   #registeredStreams(): StreamName[] {
-    const { streams, unreadable } = this.#registry.read();
-    if (unreadable === 0 && (streams.length > 0 || this.#log.end.position === 0 || !this.#pending.isEmpty))
-      return streams;
-    const known = new Set(streams.map(({ type, id }) => `${type}/${id}`));
-    for (const key of findStreams(this.#fs, this.#layout)) {
-      const stream = streamOfKey(key);
-      if (!known.has(`${stream.type}/${stream.id}`) && (this.#files.size(key) ?? 0) > 0) streams.push(stream);
+    try {
+      return this.#readRegistry();
+    } catch (error) {
+      throw readError(error, "the list of streams");
     }
+  }
+
+  #readRegistry(): StreamName[] {
+    const registered = new Map(this.#registry.read().streams.map((stream) => [`${stream.type}/${stream.id}`, stream]));
+    const streams: StreamName[] = [];
+    // A damaged line can look like another stream's, so the directories have the last word.
+    for (const type of this.#fs.readDirectory(this.#layout.streams)) {
+      const path = `${this.#layout.streams}/${type.name}`;
+      for (const { name, directory } of type.directory ? this.#fs.readDirectory(path) : []) {
+        const key = `${type.name}/${name}`;
+        const stream = streamOfKey(key);
+        const isListed = registered.delete(`${stream.type}/${stream.id}`);
+        if (directory && (isListed || (this.#files.size(key) ?? 0) > 0)) streams.push(stream);
+      }
+    }
+    // A directory that is gone is damage, but no reason to say that there never was a stream.
+    for (const stream of registered.values()) if (this.#hasEvents(stream)) streams.push(stream);
     return streams;
+  }
+
+  #hasEvents(stream: StreamName): boolean {
+    try {
+      return (this.#ends.of(this.#key(stream))?.version ?? 0) > 0;
+    } catch {
+      return false;
+    }
   }
 
   checkName(stream: StreamName): void {
@@ -330,7 +382,11 @@ export class FileEventStore implements EventStore {
     const key = this.#key(stream);
     const snapshot = this.#snapshots.load(key, fingerprint);
     if (snapshot === undefined) return undefined;
-    this.#entry(key, { version: snapshot.version, end: snapshot.offset, crc: snapshot.lines });
+    try {
+      this.#entry(key, { version: snapshot.version, end: snapshot.offset, crc: snapshot.lines });
+    } catch (error) {
+      throw readError(error, this.#files.path(key));
+    }
     return snapshot;
   }
 
@@ -382,11 +438,22 @@ export class FileEventStore implements EventStore {
 
   /** Takes note of what other processes have committed and applied. */
   #catchUp(): void {
+    try {
+      this.#readNewCommits();
+    } catch (error) {
+      throw readError(error, this.#layout.commitLog);
+    }
+  }
+
+  #readNewCommits(): void {
     const head = this.#head.read();
+    this.#headSeen = head;
     if (head === undefined || !isBefore(this.#log.end, head)) return;
     const result = this.#log.scan(this.#log.end, head, (header, buffer, base) => this.#absorb(header, buffer, base));
-    if (result.invalid !== undefined)
-      throw logCorruption(this.#log.segmentPath(result.end.segment), result.end, result.invalid);
+    if (result.invalid !== undefined) throw this.#log.corruption(result.end, result.invalid);
+    // Else whoever waits for the end of the log to stay where it is would wait for ever.
+    if (!isBefore(this.#log.end, result.end))
+      throw this.#log.corruption(result.end, `the commit log ends here; position ${head.position} was committed`);
     this.#log.moveTo(result.end);
     this.#tellListeners();
   }
@@ -411,16 +478,26 @@ export class FileEventStore implements EventStore {
     const registered = new Set<string>();
     let readRegistry = false;
     const streams = this.#registry;
-    await recoverLog(this.#fs, this.#layout, this.#log, from, (header, buffer, base) => {
-      if (!readRegistry) {
-        readRegistry = true;
-        for (const { type, id } of streams.read().streams) registered.add(`${type}/${id}`);
-      }
-      this.#absorb(header, buffer, base);
-      this.#applier.reapply(header, buffer, base, registered);
-    });
-    this.#head.write(this.#log.end);
+    const tornBytes = await recoverLog(
+      this.#fs,
+      this.#layout,
+      this.#log,
+      from,
+      this.#head.read()?.position ?? 0,
+      (header, buffer, base) => {
+        if (!readRegistry) {
+          readRegistry = true;
+          for (const { type, id } of streams.read().streams) registered.add(`${type}/${id}`);
+        }
+        this.#absorb(header, buffer, base);
+        this.#applier.reapply(header, buffer, base, registered);
+      },
+    );
+    this.#head.write((this.#headSeen = this.#log.end));
     this.#checkpointer.schedule();
+    const { position } = this.#log.end;
+    if (position > from.position || tornBytes > 0)
+      storeRecovered.publish(() => ({ directory: this.#layout.base, from: from.position, position, tornBytes }));
   }
 
   /** Writes everything from a place on to the streams' files once more. */
@@ -429,14 +506,12 @@ export class FileEventStore implements EventStore {
     const result = this.#log.scan(from, this.#log.end, (header, buffer, base) => {
       this.#applier.reapply(header, buffer, base, registered);
     });
-    if (result.invalid !== undefined)
-      throw logCorruption(this.#log.segmentPath(result.end.segment), result.end, result.invalid);
+    if (result.invalid !== undefined) throw this.#log.corruption(result.end, result.invalid);
   }
 
   #committed(end: LogPlace): void {
-    // Another process may have applied these from the log meanwhile, and more.
-    const head = this.#head.read();
-    if (head === undefined || isBefore(head, end)) this.#head.write(end);
+    // Another process may have applied these from the log, and more. Since the lock is ours it has not, if we look after that.
+    if (this.#headSeen === undefined || isBefore(this.#headSeen, end)) this.#head.write((this.#headSeen = end));
     this.#checkpointer.schedule();
   }
 
@@ -447,7 +522,11 @@ export class FileEventStore implements EventStore {
   #key(stream: StreamName): StreamKey {
     if (isPlainName(stream.type) !== "safe")
       throw new EventfoldError("INVALID_ID", `${JSON.stringify(stream.type)} is not a type`);
-    return `${stream.type}/${directoryName(this.#fs, this.#layout, stream.type, stream.id)}`;
+    try {
+      return `${stream.type}/${directoryName(this.#fs, this.#layout, stream.type, stream.id)}`;
+    } catch (error) {
+      throw readError(error, `${this.#layout.streams}/${stream.type}`);
+    }
   }
 
   #checkOpen(): void {

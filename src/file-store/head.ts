@@ -21,11 +21,8 @@ export class Head {
   read(): LogPlace | undefined {
     for (let tries = 0; tries < 3; tries++) {
       const length = this.#file.read(this.#buffer, 0, LENGTH, 0);
-      const text = this.#buffer.toString("latin1", 0, length);
-      const match = /^(\d{16}) (\d{16}) (\d{16}) ([0-9a-f]{8})\n/.exec(text);
-      if (match !== null && Number.parseInt(match[4] ?? "", 16) === crc32(text.slice(0, 50))) {
-        return { segment: Number(match[1]), offset: Number(match[2]), position: Number(match[3]) };
-      }
+      const place = decodeHead(this.#buffer.subarray(0, length));
+      if (place !== undefined) return place;
     }
     return undefined;
   }
@@ -40,4 +37,12 @@ export class Head {
   close(): void {
     this.#file.close();
   }
+}
+
+/** The place that the file's bytes tell, if they are whole. */
+export function decodeHead(bytes: Buffer): LogPlace | undefined {
+  const text = bytes.toString("latin1", 0, LENGTH);
+  const match = /^(\d{16}) (\d{16}) (\d{16}) ([0-9a-f]{8})\n/.exec(text);
+  if (match === null || Number.parseInt(match[4] ?? "", 16) !== crc32(text.slice(0, 50))) return undefined;
+  return { segment: Number(match[1]), offset: Number(match[2]), position: Number(match[3]) };
 }

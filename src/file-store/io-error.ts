@@ -1,8 +1,13 @@
 import { EventfoldError, isEventfoldError } from "../errors.ts";
 import { systemErrorCode } from "../fs/file-system.ts";
 
+/** What the file system says against reading, as users meet it; an error that is already ours passes unchanged. */
+export function readError(error: unknown, what: string): Error {
+  return ioError(error, `reading ${what}`, "try again");
+}
+
 /** An error of the file system as users meet it; an error that is already ours passes unchanged. */
-export function ioError(error: unknown, doing: string): Error {
+export function ioError(error: unknown, doing: string, advice = "nothing of it counts"): Error {
   if (isEventfoldError(error)) return error;
   const code = systemErrorCode(error);
   if (code === undefined) return error instanceof Error ? error : new Error(String(error));
@@ -12,5 +17,5 @@ export function ioError(error: unknown, doing: string): Error {
         `the disk is full: ${doing} failed and nothing of it counts; free some room and try again`,
         { cause: error },
       )
-    : new EventfoldError("IO_ERROR", `${doing} failed (${code}): nothing of it counts`, { cause: error });
+    : new EventfoldError("IO_ERROR", `${doing} failed (${code}): ${advice}`, { cause: error });
 }

@@ -54,9 +54,14 @@ export function readWhole(fs: FileSystem, path: string): Buffer | undefined {
 }
 
 /** Replaces a file so that after a crash either the old or the new content is there. Durable when `durable`. */
-export async function replaceFile(fs: FileSystem, path: string, content: string, durable: boolean): Promise<void> {
+export async function replaceFile(
+  fs: FileSystem,
+  path: string,
+  content: string | Uint8Array,
+  durable: boolean,
+): Promise<void> {
   const temporary = `${path}.tmp`;
-  const bytes = Buffer.from(content);
+  const bytes = typeof content === "string" ? Buffer.from(content) : content;
   const file = fs.open(temporary, "create");
   try {
     file.truncate(0);
@@ -69,7 +74,7 @@ export async function replaceFile(fs: FileSystem, path: string, content: string,
   if (durable) await fs.syncDirectory(path.slice(0, path.lastIndexOf("/")));
 }
 
-/** Like `replaceFile`, at once and without a flush. */
+/** Like `replaceFile`, at once: after a crash the old or the new content is there, whole. */
 export function replaceFileNow(fs: FileSystem, path: string, content: string): void {
   const temporary = `${path}.tmp`;
   const bytes = Buffer.from(content);
@@ -77,14 +82,15 @@ export function replaceFileNow(fs: FileSystem, path: string, content: string): v
   try {
     file.truncate(0);
     file.write(bytes, 0, bytes.length, 0);
+    file.flushNow();
   } finally {
     file.close();
   }
   fs.rename(temporary, path);
 }
 
-/** Keeps bytes that are about to be removed, durably; the name says where they were. */
-export async function keepAside(fs: FileSystem, layout: Layout, name: string, bytes: Uint8Array): Promise<void> {
+/** Keeps bytes that are about to be removed, durably; the name says where they were. Returns the file's path. */
+export async function keepAside(fs: FileSystem, layout: Layout, name: string, bytes: Uint8Array): Promise<string> {
   const path = keepAsideNow(fs, layout, name, bytes);
   const file = fs.open(path, "update");
   try {
@@ -93,6 +99,7 @@ export async function keepAside(fs: FileSystem, layout: Layout, name: string, by
     file.close();
   }
   await fs.syncDirectory(layout.aside);
+  return path;
 }
 
 /** Like `keepAside`, without a flush. Returns the file's path. */

@@ -1,4 +1,4 @@
-import { isUtf8 } from "node:buffer";
+import { isAscii, isUtf8 } from "node:buffer";
 import { crc32 } from "node:zlib";
 import type { FileHandle } from "../fs/file-system.ts";
 
@@ -41,11 +41,15 @@ export function* readLines(
     const end = buffer.lastIndexOf(NEWLINE, length - 1) + 1;
     if (end > 0) {
       const lines: Line[] = [];
-      const sound = isUtf8(buffer.subarray(0, end));
+      // Most lines are ASCII, which is decoded in a third of the time.
+      const ascii = isAscii(buffer.subarray(0, end));
+      const sound = ascii || isUtf8(buffer.subarray(0, end));
+      const encoding = ascii ? "latin1" : "utf8";
       for (let start = 0; start < end;) {
         const stop = buffer.indexOf(NEWLINE, start);
         if (!isBlank(buffer, start, stop)) {
-          const text = sound || isUtf8(buffer.subarray(start, stop)) ? buffer.toString("utf8", start, stop) : undefined;
+          const text =
+            sound || isUtf8(buffer.subarray(start, stop)) ? buffer.toString(encoding, start, stop) : undefined;
           lines.push({ text, offset: base + start, end: base + stop + 1 });
         }
         start = stop + 1;

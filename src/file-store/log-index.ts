@@ -1,6 +1,5 @@
 import type { CommitLog } from "./commit-log.ts";
 import { readSections, type Section } from "./commit-record.ts";
-import { logCorruption } from "./commit-log.ts";
 import type { StreamKey } from "./stream-directory.ts";
 
 /** First version, first position and number of events of a section whose lines carry no position. */
@@ -22,8 +21,7 @@ export class LogIndex {
     const result = log.scan(log.beginning(), log.end, (header, buffer, base) => {
       readSections(buffer, header, base, (section) => index.add(section));
     });
-    if (result.invalid !== undefined)
-      throw logCorruption(log.segmentPath(result.end.segment), result.end, result.invalid);
+    if (result.invalid !== undefined) throw log.corruption(result.end, result.invalid);
     return index;
   }
 

@@ -1,13 +1,17 @@
-import type { StoredEvent, StreamName } from "../event-store/event-store.ts";
-import { type CommitLog, isBefore, type LogPlace, logCorruption } from "./commit-log.ts";
-import { type RecordHeader, readSections } from "./commit-record.ts";
-import { LineEvent, type LineOrigin } from "./event-line.ts";
+import { isAscii } from "node:buffer";
+import type { EventTypes, ReadAllOptions, StoredEvent, StreamName } from "../event-store/event-store.ts";
+import { type CommitLog, isBefore, type LogPlace, type RecordVisitor, ScanCursor } from "./commit-log.ts";
+import { type RecordHeader, readSections, type Section } from "./commit-record.ts";
+import { LineEvent, type LineOrigin, type LineStart, lineStart, startsWith } from "./event-line.ts";
 import { type StreamKey, streamOfKey } from "./stream-directory.ts";
 
 /** Events in a batch at least, unless it takes longer than a slice. */
 const BATCH = 1000;
 /** Reading for longer than this lets other work run in between. */
 const SLICE_MS = 10;
+/** Streams whose names are kept at hand while reading. */
+const MAX_ORIGINS = 10_000;
+const NEWLINE = 0x0a;
 /** Places that are remembered, for readers who come back for what is new. */
 const MAX_PLACES = 256;
 
@@ -17,60 +21,82 @@ export class LogReader {
   readonly #origin: (stream: StreamName, key: StreamKey) => LineOrigin;
   /** Places behind a position, most recently used last. */
   readonly #places = new Map<number, LogPlace>();
+  readonly #starts = new WeakMap<ReadonlySet<string>, readonly LineStart[]>();
 
   constructor(log: CommitLog, origin: (stream: StreamName, key: StreamKey) => LineOrigin) {
     this.#log = log;
     this.#origin = origin;
   }
 
-  async *read(from: number, bookmark: unknown): AsyncGenerator<readonly StoredEvent[], void, undefined> {
+  async *read({ from = 1, bookmark, wanted }: ReadAllOptions): AsyncGenerator<readonly StoredEvent[], void, undefined> {
+    const origins = new Map<StreamKey, LineOrigin>();
     const limit = this.#log.end;
     if (from > limit.position) return;
     let place = this.start(from, bookmark);
     if (place === undefined) return;
-    while (isBefore(place, limit)) {
-      const events: StoredEvent[] = [];
-      const started = performance.now();
-      const result = this.#log.scan(place, limit, (header, buffer, base) => {
-        if (header.position + header.events > from) this.#collect(header, buffer, base, from, events);
-        return events.length < BATCH && performance.now() - started < SLICE_MS;
-      });
-      const path = this.#log.segmentPath(result.end.segment);
-      if (result.invalid !== undefined) throw logCorruption(path, result.end, result.invalid);
-      if (!isBefore(place, result.end)) {
-        throw logCorruption(path, result.end, `the commit log ends here; position ${limit.position} was committed`);
+    const cursor = new ScanCursor();
+    try {
+      while (isBefore(place, limit)) {
+        const events: StoredEvent[] = [];
+        const started = performance.now();
+        const visit: RecordVisitor = (header, buffer, base) => {
+          if (header.position + header.events > from)
+            this.#collect(header, buffer, base, from, wanted, origins, events);
+          return events.length < BATCH && performance.now() - started < SLICE_MS;
+        };
+        const result = this.#log.scan(place, limit, visit, cursor);
+        if (result.invalid !== undefined) throw this.#log.corruption(result.end, result.invalid);
+        if (!isBefore(place, result.end))
+          throw this.#log.corruption(result.end, `the commit log ends here; position ${limit.position} was committed`);
+        place = result.end;
+        this.#remember(place);
+        yield events;
+        if (isBefore(place, limit)) await new Promise<void>((resolve) => setImmediate(resolve));
       }
-      place = result.end;
-      this.#remember(place);
-      if (events.length > 0) yield events;
-      if (isBefore(place, limit)) await new Promise<void>((resolve) => setImmediate(resolve));
+    } finally {
+      cursor.close();
     }
   }
 
-  /** The place behind a position, as `[segment, offset, position]`. */
+  /** A known place at or before a position, as near as there is one, as `[segment, offset, position]`. */
   bookmark(position: number): unknown {
-    const place = this.#places.get(position);
+    const place = this.#near(position);
     return place === undefined ? undefined : [place.segment, place.offset, place.position];
   }
 
   /** A place from which reading on finds the event with position `from`; nothing if there is no log yet. */
   start(from: number, bookmark: unknown): LogPlace | undefined {
-    const position = from - 1;
-    const known = this.#places.get(position);
-    if (known !== undefined) return known;
+    const near = this.#near(from - 1);
+    if (near?.position === from - 1) return near;
     const segment = this.#log.segments().findLast((first) => first <= from);
     if (segment === undefined) return undefined;
-    const beginning = { segment, offset: 0, position: segment - 1 };
-    if (!Array.isArray(bookmark) || bookmark[0] !== segment || !Number.isSafeInteger(bookmark[1]) || bookmark[1] <= 0)
-      return beginning;
-    // Only a hint: a record that begins with the right position must stand there.
-    const place = { segment, offset: bookmark[1] as number, position };
+    let best: LogPlace = { segment, offset: 0, position: segment - 1 };
+    if (near?.segment === segment && near.position > best.position) best = near;
+    const marked = this.#placeOf(bookmark);
+    return marked?.segment === segment && marked.position > best.position && marked.position < from ? marked : best;
+  }
+
+  #near(position: number): LogPlace | undefined {
+    const exact = this.#places.get(position);
+    if (exact !== undefined) return exact;
+    let near: LogPlace | undefined;
+    for (const place of this.#places.values())
+      if (place.position < position && place.position > (near?.position ?? -1)) near = place;
+    return near;
+  }
+
+  /** The place that a bookmark names, if it is one: only a hint, so a record that begins with the right position must stand there. */
+  #placeOf(bookmark: unknown): LogPlace | undefined {
+    if (!Array.isArray(bookmark)) return undefined;
+    const [segment, offset, position] = bookmark as readonly unknown[];
+    if (!isCount(segment) || !isCount(offset) || !isCount(position) || offset === 0) return undefined;
+    const place = { segment, offset, position };
     let found = false;
-    const { invalid } = this.#log.scan(place, undefined, () => {
+    const { invalid } = this.#log.scan(place, this.#log.end, () => {
       found = true;
       return false;
     });
-    return found && invalid === undefined ? place : beginning;
+    return found && invalid === undefined ? place : undefined;
   }
 
   #remember(place: LogPlace): void {
@@ -80,27 +106,96 @@ export class LogReader {
     if (this.#places.size > MAX_PLACES && oldest !== undefined) this.#places.delete(oldest);
   }
 
-  #collect(header: RecordHeader, buffer: Buffer, base: number, from: number, events: StoredEvent[]): void {
+  #collect(
+    header: RecordHeader,
+    buffer: Buffer,
+    base: number,
+    from: number,
+    wanted: EventTypes | undefined,
+    origins: Map<StreamKey, LineOrigin>,
+    events: StoredEvent[],
+  ): void {
     readSections(buffer, header, base, (section) => {
-      const stream = streamOfKey(section.key);
-      const { problem } = this.#origin(stream, section.key);
-      const origin: LineOrigin = {
-        stream,
-        problem,
-        adoptedPosition: (version) => section.position + version - section.version,
-      };
-      let { position, version } = section;
-      for (let start = section.start; start < section.end;) {
-        const stop = buffer.indexOf("\n", start);
-        const text = buffer.toString("utf8", start, stop);
-        const offset = section.at + start - section.start;
-        start = stop + 1;
-        // Another program may have left blank lines between its events.
-        if (section.adopted && /^[ \t\r]*$/.test(text)) continue;
-        if (position >= from) events.push(new LineEvent(text, version, offset, origin));
-        position++;
-        version++;
-      }
+      const types = wanted?.get(section.key.slice(0, section.key.indexOf("/")));
+      if (wanted !== undefined && types === undefined) return;
+      const origin = this.#sectionOrigin(origins, section);
+      const ascii = isAscii(buffer.subarray(section.start, section.end));
+      if (ascii && types !== undefined && !section.adopted)
+        collectByStart(section, buffer, from, this.#startsOf(types), origin, events);
+      else collectAny(section, buffer, ascii ? "latin1" : "utf8", from, types, origin, events);
     });
   }
+
+  #startsOf(types: ReadonlySet<string>): readonly LineStart[] {
+    let starts = this.#starts.get(types);
+    if (starts === undefined) this.#starts.set(types, (starts = [...types].map(lineStart)));
+    return starts;
+  }
+
+  #sectionOrigin(origins: Map<StreamKey, LineOrigin>, { key }: Section): LineOrigin {
+    let origin = origins.get(key);
+    if (origin === undefined) {
+      // A reader of a hundred thousand streams does not need to know them all at once.
+      if (origins.size >= MAX_ORIGINS) origins.clear();
+      origins.set(key, (origin = this.#origin(streamOfKey(key), key)));
+    }
+    return origin;
+  }
+}
+
+/** The events of a section of lines that we wrote, of those types whose lines begin with one of `starts`. */
+function collectByStart(
+  section: Section,
+  buffer: Buffer,
+  from: number,
+  starts: readonly LineStart[],
+  origin: LineOrigin,
+  events: StoredEvent[],
+): void {
+  // The lines are told apart in one string; those that are wanted get one of their own, so that whoever keeps a part of one
+  // does not keep them all.
+  const text = buffer.toString("latin1", section.start, section.end);
+  const toVersion = section.version - section.position;
+  let { position } = section;
+  for (let at = 0; at < text.length; position++) {
+    const stop = text.indexOf("\n", at);
+    if (position >= from) {
+      const start = starts.find((candidate) => startsWith(text, at, candidate));
+      if (start !== undefined) {
+        const line = buffer.toString("latin1", section.start + at, section.start + stop);
+        events.push(new LineEvent(line, position + toVersion, section.at + at, origin, position, start));
+      }
+    }
+    at = stop + 1;
+  }
+}
+
+function collectAny(
+  section: Section,
+  buffer: Buffer,
+  encoding: "latin1" | "utf8",
+  from: number,
+  types: ReadonlySet<string> | undefined,
+  origin: LineOrigin,
+  events: StoredEvent[],
+): void {
+  let { position, version } = section;
+  for (let start = section.start; start < section.end;) {
+    const stop = buffer.indexOf(NEWLINE, start);
+    const text = buffer.toString(encoding, start, stop);
+    const offset = section.at + start - section.start;
+    start = stop + 1;
+    // Another program may have left blank lines between its events.
+    if (section.adopted && /^[ \t\r]*$/.test(text)) continue;
+    if (position >= from) {
+      const event = new LineEvent(text, version, offset, origin, position);
+      if (types === undefined || types.has(event.type)) events.push(event);
+    }
+    position++;
+    version++;
+  }
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }

@@ -1,34 +1,36 @@
 import type { FileSystem } from "../fs/file-system.ts";
 import type { CommitLog, LogPlace, RecordVisitor, ScanResult } from "./commit-log.ts";
-import { logCorruption } from "./commit-log.ts";
 import { readRecord } from "./commit-record.ts";
 import { keepAside, type Layout } from "./layout.ts";
 
 /**
  * Reads the log from a place to its end and leaves it fit for the next record: what a dead process left
- * behind the last whole record is kept aside and cut off. Damage in the middle (a bad record that was once durable) is an error; nothing is cut then. Needs
- * the store's lock.
+ * behind the last whole record is kept aside and cut off. Damage in the middle (a bad record that was once durable) is an error; nothing is cut then. `knownPosition` is
+ * one that `meta/head` tells: it is only written when the log is durable up to there. Needs the store's lock. Returns how many bytes were cut.
  */
 export async function recoverLog(
   fs: FileSystem,
   layout: Layout,
   log: CommitLog,
   from: LogPlace,
+  knownPosition: number,
   visit: RecordVisitor,
-): Promise<void> {
+): Promise<number> {
   // The dead process may not have flushed what we are about to accept, and nothing reaches the streams'
   // files before it is durable in the log.
   await log.flushFrom(from);
   const result = log.scan(from, undefined, visit);
   log.moveTo(result.end);
-  if (wasDurable(log, result)) {
-    throw logCorruption(log.segmentPath(result.end.segment), result.end, result.invalid ?? "records are missing");
+  if (wasDurable(log, result) || knownPosition > result.end.position) {
+    throw log.corruption(result.end, result.invalid ?? "records are missing");
   }
   const tail = log.tail();
   if (tail.length > 0) {
     await keepAside(fs, layout, `commit_log.${result.end.segment}.${result.end.offset}`, tail);
     await log.cutTail();
   }
+  await log.renewBeginning();
+  return tail.length;
 }
 
 /**

@@ -4,7 +4,6 @@ import type { CommitLog, LogPlace } from "./commit-log.ts";
 import { readSections, type Section } from "./commit-record.ts";
 import { DamagedEndsError, EndsFile, type StreamEnd } from "./ends-file.ts";
 import { crcOfLines } from "./lines.ts";
-import type { PendingBatches } from "./pending-batches.ts";
 import type { StreamKey } from "./stream-directory.ts";
 
 const NONE: StreamEnd = { version: 0, end: 0, crc: 0 };
@@ -14,7 +13,8 @@ export interface StreamEndsParts {
   /** Of the table. */
   readonly path: string;
   readonly log: CommitLog;
-  readonly pending: PendingBatches;
+  /** Up to here the log is in the streams' files. */
+  readonly applied: () => LogPlace;
 }
 
 /**
@@ -75,8 +75,11 @@ export class StreamEnds {
   /** Takes note of a section that was read from the log. */
   add(section: Section, buffer: Buffer): void {
     let before = this.of(section.key);
-    // The table may know of later sections already.
-    if (before !== undefined && before.version >= section.version + section.events - 1) return;
+    if (before !== undefined && before.version >= section.version + section.events - 1) {
+      // The table knows already. It may turn out to be damaged, and is made again from the log up to here only.
+      this.note(section.key, before);
+      return;
+    }
     if (before !== undefined && before.version !== section.version - 1) {
       this.rebuild();
       before = this.of(section.key);
@@ -86,7 +89,7 @@ export class StreamEnds {
 
   /** Makes everything again from the log, as far as that is in the streams' files. */
   rebuild(): void {
-    this.#rebuild(this.#parts.pending.list[0]?.place ?? this.#parts.log.end);
+    this.#rebuild(this.#parts.applied());
   }
 
   /** Hands over what is to be written to the table, and keeps it at hand until `write` or `notWritten`. */

@@ -41,6 +41,8 @@ export interface FileHandle {
   writeDurably(buffer: Uint8Array, offset: number, length: number, position: number): Promise<void>;
   /** Brings everything that was written to this file, by anybody, to stable storage. */
   flush(): Promise<void>;
+  /** Does the same before it returns: for what is small and rare, where nothing else can go on anyway. */
+  flushNow(): void;
   truncate(size: number): void;
   /** Takes the file's `flock` if nobody else has it. */
   tryLock(): boolean;

@@ -132,6 +132,10 @@ class NodeFile implements FileHandle {
     await callback((done) => fs.fdatasync(this.#descriptor, done));
   }
 
+  flushNow(): void {
+    fs.fdatasyncSync(this.#descriptor);
+  }
+
   truncate(size: number): void {
     fs.ftruncateSync(this.#descriptor, size);
   }

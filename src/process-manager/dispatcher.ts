@@ -1,8 +1,10 @@
-import { type Command, type CommandOutcome, type Lease } from "../aggregate/instance.ts";
-import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
+import type { Command, CommandOutcome, Lease } from "../aggregate/instance.ts";
+import type { CommandContext } from "../aggregate/messages.ts";
 import { CommandRejected, EventfoldError, isEventfoldError } from "../errors.ts";
-import type { ConsumerAppend, EventStore, StoredDeadLetter, StreamName } from "../event-store/event-store.ts";
-import type { Cause } from "./reaction.ts";
+import type { ConsumerAppend, EventStore, StreamName } from "../event-store/event-store.ts";
+import { tracedCommit } from "../event-store/traced-commit.ts";
+import { deadLetterWritten, dispatching, type DispatchTrace } from "../tracing/tracing.ts";
+import { letterOf, type Undelivered } from "./dead-letter.ts";
 
 /** A chain of commands and events deeper than this is taken for a loop. */
 const MAX_DEPTH = 100;
@@ -14,92 +16,167 @@ export interface CommandTargets {
   lease(stream: StreamName): Promise<Lease>;
 }
 
-/** One command of a process manager, on its way. */
-export interface Delivery {
-  readonly manager: string;
-  /** The same however often it is tried: manager, event, and place among the event's commands. */
-  readonly identity: string;
-  readonly envelope: CommandEnvelope;
-  readonly cause: Cause;
+/**
+ * One command of a process manager, on its way. Its identity is the same however often it is tried: manager, event, and
+ * place among the event's commands.
+ */
+export type Delivery = Undelivered;
+
+export interface DispatcherParts {
+  readonly targets: CommandTargets;
+  /** The aggregates that the manager may send commands to. */
+  readonly allowed: ReadonlySet<string>;
+  readonly events: EventStore;
+  readonly now: () => number;
 }
 
 /** How a delivery ended. All but `"overtaken"` are in the log, together with the note. */
 export type DeliveryResult =
   | { readonly kind: "dispatched"; readonly outcome: CommandOutcome | undefined }
-  | { readonly kind: "dead-letter"; readonly error: Error }
+  | { readonly kind: "dead-letter"; readonly error: unknown }
   /** Another process has taken the step; nothing was written. */
   | { readonly kind: "overtaken" };
 
 /** What is noted in the log in the same commit as the command's events. */
 export type StepNote = Omit<ConsumerAppend, "deadLetters">;
 
+/** What cannot succeed, however often it is tried; `error` says why. */
+class Hopeless extends Error {
+  readonly error: unknown;
+
+  constructor(error: unknown) {
+    super("hopeless");
+    this.error = error;
+  }
+}
+
 /**
  * Sends one command: its events and the manager's note are one commit, so that its effect and the
  * knowledge of it are never apart. A command that cannot succeed becomes a dead letter in that commit. What may pass (a
  * full disk, a conflict) is thrown: then nothing was written.
  */
-export async function deliver(
-  targets: CommandTargets,
-  events: EventStore,
+export function deliver(
+  parts: DispatcherParts,
   delivery: Delivery,
   note: StepNote,
-  now: () => number,
   onFailure: "dead-letter" | "throw",
 ): Promise<DeliveryResult> {
-  const { envelope, cause, identity } = delivery;
-  const stream = { type: envelope.aggregate, id: envelope.id };
+  const { manager, envelope, cause } = delivery;
+  const begin = (): DispatchTrace => ({
+    processManager: manager,
+    commands: [{ aggregate: envelope.aggregate, id: envelope.id, command: envelope.command.type }],
+    cause: cause?.position,
+  });
+  return dispatching.promise(begin, async (trace) => {
+    const result = await settle(parts, delivery, note, onFailure);
+    if (trace === undefined) return result;
+    if (result.kind === "dead-letter") trace.deadLetter = true;
+    if (result.kind !== "dispatched") return result;
+    trace.events = result.outcome?.events.length ?? 0;
+    trace.position = result.outcome?.position ?? 0;
+    return result;
+  });
+}
+
+async function settle(
+  parts: DispatcherParts,
+  delivery: Delivery,
+  note: StepNote,
+  onFailure: "dead-letter" | "throw",
+): Promise<DeliveryResult> {
   try {
-    if (cause.depth >= MAX_DEPTH) {
-      throw new EventfoldError(
-        "DISPATCH_LOOP",
-        `${MAX_DEPTH} commands of process managers led to this one, one after the other: this looks like a loop`,
-      );
-    }
-    const command = await targets.prepare(stream, envelope.command, contextOf(delivery));
-    const lease = await targets.lease(stream);
-    let next: "keep" | "reload" = "reload";
-    try {
-      for (let attempt = 1; ; attempt++) {
-        const before = await lease.first(identity);
-        const { state, version } = lease.situation();
-        const decision = before === undefined ? lease.decide({ id: stream.id, state, version }, command) : undefined;
-        if (decision?.kind === "rejection") {
-          next = "keep";
-          throw new CommandRejected(stream.type, stream.id, command.type, decision.rejection);
+    return await send(parts, delivery, note);
+  } catch (thrown) {
+    const error = thrown instanceof Hopeless ? thrown.error : thrown;
+    if (onFailure === "throw" || (!(thrown instanceof Hopeless) && mayPass(error))) throw error;
+    const deadLetters = [letterOf(delivery, contextOf(delivery), error, parts.now())];
+    const { ok } = await tracedCommit(parts.events, { appends: [], consumer: { ...note, deadLetters } });
+    if (!ok) return { kind: "overtaken" };
+    const { manager, envelope, identity } = delivery;
+    deadLetterWritten.publish(() => ({
+      processManager: manager,
+      key: identity,
+      aggregate: envelope.aggregate,
+      id: envelope.id,
+      command: envelope.command.type,
+      reason: error instanceof Error ? error.message : String(error),
+    }));
+    return { kind: "dead-letter", error };
+  }
+}
+
+async function send(
+  { targets, allowed, events }: DispatcherParts,
+  delivery: Delivery,
+  note: StepNote,
+): Promise<DeliveryResult> {
+  const { envelope, identity } = delivery;
+  const stream = { type: envelope.aggregate, id: envelope.id };
+  const command = await hopelessIfItFails(async () => {
+    checkDelivery(delivery, allowed);
+    return targets.prepare(stream, envelope.command, contextOf(delivery));
+  });
+  const lease = await targets.lease(stream);
+  let next: "keep" | "reload" = "reload";
+  try {
+    for (let attempt = 1; ; attempt++) {
+      const before = await lease.first(identity);
+      const { state, version } = lease.situation();
+      const decision =
+        before === undefined
+          ? await hopelessIfItFails(() => lease.decide({ id: stream.id, state, version }, command))
+          : undefined;
+      if (decision?.kind === "rejection")
+        throw new Hopeless(new CommandRejected(stream.type, stream.id, command.type, decision.rejection));
+      const drafts = decision?.drafts ?? [];
+      const appends = drafts.length === 0 ? [] : [{ stream, expectedVersion: version, events: drafts }];
+      const result = await tracedCommit(events, { appends, consumer: note });
+      if (result.ok) {
+        if (decision !== undefined && drafts.length > 0) {
+          const to = version + drafts.length;
+          lease.committed(decision.state, to, result.position, new Map([[identity, { from: version + 1, to }]]));
         }
-        const drafts = decision?.drafts ?? [];
-        const appends = drafts.length === 0 ? [] : [{ stream, expectedVersion: version, events: drafts }];
-        const result = await events.commit({ appends, consumer: note });
-        if (result.ok) {
-          if (decision !== undefined && drafts.length > 0) {
-            const to = version + drafts.length;
-            lease.committed(decision.state, to, result.position, new Map([[identity, { from: version + 1, to }]]));
-          }
-          next = "keep";
-          return { kind: "dispatched", outcome: before ?? lease.outcome() };
-        }
-        if ("consumer" in result) {
-          next = "keep";
-          return { kind: "overtaken" };
-        }
-        if (attempt === MAX_ATTEMPTS)
-          throw new EventfoldError("CONFLICT", `${stream.type} ${stream.id} changes too fast`);
-        await lease.catchUp();
+        next = "keep";
+        return { kind: "dispatched", outcome: before ?? lease.outcome() };
       }
-    } catch (error) {
-      // `handle` threw or refused: the instance is as it was.
-      if (!mayPass(error)) next = "keep";
-      throw error;
-    } finally {
-      lease.release(next);
+      if ("consumer" in result) {
+        next = "keep";
+        return { kind: "overtaken" };
+      }
+      if (attempt === MAX_ATTEMPTS)
+        throw new EventfoldError("CONFLICT", `${stream.type} ${stream.id} changes too fast`);
+      await lease.catchUp();
     }
   } catch (error) {
-    if (mayPass(error) || onFailure === "throw") throw error;
-    const deadLetters = [letterOf(delivery, error, now())];
-    const result = await events.commit({ appends: [], consumer: { ...note, deadLetters } });
-    return result.ok
-      ? { kind: "dead-letter", error: error instanceof Error ? error : new Error(String(error)) }
-      : { kind: "overtaken" };
+    // Rejected, or `handle` threw: the instance is as it was.
+    if (error instanceof Hopeless) next = "keep";
+    throw error;
+  } finally {
+    lease.release(next);
+  }
+}
+
+/** Runs what depends on the command and the state alone. */
+async function hopelessIfItFails<T>(decide: () => T | Promise<T>): Promise<T> {
+  try {
+    return await decide();
+  } catch (error) {
+    throw new Hopeless(error);
+  }
+}
+
+function checkDelivery({ manager, envelope, cause }: Delivery, allowed: ReadonlySet<string>): void {
+  if ((cause?.depth ?? 0) >= MAX_DEPTH) {
+    throw new EventfoldError(
+      "DISPATCH_LOOP",
+      `${MAX_DEPTH} commands of process managers led to this one, one after the other: this looks like a loop`,
+    );
+  }
+  if (!allowed.has(envelope.aggregate)) {
+    throw new EventfoldError(
+      "UNKNOWN_AGGREGATE",
+      `process manager ${manager} sent a command to ${envelope.aggregate}, which is not in its dispatches`,
+    );
   }
 }
 
@@ -114,53 +191,19 @@ const PASSING = new Set([
 ]);
 
 /** Whether trying again later can help. */
-export function mayPass(error: unknown): boolean {
-  return isEventfoldError(error) && PASSING.has(error.code);
+function mayPass(error: unknown): boolean {
+  if (isEventfoldError(error)) return PASSING.has(error.code);
+  // A system error: EMFILE, EIO.
+  return error instanceof Error && "code" in error && /^E[A-Z0-9]+$/.test(String(error.code));
 }
 
 function contextOf({ manager, identity, envelope, cause }: Delivery): CommandContext & { readonly dispatch: object } {
+  const correlationId = envelope.context?.correlationId ?? cause?.correlationId ?? cause?.eventId;
   return {
-    correlationId: cause.correlationId ?? cause.eventId,
-    causationId: cause.eventId,
     ...envelope.context,
+    correlationId,
+    causationId: envelope.context?.causationId ?? cause?.eventId,
     idempotencyKey: identity,
-    dispatch: { manager, event: cause.eventId, depth: cause.depth + 1 },
-  };
-}
-
-/** A dead letter in the original's form, with what we know beyond it. */
-function letterOf(delivery: Delivery, error: unknown, time: number): StoredDeadLetter {
-  const { manager, identity, envelope, cause } = delivery;
-  const context = contextOf(delivery);
-  const message = error instanceof Error ? error.message : String(error);
-  const code = isEventfoldError(error) ? error.code : undefined;
-  const prefix =
-    code === "UNKNOWN_AGGREGATE"
-      ? "unknown aggregate type: "
-      : code === "UNKNOWN_COMMAND" || code === "INVALID_COMMAND" || code === "INVALID_PAYLOAD"
-        ? "command deserialization failed: "
-        : "command execution failed: ";
-  return {
-    key: identity,
-    letter: {
-      envelope: {
-        aggregate_type: envelope.aggregate,
-        instance_id: envelope.id,
-        command: envelope.command,
-        context: {
-          actor: context.actor ?? null,
-          correlation_id: context.correlationId ?? null,
-          metadata: context.metadata ?? null,
-          ...(context.sourceDevice === undefined ? {} : { source_device: context.sourceDevice }),
-        },
-      },
-      error: code === "UNKNOWN_AGGREGATE" ? `${prefix}${envelope.aggregate}` : `${prefix}${message}`,
-      ts: Math.floor(time / 1000),
-      ms: time % 1000,
-      manager,
-      code: code ?? null,
-      rejection: error instanceof CommandRejected ? error.rejection : null,
-      cause,
-    },
+    dispatch: { manager, ...(cause === undefined ? {} : { event: cause.eventId }), depth: (cause?.depth ?? 0) + 1 },
   };
 }

@@ -1,5 +1,6 @@
 import { EventfoldError } from "../errors.ts";
-import type { EventStore, StoredDeadLetter } from "../event-store/event-store.ts";
+import type { EventStore } from "../event-store/event-store.ts";
+import { type DeadLetter, shownLetter } from "./dead-letter.ts";
 import type { CommandTargets } from "./dispatcher.ts";
 import { type AnyProcessManager, processManagerDefinition } from "./process-manager.ts";
 import { type ProcessManagerReport, ProcessManagerRunner } from "./process-manager-runner.ts";
@@ -9,38 +10,24 @@ const POLL_MS = 50;
 const FIRST_RETRY_MS = 50;
 const LONGEST_RETRY_MS = 30_000;
 
-/** A command of a process manager that could not be delivered. */
-export interface DeadLetter {
-  readonly key: string;
-  readonly processManager: string;
-  readonly aggregate: string;
-  readonly id: string;
-  readonly command: unknown;
-  /** What went wrong, in the original's words. */
-  readonly error: string;
-  /** Milliseconds since 1970. */
-  readonly timestamp: number;
-  /** The event that caused it; missing for a letter that the original wrote. */
-  readonly cause?: {
-    readonly aggregate: string;
-    readonly id: string;
-    readonly version: number;
-    readonly position: number;
-    readonly eventId: string;
-  };
+/** A runner and, after a failure, when it is run by itself again: one that fails does not keep the others waiting. */
+interface Worker {
+  readonly runner: ProcessManagerRunner;
+  wait: number;
+  /** In ms of the monotonic clock. */
+  retryAt: number;
 }
 
 /** The process managers of a store: run by themselves while it is open, or when told to. */
 export class ProcessManagers {
   readonly #events: EventStore;
-  readonly #runners = new Map<string, ProcessManagerRunner>();
+  readonly #workers = new Map<string, Worker>();
   readonly #onError: (error: unknown) => void;
   readonly #now: () => number;
-  #running: Promise<ProcessManagerReport> | undefined;
+  #running: Promise<unknown> | undefined;
   #stopped = false;
   #unwatch: () => void = () => {};
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #wait = FIRST_RETRY_MS;
 
   constructor(
     managers: readonly AnyProcessManager[],
@@ -52,39 +39,34 @@ export class ProcessManagers {
     this.#events = events;
     this.#now = now;
     this.#onError = onError;
-    for (const manager of managers)
-      this.#runners.set(
-        manager.name,
-        new ProcessManagerRunner(processManagerDefinition(manager), events, targets, now),
-      );
+    for (const manager of managers) {
+      const runner = new ProcessManagerRunner(processManagerDefinition(manager), events, targets, now);
+      this.#workers.set(manager.name, { runner, wait: FIRST_RETRY_MS, retryAt: 0 });
+    }
   }
 
   /** Runs them from now on whenever there is something to do. */
   start(): void {
-    if (this.#runners.size === 0) return;
+    if (this.#workers.size === 0) return;
     this.#unwatch = this.#events.watch(() => this.#wake(0));
     this.#wake(0);
   }
 
-  /** Deals with everything there is, also what that leads to. Throws what stopped it; the next run goes on there. */
+  /** Deals with everything there is, also what that leads to. Throws what stopped one of them; the next run goes on there. */
   run(): Promise<ProcessManagerReport> {
-    const next = (this.#running ?? Promise.resolve()).then(
-      () => this.#runAll(),
-      () => this.#runAll(),
-    );
-    this.#running = next;
-    const forget = (): void => {
-      if (this.#running === next) this.#running = undefined;
-    };
-    next.then(forget, forget);
-    return next;
+    return this.#afterOthers(async () => {
+      const { report, failures } = await this.#runAll([...this.#workers.values()]);
+      const [failure] = failures.values();
+      if (failure !== undefined) throw failure.error;
+      return report;
+    });
   }
 
   /** Dead letters of one manager, or of all. */
   async deadLetters(manager?: string): Promise<DeadLetter[]> {
-    const names = manager === undefined ? [...this.#runners.keys()] : [manager];
+    const names = manager === undefined ? [...this.#workers.keys()] : [manager];
     const lists = await Promise.all(
-      names.map(async (name) => (await this.#events.deadLetters(name)).map((letter) => shown(name, letter))),
+      names.map(async (name) => (await this.#events.deadLetters(name)).map((letter) => shownLetter(name, letter))),
     );
     return lists.flat();
   }
@@ -102,35 +84,47 @@ export class ProcessManagers {
     this.#unwatch();
     clearTimeout(this.#timer);
     await this.#running?.catch(() => {});
-    for (const runner of this.#runners.values()) await runner.close();
+    for (const { runner } of this.#workers.values()) await runner.close();
   }
 
-  async #runAll(): Promise<ProcessManagerReport> {
+  #afterOthers<T>(work: () => Promise<T>): Promise<T> {
+    const next = (this.#running ?? Promise.resolve()).then(work, work);
+    this.#running = next;
+    const forget = (): void => {
+      if (this.#running === next) this.#running = undefined;
+    };
+    next.then(forget, forget);
+    return next;
+  }
+
+  /** Runs until nobody has anything to do any more. One that fails does not stop the others. */
+  async #runAll(workers: readonly Worker[]): Promise<{
+    readonly report: ProcessManagerReport;
+    readonly failures: ReadonlyMap<Worker, { readonly error: unknown }>;
+  }> {
     const total = { dispatched: 0, deadLettered: 0 };
-    let failure: { readonly error: unknown } | undefined;
+    const failures = new Map<Worker, { readonly error: unknown }>();
     for (let before = -1; before < total.dispatched + total.deadLettered && !this.#stopped;) {
       before = total.dispatched + total.deadLettered;
-      for (const runner of this.#runners.values()) {
+      for (const worker of workers) {
+        if (failures.has(worker)) continue;
         try {
-          const report = await runner.run(() => this.#stopped);
-          total.dispatched += report.dispatched;
-          total.deadLettered += report.deadLettered;
+          const { dispatched, deadLettered } = await worker.runner.run(() => this.#stopped);
+          total.dispatched += dispatched;
+          total.deadLettered += deadLettered;
+          worker.wait = FIRST_RETRY_MS;
+          worker.retryAt = 0;
         } catch (error) {
-          // One failing manager does not stop the others.
-          failure = { error };
+          failures.set(worker, { error });
         }
       }
     }
-    if (failure !== undefined) throw failure.error;
-    return total;
+    return { report: total, failures };
   }
 
   #wake(delay: number): void {
-    if (this.#stopped) return;
-    if (delay === 0 && this.#running !== undefined) {
-      this.#wait = FIRST_RETRY_MS;
-      return;
-    }
+    // Whoever is running looks for more before it ends.
+    if (this.#stopped || (delay === 0 && this.#running !== undefined)) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => void this.#runInBackground(), delay);
     (this.#timer as { unref?: () => void }).unref?.();
@@ -142,22 +136,32 @@ export class ProcessManagers {
       return;
     }
     const before = await this.#events.head().catch(() => 0);
+    const started = performance.now();
+    const ready = [...this.#workers.values()].filter(({ retryAt }) => retryAt <= started);
+    const { failures } = await this.#afterOthers(() => this.#runAll(ready));
+    if (this.#stopped) return;
+    for (const [worker, { error }] of failures) {
+      worker.retryAt = performance.now() + worker.wait;
+      worker.wait = Math.min(worker.wait * 2, LONGEST_RETRY_MS);
+      this.#tell(error);
+    }
+    const working = ready.filter((worker) => !failures.has(worker));
+    const hasMore =
+      working.some(({ runner }) => runner.nextDue <= this.#now()) ||
+      (working.length > 0 && (await this.#events.head().catch(() => before)) > before);
+    this.#wake(hasMore ? 1 : POLL_MS);
+  }
+
+  #tell(error: unknown): void {
     try {
-      await this.run();
-      this.#wait = FIRST_RETRY_MS;
-      const missed = (await this.#events.head().catch(() => before)) > before;
-      const due = [...this.#runners.values()].some((runner) => runner.nextDue <= this.#now());
-      this.#wake(missed || due ? 1 : POLL_MS);
-    } catch (error) {
-      if (this.#stopped) return;
       this.#onError(error);
-      this.#wake(this.#wait);
-      this.#wait = Math.min(this.#wait * 2, LONGEST_RETRY_MS);
+    } catch {
+      // A listener that fails must not stop the process managers.
     }
   }
 
   async #holder(key: string): Promise<ProcessManagerRunner> {
-    for (const [name, runner] of this.#runners) {
+    for (const [name, { runner }] of this.#workers) {
       if ((await this.#events.deadLetters(name)).some((letter) => letter.key === key)) return runner;
     }
     throw new EventfoldError(
@@ -165,24 +169,4 @@ export class ProcessManagers {
       `no process manager of this store has a dead letter ${JSON.stringify(key)}`,
     );
   }
-}
-
-function shown(processManager: string, { key, letter }: StoredDeadLetter): DeadLetter {
-  const envelope = (letter["envelope"] ?? {}) as {
-    readonly aggregate_type?: string;
-    readonly instance_id?: string;
-    readonly command?: unknown;
-  };
-  const seconds = typeof letter["ts"] === "number" ? letter["ts"] : 0;
-  const cause = letter["cause"] as DeadLetter["cause"];
-  return {
-    key,
-    processManager,
-    aggregate: envelope.aggregate_type ?? "",
-    id: envelope.instance_id ?? "",
-    command: envelope.command,
-    error: typeof letter["error"] === "string" ? letter["error"] : "this line of dead_letters.jsonl cannot be read",
-    timestamp: seconds * 1000 + (typeof letter["ms"] === "number" ? letter["ms"] : 0),
-    ...(cause === undefined ? {} : { cause }),
-  };
 }

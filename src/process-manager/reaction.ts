@@ -1,6 +1,7 @@
 import type { CommandEnvelope } from "../aggregate/messages.ts";
 import { milliseconds } from "../duration.ts";
 import { EventfoldError } from "../errors.ts";
+import type { StoredEvent } from "../event-store/event-store.ts";
 import { isJsonValue } from "../json.ts";
 import type { Reaction, Scheduled } from "./process-manager.ts";
 
@@ -27,6 +28,28 @@ export interface Cause {
   readonly depth: number;
 }
 
+export function causeOf({ stream, version, position, eventId, meta }: StoredEvent): Cause {
+  const correlationId = meta?.["correlation_id"];
+  const dispatch = meta?.["dispatch"] as { readonly depth?: unknown } | undefined;
+  return {
+    aggregate: stream.type,
+    id: stream.id,
+    version,
+    position,
+    eventId: eventId ?? `${stream.type}/${stream.id}/${version}`,
+    ...(typeof correlationId === "string" ? { correlationId } : {}),
+    depth: typeof dispatch?.depth === "number" ? dispatch.depth : 0,
+  };
+}
+
+/**
+ * The identity of an output, the same however often it is made: manager, event, and place among the event's outputs. The event is
+ * named by its stream and version, for two streams may have been given events with the same id.
+ */
+export function identityOf(manager: string, { aggregate, id, version }: Cause, place: number | string): string {
+  return `${manager}:${aggregate}/${id}/${version}:${place}`;
+}
+
 /** A reaction, spelled out. */
 export interface Outputs {
   readonly state: unknown;
@@ -34,6 +57,9 @@ export interface Outputs {
   readonly schedule: readonly Appointment[];
   readonly cancel: readonly string[];
 }
+
+/** A misspelt key must not make commands vanish. */
+const REACTION_KEYS = new Set(["state", "dispatch", "schedule", "cancel"]);
 
 /** Spells out what a reaction returned. Throws `INVALID_REACTION` for what cannot be one. */
 export function outputsOf(manager: string, result: unknown, before: unknown, cause: Cause, time: number): Outputs {
@@ -44,6 +70,8 @@ export function outputsOf(manager: string, result: unknown, before: unknown, cau
     return { state: before, commands: result.map((item) => envelope(manager, item)), schedule: [], cancel: [] };
   if ("aggregate" in result && "command" in result)
     return { state: before, commands: [envelope(manager, result)], schedule: [], cancel: [] };
+  const unknown = Object.keys(result).find((key) => !REACTION_KEYS.has(key));
+  if (unknown !== undefined) throw bad(manager, `a reaction has no ${JSON.stringify(unknown)}`);
   const { state, dispatch, schedule = [], cancel = [] } = result as Reaction<unknown>;
   const commands =
     dispatch === undefined ? [] : Array.isArray(dispatch) ? (dispatch as readonly unknown[]) : [dispatch];
@@ -59,7 +87,7 @@ function appointment(manager: string, item: Scheduled, index: number, cause: Cau
   const due =
     item.at === undefined ? time + milliseconds(item.in, "in") : item.at instanceof Date ? item.at.getTime() : item.at;
   if (!Number.isFinite(due)) throw bad(manager, "a scheduled command's time is not a time");
-  const id = `${manager}:${cause.eventId}:s${index}`;
+  const id = identityOf(manager, cause, `s${index}`);
   const scheduled = { id, due, envelope: envelope(manager, item.dispatch), cause };
   return item.key === undefined ? scheduled : { ...scheduled, key: item.key };
 }

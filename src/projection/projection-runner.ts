@@ -1,26 +1,33 @@
-import { EventReader } from "../aggregate/event-reader.ts";
+import { EventReader, GLANCE } from "../aggregate/event-reader.ts";
 import { EventfoldError } from "../errors.ts";
-import type { Checkpoint, EventStore, StoredEvent } from "../event-store/event-store.ts";
-import { fingerprint } from "../fingerprint.ts";
+import type { EventStore, EventTypes, StoredEvent } from "../event-store/event-store.ts";
+import { fingerprint, textOf } from "../fingerprint.ts";
+import { usesOnly } from "../aggregate/source-inspection.ts";
+import { projecting, type ProjectTrace } from "../tracing/tracing.ts";
+import { ChangedHistoryError, LogCursor } from "./log-cursor.ts";
 import type { ProjectionDefinition } from "./projection.ts";
 
 /** A checkpoint is saved after this many events or this much time, and on close. */
 const SAVE_EVERY_EVENTS = 10_000;
 const SAVE_AFTER_MS = 1000;
+/** A rebuild follows what is committed meanwhile this often; whoever reads next folds the rest. */
+const REBUILD_PASSES = 3;
 
 type Handler = (state: unknown, event: unknown) => unknown;
 
 export interface RebuildOptions {
+  /** Ends the rebuild with the signal's reason; the old state stays. */
   readonly signal?: AbortSignal;
   /** Called now and then with the position reached and the position to reach. */
   readonly onProgress?: (progress: { readonly position: number; readonly head: number }) => void;
 }
 
+/** A state and how far it has come. Between two events both are always right. */
 interface Folded {
   state: unknown;
-  position: number;
-  /** From a checkpoint of the original: versions that are folded in already. */
-  readonly versions: ReadonlyMap<string, number> | undefined;
+  readonly cursor: LogCursor;
+  /** From a checkpoint of the original: versions that are folded in already. Streams that have come so far are taken out. */
+  readonly versions: Map<string, number>;
 }
 
 /** Keeps one projection's state in memory and brings it up to date when it is read. */
@@ -30,15 +37,20 @@ export class ProjectionRunner {
   readonly #fingerprint: string;
   readonly #sources: ReadonlyMap<
     string,
-    { readonly reader: EventReader; readonly handlers: ReadonlyMap<string, Handler> }
+    {
+      readonly reader: EventReader;
+      readonly handlers: ReadonlyMap<string, Handler>;
+      readonly glances: ReadonlySet<string>;
+    }
   >;
+  readonly #wanted: EventTypes;
   #folded: Folded | undefined;
-  #bookmark: unknown;
   #working: Promise<void> | undefined;
-  #rebuilding: Promise<void> | undefined;
-  #savedPosition = 0;
+  readonly #rebuilds = new Set<Promise<void>>();
+  #saved = { position: 0, time: performance.now() };
   #saveTimer: ReturnType<typeof setTimeout> | undefined;
   #saving: Promise<void> = Promise.resolve();
+  #isClosed = false;
 
   constructor(definition: ProjectionDefinition, events: EventStore) {
     this.#definition = definition;
@@ -48,137 +60,208 @@ export class ProjectionRunner {
         const named = Object.entries(handlers).filter(
           (entry): entry is [string, Handler] => typeof entry[1] === "function",
         );
-        return [aggregate.type, { reader: new EventReader(aggregate), handlers: new Map(named) }];
+        const glances = named.filter(([, handler]) => usesOnly(handler, GLANCE)).map(([event]) => event);
+        return [
+          aggregate.type,
+          { reader: new EventReader(aggregate), handlers: new Map(named), glances: new Set(glances) },
+        ];
       }),
     );
+    this.#wanted = new Map([...this.#sources].map(([type, { handlers }]) => [type, new Set(handlers.keys())]));
     const code = [...this.#sources].map(([type, { reader, handlers }]) => [
       type,
       reader.code,
       [...handlers].map(([event, handler]) => [event, String(handler)]),
     ]);
-    this.#fingerprint = fingerprint(JSON.stringify([this.#initial(), code]));
+    this.#fingerprint = fingerprint(textOf([this.#initial(), code]));
   }
 
   /** Catches up with everything committed so far. The state is the live one: later events change it. */
   async read(): Promise<{ readonly state: unknown; readonly position: number }> {
     for (;;) {
       const head = await this.#events.head();
-      if (this.#folded !== undefined && this.#folded.position >= head) return this.#folded;
-      this.#working ??= this.#catchUp().finally(() => (this.#working = undefined));
+      const folded = this.#folded;
+      if (folded?.cursor.isSettled === true && folded.cursor.position >= head)
+        return { state: folded.state, position: folded.cursor.position };
+      this.#working ??= this.#traced(false, (count) => this.#catchUp(head, count)).finally(
+        () => (this.#working = undefined),
+      );
       await this.#working;
     }
   }
 
   /** Folds all events again from the first; until that is done, `read` gives the old state. */
-  rebuild(options: RebuildOptions): Promise<void> {
-    this.#rebuilding ??= this.#rebuild(options).finally(() => (this.#rebuilding = undefined));
-    return this.#rebuilding;
+  async rebuild(options: RebuildOptions): Promise<void> {
+    const work = this.#traced(true, (count) => this.#rebuild(options, count));
+    this.#rebuilds.add(work);
+    try {
+      await work;
+    } finally {
+      this.#rebuilds.delete(work);
+    }
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     clearTimeout(this.#saveTimer);
-    this.#saveTimer = undefined;
-    try {
-      await this.#working;
-    } catch {
-      // Whoever was reading has got the error.
-    }
+    // Whoever was reading or rebuilding gets the error.
+    await Promise.allSettled([this.#working, ...this.#rebuilds]);
+    clearTimeout(this.#saveTimer);
     await this.#save();
   }
 
-  async #catchUp(): Promise<void> {
-    const folded = this.#folded ?? (await this.#load());
+  #traced(rebuild: boolean, work: (count: (events: number) => void) => Promise<void>): Promise<void> {
+    const begin = (): ProjectTrace => ({
+      projection: this.#definition.name,
+      from: rebuild ? 0 : (this.#folded?.cursor.position ?? 0),
+      rebuild,
+    });
+    return projecting.promise(begin, async (trace) => {
+      let events = 0;
+      await work((count) => (events += count));
+      if (trace === undefined) return;
+      trace.events = events;
+      trace.position = this.#folded?.cursor.position ?? 0;
+    });
+  }
+
+  async #catchUp(head: number, count: (events: number) => void): Promise<void> {
+    const loaded = this.#folded ?? (await this.#load());
+    // A rebuild may have come first.
+    const folded = (this.#folded ??= loaded);
     try {
-      for await (const batch of this.#events.readAll({ from: folded.position + 1, bookmark: this.#bookmark })) {
+      for await (const batch of folded.cursor.read(head)) {
+        this.#checkOpen();
         for (const event of batch) this.#fold(folded, event);
+        count(batch.length);
+        this.#saveInPassing(folded);
       }
     } catch (error) {
-      // The handler that failed may have changed half of the state: the next read starts from the checkpoint.
-      this.#folded = undefined;
-      throw error;
+      if (!(error instanceof ChangedHistoryError)) throw error;
+      if (this.#folded === folded) this.#folded = this.#fresh();
+      return;
     }
-    this.#folded = folded;
     this.#scheduleSave(folded);
   }
 
   async #load(): Promise<Folded> {
+    this.#saved = { position: 0, time: performance.now() };
     const checkpoint = await this.#events.loadCheckpoint("projection", this.#definition.name);
-    if (checkpoint === undefined || !(await this.#fits(checkpoint)))
-      return { state: this.#initial(), position: 0, versions: undefined };
-    this.#bookmark = checkpoint.bookmark;
-    this.#savedPosition = checkpoint.position;
-    return { state: checkpoint.state, position: checkpoint.position, versions: checkpoint.versions };
+    if (checkpoint?.versions !== undefined) {
+      // Reads all events: those that are counted off are of any type.
+      const versions = stillToCome(checkpoint.versions);
+      return { state: checkpoint.state, cursor: new LogCursor(this.#events, 0), versions };
+    }
+    if (checkpoint === undefined || checkpoint.fingerprint !== this.#fingerprint) return this.#fresh();
+    this.#saved.position = checkpoint.position;
+    return {
+      state: checkpoint.state,
+      cursor: new LogCursor(this.#events, checkpoint, this.#wanted),
+      versions: new Map(),
+    };
   }
 
-  /** Whether a checkpoint was made by this code, of this store. */
-  async #fits({ fingerprint: made, position, versions }: Checkpoint): Promise<boolean> {
-    return (made === this.#fingerprint || versions !== undefined) && position <= (await this.#events.head());
+  #fresh(): Folded {
+    return { state: this.#initial(), cursor: new LogCursor(this.#events, 0, this.#wanted), versions: new Map() };
   }
 
   #fold(folded: Folded, event: StoredEvent): void {
     const source = this.#sources.get(event.stream.type);
     const handler = source?.handlers.get(event.type);
-    const { position } = event;
-    if (source !== undefined && handler !== undefined && !isFoldedIn(folded.versions, event)) {
+    const isNew = folded.versions.size === 0 || !isFoldedIn(folded.versions, event);
+    if (source !== undefined && handler !== undefined && isNew) {
       try {
-        const result = handler(folded.state, source.reader.recorded(event));
+        const result = handler(
+          folded.state,
+          // Most handlers look at the payload and the id alone: the rest need not be read for them.
+          source.glances.has(event.type) ? source.reader.glance(event) : source.reader.recorded(event),
+        );
+        if (result instanceof Promise) {
+          result.catch(() => {});
+          throw new TypeError("the handler is asynchronous; a state is folded from the events alone, at once");
+        }
         if (result !== undefined) folded.state = result;
       } catch (cause) {
+        // The handler may have changed half of the state: nobody may see or save it. The next read starts from the checkpoint.
+        if (this.#folded === folded) this.#folded = undefined;
         throw new EventfoldError(
           "PROJECTION_FAILED",
-          `projection ${this.#definition.name} failed on ${event.type} of ${event.stream.type} ${JSON.stringify(event.stream.id)}, version ${event.version}, position ${position}: ${cause instanceof Error ? cause.message : String(cause)}`,
+          `projection ${this.#definition.name} failed on ${event.type} of ${event.stream.type} ${JSON.stringify(event.stream.id)}, version ${event.version}, position ${event.position}: ${cause instanceof Error ? cause.message : String(cause)}`,
           { cause },
         );
       }
     }
-    folded.position = position;
+    folded.cursor.pass(event);
   }
 
-  async #rebuild({ signal, onProgress }: RebuildOptions): Promise<void> {
+  async #rebuild({ signal, onProgress }: RebuildOptions, count: (events: number) => void): Promise<void> {
     signal?.throwIfAborted();
-    const fresh: Folded = { state: this.#initial(), position: 0, versions: undefined };
-    for (let head = await this.#events.head(); fresh.position < head; head = await this.#events.head()) {
-      for await (const batch of this.#events.readAll({ from: fresh.position + 1 })) {
+    const fresh = this.#fresh();
+    // Not until there is nothing new: with somebody who writes all the time that would never be.
+    for (let pass = 0; pass < REBUILD_PASSES && fresh.cursor.position < (await this.#events.head()); pass++) {
+      const head = await this.#events.head();
+      for await (const batch of fresh.cursor.read(head)) {
         signal?.throwIfAborted();
+        this.#checkOpen();
         for (const event of batch) this.#fold(fresh, event);
-        onProgress?.({ position: fresh.position, head });
+        count(batch.length);
+        const { position } = fresh.cursor;
+        onProgress?.({ position, head: Math.max(head, position) });
       }
     }
-    await this.#working;
+    signal?.throwIfAborted();
+    this.#checkOpen();
     this.#folded = fresh;
-    this.#savedPosition = -1;
+    this.#saved.position = -1;
     await this.#save();
   }
 
-  #scheduleSave(folded: Folded): void {
-    if (folded.position - this.#savedPosition >= SAVE_EVERY_EVENTS) void this.#save();
-    else if (folded.position > this.#savedPosition && this.#saveTimer === undefined) {
-      this.#saveTimer = setTimeout(() => {
-        this.#saveTimer = undefined;
-        void this.#save();
-      }, SAVE_AFTER_MS);
-      (this.#saveTimer as { unref?: () => void }).unref?.();
-    }
+  /** During a long catch-up: what is folded must not be lost with the process. */
+  #saveInPassing({ cursor }: Folded): void {
+    const { position, time } = this.#saved;
+    if (cursor.position - position >= SAVE_EVERY_EVENTS && performance.now() - time >= SAVE_AFTER_MS) void this.#save();
+  }
+
+  #scheduleSave({ cursor }: Folded): void {
+    if (cursor.position - this.#saved.position >= SAVE_EVERY_EVENTS) void this.#save();
+    else if (cursor.position !== this.#saved.position) this.#saveLater();
+  }
+
+  #saveLater(): void {
+    if (this.#saveTimer !== undefined || this.#isClosed) return;
+    this.#saveTimer = setTimeout(() => {
+      this.#saveTimer = undefined;
+      void this.#save();
+    }, SAVE_AFTER_MS);
+    (this.#saveTimer as { unref?: () => void }).unref?.();
   }
 
   #save(): Promise<void> {
     this.#saving = this.#saving.then(async () => {
       const folded = this.#folded;
-      if (folded === undefined || folded.position === this.#savedPosition) return;
-      const { state, position } = folded;
-      this.#savedPosition = position;
+      // What the original has folded in and our log does not have yet is only in its checkpoint: that one stays.
+      if (folded === undefined || !folded.cursor.isSettled || folded.versions.size > 0) return;
+      const mark = folded.cursor.mark();
+      if (mark.position === this.#saved.position) return;
+      const before = this.#saved.position;
+      this.#saved = { position: mark.position, time: performance.now() };
       try {
         await this.#events.saveCheckpoint("projection", this.#definition.name, {
-          state,
-          position,
+          state: folded.state,
           fingerprint: this.#fingerprint,
-          bookmark: this.#events.bookmark(position),
+          ...mark,
         });
       } catch {
         // Only a cache: without it the next opening folds more events.
+        this.#saved.position = before;
+        this.#saveLater();
       }
     });
     return this.#saving;
+  }
+
+  #checkOpen(): void {
+    if (this.#isClosed) throw new EventfoldError("STORE_CLOSED", "the store was closed");
   }
 
   #initial(): unknown {
@@ -187,6 +270,14 @@ export class ProjectionRunner {
   }
 }
 
-function isFoldedIn(versions: ReadonlyMap<string, number> | undefined, { stream, version }: StoredEvent): boolean {
-  return versions !== undefined && version <= (versions.get(`${stream.type}/${stream.id}`) ?? 0);
+function stillToCome(versions: ReadonlyMap<string, number>): Map<string, number> {
+  return new Map([...versions].filter(([, version]) => version > 0));
+}
+
+/** Whether the original has folded an event in; forgets a stream at the last one. */
+function isFoldedIn(versions: Map<string, number>, { stream, version }: StoredEvent): boolean {
+  const key = `${stream.type}/${stream.id}`;
+  const last = versions.get(key) ?? 0;
+  if (version >= last) versions.delete(key);
+  return version <= last;
 }

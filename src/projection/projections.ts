@@ -41,6 +41,10 @@ export class Projections {
     projection: AnyProjection,
     { after = 0, timeout = DEFAULT_TIMEOUT_MS }: ReadProjectionOptions,
   ): Promise<unknown> {
+    if (!Number.isSafeInteger(after) || after < 0)
+      throw new EventfoldError("INVALID_ARGUMENT", `after is a position, 0 or more, not ${String(after)}`);
+    if (typeof timeout !== "number" || !(timeout >= 0))
+      throw new EventfoldError("INVALID_ARGUMENT", `timeout is milliseconds, 0 or more, not ${String(timeout)}`);
     const runner = this.register(projection);
     const started = performance.now();
     for (;;) {

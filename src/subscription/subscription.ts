@@ -4,6 +4,7 @@ import type { RecordedEvent } from "../aggregate/messages.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventStore, StoredEvent } from "../event-store/event-store.ts";
 import { checkConsumerName } from "../projection/consumer-name.ts";
+import { ChangedHistoryError, LogCursor } from "../projection/log-cursor.ts";
 
 /** Commits of other processes are noticed by looking this often, while a subscription waits. */
 const POLL_MS = 25;
@@ -22,8 +23,17 @@ export interface SubscribeOptions {
   readonly types?: readonly string[];
   /** Ends the subscription. */
   readonly signal?: AbortSignal;
-  /** Keeps the position under this name, so that the next run goes on behind the last event that was dealt with. */
+  /**
+   * Keeps the position under this name, so that the next run goes on behind the last event that was dealt with: one whose handler
+   * has returned, or, in a loop, one after which the next was asked for. It is kept now and then and at the end, so after a
+   * crash (and after a `break` in the loop) events come again. One subscription at a time may use a name.
+   */
   readonly name?: string;
+  /**
+   * Told each time a handler fails (then with the event) or the events cannot be read; both are tried again, later and later. If
+   * left out, the error goes to the console. A loop gets its errors thrown instead.
+   */
+  readonly onError?: (error: unknown, event: RecordedEvent | undefined) => void;
 }
 
 /** What a subscription needs of its store. */
@@ -33,42 +43,76 @@ export interface SubscriptionSource {
   readonly reader: (type: string) => { recorded(event: StoredEvent): RecordedEvent } | undefined;
   /** Aborted when the store closes. */
   readonly closing: AbortSignal;
+  /** The loops that are under way: what closes the store ends them. */
+  readonly loops: Set<AsyncGenerator<RecordedEvent, void, undefined>>;
 }
 
 /** Delivers events in global order: first those that are there, then each new one, without a gap or a double. */
-export async function* subscribe(
+export function subscribe(
   source: SubscriptionSource,
   options: SubscribeOptions,
 ): AsyncGenerator<RecordedEvent, void, undefined> {
+  checkOptions(options);
+  const run = async function* (): AsyncGenerator<RecordedEvent, void, undefined> {
+    source.loops.add(loop);
+    try {
+      yield* follow(source, options, {});
+    } finally {
+      source.loops.delete(loop);
+    }
+  };
+  const loop = run();
+  return loop;
+}
+
+/** `place` keeps the cursor, so that whoever reads on after a failure goes on where it was. */
+async function* follow(
+  source: SubscriptionSource,
+  options: SubscribeOptions,
+  place: { cursor?: LogCursor },
+): AsyncGenerator<RecordedEvent, void, undefined> {
   const { events } = source;
   const { name, signal } = options;
-  checkOptions(options);
   const wanted = filterOf(options);
-  const ended = signal === undefined ? source.closing : AbortSignal.any([signal, source.closing]);
-  let position = await startOf(events, options);
-  let saved = { position, time: performance.now() };
-  const save = async (final: boolean): Promise<void> => {
-    if (name === undefined || position === saved.position || (!final && performance.now() - saved.time < SAVE_AFTER_MS))
-      return;
-    saved = { position, time: performance.now() };
-    await events.saveCheckpoint("subscription", name, { state: null, position, bookmark: events.bookmark(position) });
-  };
+  // One of its own: many listeners on one signal make Node.js warn of a leak.
+  const ended = AbortSignal.any(signal === undefined ? [source.closing] : [signal, source.closing]);
   const bell = new Bell(events, ended);
+  let saved = { position: 0, time: 0 };
+  const save = async (final: boolean): Promise<void> => {
+    const { cursor } = place;
+    if (name === undefined || cursor === undefined || cursor.position === saved.position || !cursor.isSettled) return;
+    if (!final && performance.now() - saved.time < SAVE_AFTER_MS) return;
+    const mark = cursor.mark();
+    try {
+      await events.saveCheckpoint("subscription", name, { state: null, ...mark });
+      saved = { position: mark.position, time: performance.now() };
+    } catch {
+      // Tried again later; if that never succeeds, events come again.
+      saved = { ...saved, time: performance.now() };
+    }
+  };
   try {
+    const cursor = (place.cursor ??= await startOf(events, options));
+    saved = { position: cursor.position, time: performance.now() };
     while (!ended.aborted) {
       bell.reset();
-      for await (const batch of events.readAll({ from: position + 1 })) {
-        for (const event of batch) {
-          if (ended.aborted) return;
-          if (wanted(event)) {
-            yield source.reader(event.stream.type)?.recorded(event) ?? recordedEvent(event, event.data);
+      try {
+        for await (const batch of place.cursor.read()) {
+          for (const event of batch) {
+            if (ended.aborted) return;
+            if (wanted(event))
+              yield source.reader(event.stream.type)?.recorded(event) ?? recordedEvent(event, event.data);
+            // Whoever asks for the next event has dealt with this one.
+            place.cursor.pass(event);
+            if (name !== undefined && performance.now() - saved.time >= SAVE_AFTER_MS) await save(false);
           }
-          // Whoever asks for the next event has dealt with this one.
-          position = event.position;
         }
-        await save(false);
+      } catch (error) {
+        if (!(error instanceof ChangedHistoryError)) throw error;
+        place.cursor = await beginningOf(events, options);
+        continue;
       }
-      await bell.rung();
+      await bell.rung(() => save(false));
     }
   } catch (error) {
     // The store was closed while we were reading: the end, not a failure.
@@ -81,9 +125,12 @@ export async function* subscribe(
 
 /** A subscription that calls a handler. */
 export interface Subscription {
-  /** Resolves when it has ended; rejects when the events cannot be read. */
+  /** Resolves when it has ended. */
   readonly done: Promise<void>;
-  /** Ends it once the handler is done with the event that it has. */
+  /**
+   * Ends it once the handler is done with the event that it has. A handler must not wait for it, nor for the store's
+   * `close`: each would wait for the other.
+   */
   close(): Promise<void>;
 }
 
@@ -93,25 +140,30 @@ export function handleEach(
   options: SubscribeOptions,
   handler: (event: RecordedEvent) => unknown,
 ): Subscription {
+  checkOptions(options);
   const stop = new AbortController();
   const signal = options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
   const ended = AbortSignal.any([signal, source.closing]);
-  const run = async (): Promise<void> => {
-    for await (const event of subscribe(source, { ...options, signal })) {
-      for (let wait = FIRST_RETRY_MS; ; wait = Math.min(wait * 2, LONGEST_RETRY_MS)) {
-        try {
-          await handler(event);
-          break;
-        } catch {
-          await pause(wait, ended);
-          // Not dealt with: the position must not move on.
-          if (ended.aborted) return;
-        }
+  const place = {};
+  /** Does something until it succeeds. False when the end came first. */
+  const untilDone = async (work: () => unknown, event?: RecordedEvent): Promise<boolean> => {
+    for (let wait = FIRST_RETRY_MS; ; wait = Math.min(wait * 2, LONGEST_RETRY_MS)) {
+      try {
+        await work();
+        return true;
+      } catch (error) {
+        tell(options, error, event);
+        await pause(wait, ended);
+        if (ended.aborted) return false;
       }
     }
   };
-  const done = run();
-  done.catch(() => {});
+  const done = untilDone(async () => {
+    for await (const event of follow(source, { ...options, signal }, place)) {
+      // Not dealt with: the position must not move on.
+      if (!(await untilDone(() => handler(event), event))) return;
+    }
+  }).then(() => {});
   return {
     done,
     close: async () => {
@@ -119,6 +171,16 @@ export function handleEach(
       await done;
     },
   };
+}
+
+function tell({ onError }: SubscribeOptions, error: unknown, event: RecordedEvent | undefined): void {
+  // Nobody listens: it must not pass unnoticed, and must not end the program either.
+  if (onError === undefined) console.error(error);
+  try {
+    onError?.(error, event);
+  } catch {
+    // A listener that fails must not end the subscription.
+  }
 }
 
 /** Wakes a reader when there may be something new. */
@@ -144,8 +206,8 @@ class Bell {
     this.#hasRung = false;
   }
 
-  /** Resolves when something was committed since `reset`, here or elsewhere, or the end has come. */
-  async rung(): Promise<void> {
+  /** Resolves when something was committed since `reset`, here or elsewhere, or the end has come. Calls `meanwhile` now and then. */
+  async rung(meanwhile: () => Promise<void>): Promise<void> {
     while (!this.#hasRung && !this.#ended.aborted) {
       // This timer keeps the program alive on purpose: it is waiting for events.
       await new Promise<void>((resolve) => {
@@ -157,6 +219,7 @@ class Bell {
       });
       if (!this.#hasRung && !this.#ended.aborted && this.#events.capabilities.multiProcess)
         await this.#events.refresh();
+      await meanwhile();
     }
   }
 
@@ -166,10 +229,14 @@ class Bell {
   }
 }
 
-async function startOf(events: EventStore, { name, from = 1 }: SubscribeOptions): Promise<number> {
+async function startOf(events: EventStore, options: SubscribeOptions): Promise<LogCursor> {
+  const { name } = options;
   const checkpoint = name === undefined ? undefined : await events.loadCheckpoint("subscription", name);
-  if (checkpoint !== undefined && checkpoint.position <= (await events.head())) return checkpoint.position;
-  return from === "now" ? events.head() : from - 1;
+  return checkpoint === undefined ? beginningOf(events, options) : new LogCursor(events, checkpoint);
+}
+
+async function beginningOf(events: EventStore, { from = 1 }: SubscribeOptions): Promise<LogCursor> {
+  return new LogCursor(events, from === "now" ? await events.head() : from - 1);
 }
 
 function filterOf({ aggregates, types }: SubscribeOptions): (event: StoredEvent) => boolean {

@@ -1,4 +1,4 @@
-import type { CrashRemains, TrackedCommit } from "./crash-explorer.ts";
+import type { CrashRemains, TrackedCommit } from "./crash-scenario.ts";
 import { isZero } from "./simulated-content.ts";
 import type { SimulatedDisk } from "./simulated-disk.ts";
 
@@ -83,13 +83,16 @@ export function nameOf({ aggregate, id, version, position, type, correlationId }
   return `${position} ${aggregate}/${id} ${version} ${type} ${correlationId ?? ""}`;
 }
 
+/** The files that a check looks at, by their paths: those of a simulated disk, or of a real one. */
+export type StoreFiles = Pick<SimulatedDisk, "files" | "bytesOf">;
+
 const decoder = new TextDecoder();
 
 /**
  * Reads the commit log and the streams' files byte by byte, without the store's code, and compares them with each other and
  * with the events that the store gave. For a store without pending work.
  */
-export function checkStoreFiles(disk: SimulatedDisk, directory: string, events: readonly SeenEvent[]): void {
+export function checkStoreFiles(disk: StoreFiles, directory: string, events: readonly SeenEvent[]): void {
   const log = `${directory}/commit_log/`;
   const files = disk.files();
   const ends = new Map<string, { at: number; version: number }>();
@@ -166,7 +169,7 @@ interface Section {
   readonly bytes: number;
 }
 
-function streamBytes(disk: SimulatedDisk, directory: string, key: string, known: Map<string, Uint8Array>): Uint8Array {
+function streamBytes(disk: StoreFiles, directory: string, key: string, known: Map<string, Uint8Array>): Uint8Array {
   let bytes = known.get(key);
   if (bytes === undefined)
     known.set(key, (bytes = disk.bytesOf(`${directory}/streams/${key}/app.jsonl`) ?? new Uint8Array()));

@@ -3,22 +3,24 @@ export { openNodeFileSystem } from "../fs/node-file-system.ts";
 export type { DiskCall, DiskFault, DiskOperation, SimulatedProcess } from "./simulated-process.ts";
 export { PowerCutError, SimulatedDisk, type SimulatedDiskOptions } from "./simulated-disk.ts";
 export { type DiskAfterPowerCut, diskAfterKill, disksAfterPowerCut, type PowerCutOptions } from "./power-cut.ts";
+export { exploreCrashes } from "./crash-explorer.ts";
 export {
   CrashError,
   type CrashRemains,
   type CrashReport,
   type CrashScenario,
   type CrashWorld,
-  exploreCrashes,
   type TrackedCommit,
-} from "./crash-explorer.ts";
+} from "./crash-scenario.ts";
 export {
   checkEvents,
   checkInvariants,
   checkStoreFiles,
   type EventReader,
   type InvariantOptions,
+  nameOf,
   type SeenEvent,
+  type StoreFiles,
 } from "./crash-invariants.ts";
 export { eventStoreContract, type EventStoreContractOptions } from "./event-store-contract.ts";
 export type {

@@ -1,5 +1,5 @@
 import type { FileHandle, FileSystem, LockFile } from "../fs/file-system.ts";
-import { Content } from "./simulated-content.ts";
+import { Content, isZero } from "./simulated-content.ts";
 import { DirectoryNode, type EntryChange, FileNode, type Node, type Tree } from "./simulated-tree.ts";
 
 export type DiskOperation =
@@ -260,9 +260,15 @@ export class SimulatedProcess implements FileSystem {
   }
 }
 
+/** Room that is prepared by writing zeros is large, and every moment of an exploration would keep its own. */
+let zeros = new Uint8Array(0);
+
 /** A copy that nobody else can change; `slice` of a Node.js buffer is none. */
 function copyOf(buffer: Uint8Array, offset: number, length: number): Uint8Array {
-  return new Uint8Array(buffer.subarray(offset, offset + length));
+  const bytes = buffer.subarray(offset, offset + length);
+  if (length < 4096 || !isZero(bytes)) return new Uint8Array(bytes);
+  if (zeros.length < length) zeros = new Uint8Array(length);
+  return zeros.subarray(0, length);
 }
 
 /** One open file description. */
@@ -317,6 +323,14 @@ class SimulatedHandle implements FileHandle {
     const fault = this.#begin("flush");
     const ops = this.#file.moment.ops.filter((op) => !op.durable);
     await this.#process.wait();
+    this.#step("flush");
+    if (fault === undefined) this.#file.makeDurable(ops);
+    else this.#fail("flush", fault, ops);
+  }
+
+  flushNow(): void {
+    const fault = this.#begin("flush");
+    const ops = this.#file.moment.ops.filter((op) => !op.durable);
     this.#step("flush");
     if (fault === undefined) this.#file.makeDurable(ops);
     else this.#fail("flush", fault, ops);

@@ -1,0 +1,60 @@
+import type { FileSystem } from "../../fs/file-system.ts";
+import { systemErrorCode } from "../../fs/file-system.ts";
+import { DamagedEndsError, EndsFile } from "../ends-file.ts";
+import type { Layout } from "../layout.ts";
+import { type Problem, readAt } from "./findings.ts";
+import type { SurveyedStream } from "./stream-survey.ts";
+
+/** Bytes of the table's header, and how many of them its checksum and the checksum itself take. */
+const HEADER = 64;
+const CHECKED_HEADER = 44;
+
+/** Compares the table of the streams' ends with what the log says of them; `isComplete` when the log has no gaps. */
+export function checkEnds(
+  fs: FileSystem,
+  layout: Layout,
+  streams: ReadonlyMap<string, SurveyedStream>,
+  isComplete: boolean,
+): Problem[] {
+  const file = layout.streamEnds;
+  if (fs.stat(file) === undefined) {
+    const message = "there is no table of the streams' ends; it is made again from the commit log";
+    return streams.size === 0 ? [] : [{ kind: "needs-recovery", severity: "info", file, message }];
+  }
+  const damaged = (message: string): Problem[] => [
+    {
+      kind: "stream-ends-damaged",
+      severity: "warning",
+      file,
+      message: `${message}; it is made again from the commit log`,
+      fix: { kind: "remove", path: file },
+      remedy: "remove the table of the streams' ends",
+    },
+  ];
+  let ends: EndsFile | undefined;
+  try {
+    ends = EndsFile.open(fs, file);
+  } catch (error) {
+    // In a directory that may only be read, the table cannot be checked.
+    if (systemErrorCode(error) === undefined) throw error;
+    return [];
+  }
+  if (ends === undefined) return damaged("the table of the streams' ends cannot be read");
+  try {
+    if (readAt(fs, file, CHECKED_HEADER, HEADER - CHECKED_HEADER).some((byte) => byte !== 0))
+      return damaged("the header of the table of the streams' ends has something behind its end");
+    for (const _ of ends.slots());
+    for (const [key, stream] of isComplete ? streams : []) {
+      const end = ends.find(key);
+      if (end === undefined || end.version < stream.version) continue;
+      if (end.version !== stream.version || end.end !== stream.end || end.crc !== stream.crc)
+        return damaged(`the table of the streams' ends has another end for ${key} than the commit log`);
+    }
+    return [];
+  } catch (error) {
+    if (!(error instanceof DamagedEndsError)) throw error;
+    return damaged(`the table of the streams' ends is damaged (${error.message})`);
+  } finally {
+    ends.close();
+  }
+}

@@ -1,0 +1,102 @@
+import type { FileSystem } from "../../fs/file-system.ts";
+import type { Layout } from "../layout.ts";
+import { decodeId, isPlainName } from "../stream-directory.ts";
+import { CONSUMER_DIRECTORIES } from "./check-consumers.ts";
+import type { Problem } from "./findings.ts";
+
+const META = new Set(["streams.jsonl", "marker.json", "head", "lock", "stream_ends", "aside"]);
+const TOP = new Set<string>(["streams", "commit_log", "meta", ...CONSUMER_DIRECTORIES]);
+
+const AGAIN = "it is made again from the events when needed";
+
+/** Looks for what does not belong into a store, what dead processes left, and directories that stand for one id. */
+export function checkLayout(fs: FileSystem, layout: Layout): Problem[] {
+  const problems: Problem[] = [];
+  const check = (directory: string, belongs: (name: string, isDirectory: boolean) => boolean): void => {
+    for (const { name, directory: isDirectory } of fs.readDirectory(directory)) {
+      if (belongs(name, isDirectory)) continue;
+      const file = `${directory}/${name}`;
+      const original = name.endsWith(".tmp") ? name.slice(0, -4) : undefined;
+      if (original !== undefined && !isDirectory && belongs(original, false)) {
+        const message = "a file that was not written to its end; nothing reads it";
+        const fix = { kind: "remove", path: file } as const;
+        problems.push({ kind: "leftover", severity: "info", file, message, fix, remedy: "remove it" });
+      } else problems.push({ kind: "unknown-file", severity: "info", file, message: "this is not part of the store" });
+    }
+  };
+  const absent = (file: string, consequence: string): void => {
+    if (fs.stat(file) === undefined)
+      problems.push({ kind: "cache-missing", severity: "info", file, message: `there is none: ${consequence}` });
+  };
+  check(
+    layout.base,
+    (name, isDirectory) => isDirectory && (TOP.has(name) || `${layout.base}/${name}` === layout.newCommitLog),
+  );
+  if (fs.stat(layout.newCommitLog) !== undefined) {
+    problems.push({
+      kind: "leftover",
+      severity: "info",
+      file: layout.newCommitLog,
+      message: "a commit log that was being made from the streams and is not complete; nothing reads it",
+    });
+  }
+  check(layout.meta, (name) => META.has(name));
+  check(layout.commitLog, (name, isDirectory) => !isDirectory && /^\d{16}\.jsonl$/.test(name));
+  for (const kind of CONSUMER_DIRECTORIES) {
+    const directory = `${layout.base}/${kind}`;
+    check(directory, (name, isDirectory) => isDirectory && isSafe(name));
+    for (const { name } of fs.readDirectory(directory).filter((entry) => entry.directory)) {
+      check(
+        `${directory}/${name}`,
+        (file) => file === "checkpoint.json" || (file === "dead_letters.jsonl" && kind === "process_managers"),
+      );
+      absent(`${directory}/${name}/checkpoint.json`, kind === "subscriptions" ? "it begins at the first event" : AGAIN);
+    }
+  }
+  check(layout.streams, (name, isDirectory) => isDirectory && isSafe(name));
+  for (const type of fs.readDirectory(layout.streams).filter((entry) => entry.directory)) {
+    const directory = `${layout.streams}/${type.name}`;
+    check(directory, (_, isDirectory) => isDirectory);
+    const names = fs.readDirectory(directory).flatMap((entry) => (entry.directory ? [entry.name] : []));
+    problems.push(...checkNames(directory, names));
+    for (const name of names) {
+      check(`${directory}/${name}`, (file, isDirectory) => file === (isDirectory ? "views" : "app.jsonl"));
+      check(`${directory}/${name}/views`, (file, isDirectory) => file === "state.snapshot.json" && !isDirectory);
+      if (fs.stat(`${directory}/${name}/views`)?.directory === true)
+        absent(`${directory}/${name}/views/state.snapshot.json`, AGAIN);
+    }
+  }
+  return problems;
+}
+
+function checkNames(directory: string, names: readonly string[]): Problem[] {
+  const problems: Problem[] = [];
+  const ids = new Map<string, string>();
+  const folded = new Map<string, string>();
+  for (const name of names) {
+    const file = `${directory}/${name}`;
+    const id = decodeId(name);
+    const same = ids.get(id);
+    if (same !== undefined) {
+      const message = `the directories ${JSON.stringify(same)} and ${JSON.stringify(name)} stand for the same id ${JSON.stringify(id)}`;
+      problems.push({ kind: "id-ambiguous", severity: "error", file, message });
+    }
+    ids.set(id, name);
+    const key = name.normalize("NFC").toLowerCase();
+    const alike = folded.get(key);
+    if (alike !== undefined) {
+      const message = `the ids ${JSON.stringify(alike)} and ${JSON.stringify(id)} are one directory on some other systems: do not copy the store there`;
+      problems.push({ kind: "id-collision", severity: "info", file, message });
+    }
+    folded.set(key, id);
+  }
+  return problems;
+}
+
+function isSafe(name: string): boolean {
+  try {
+    return isPlainName(name) === "safe";
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,112 @@
+import type { StreamName } from "../../event-store/event-store.ts";
+import type { FileSystem } from "../../fs/file-system.ts";
+import { directoryName } from "../adoption.ts";
+import { type Layout, readWhole } from "../layout.ts";
+import { streamOfKey } from "../stream-directory.ts";
+import { lineAt, type LogBytes, type Problem } from "./findings.ts";
+import type { SurveyedStream } from "./stream-survey.ts";
+
+interface Entry extends StreamName {
+  readonly ts: number;
+}
+
+/** Compares the list of streams with the streams; `unsettled` tells which of them recovery still has to add. */
+export function checkRegistry(
+  fs: FileSystem,
+  layout: Layout,
+  streams: ReadonlyMap<string, SurveyedStream>,
+  unsettled: (place: LogBytes) => boolean,
+): Problem[] {
+  const raw = readWhole(fs, layout.registry);
+  if (raw === undefined && streams.size === 0) return [];
+  const bytes = raw ?? Buffer.alloc(0);
+  const problems: Omit<Problem, "fix" | "remedy">[] = [];
+  const damaged = (offset: number, message: string, severity: Problem["severity"] = "error"): void => {
+    problems.push({
+      kind: "registry-damaged",
+      severity,
+      file: layout.registry,
+      line: lineAt(bytes, offset),
+      offset,
+      message,
+    });
+  };
+  const known = new Map<string, { readonly stream: SurveyedStream; readonly key: string }>();
+  for (const [key, stream] of streams) known.set(nameOf(streamOfKey(key)), { stream, key });
+  const lines = new Map<string, string>();
+  for (let start = 0; start < bytes.length;) {
+    const stop = bytes.indexOf("\n", start);
+    const text = bytes.toString("utf8", start, stop < 0 ? bytes.length : stop);
+    const offset = start;
+    start = stop < 0 ? bytes.length : stop + 1;
+    if (text.trim() === "") continue;
+    const entry = parse(text);
+    if (entry === undefined) {
+      if (stop >= 0) damaged(offset, "this line is not the entry of a stream");
+      else needsRecovery(problems, layout, "the last line was not written to its end");
+      continue;
+    }
+    const name = nameOf(entry);
+    const stream = known.get(name)?.stream;
+    if (stream === undefined && !hasDirectory(fs, layout, entry)) {
+      damaged(offset, `there is no stream ${JSON.stringify(name)}`);
+      continue;
+    }
+    const canonical = lineOf(entry, stream !== undefined && !stream.adopted ? stream.seconds : entry.ts);
+    if (canonical !== text) damaged(offset, `this entry of ${JSON.stringify(name)} is not as it was written`, "info");
+    if (stop < 0) needsRecovery(problems, layout, "the last line was not written to its end");
+    lines.set(name, canonical);
+  }
+  if (raw === undefined) damaged(0, "the list of streams is missing");
+  for (const [name, { key, stream }] of known) {
+    if (lines.has(name)) continue;
+    lines.set(name, lineOf(streamOfKey(key), stream.seconds));
+    if (raw === undefined) continue;
+    if (unsettled(stream.first))
+      needsRecovery(problems, layout, `the stream ${JSON.stringify(name)} is not listed yet`);
+    else damaged(bytes.length, `the stream ${JSON.stringify(name)} is missing`);
+  }
+  const content = [...lines.values()].map((line) => `${line}\n`).join("");
+  const fix = { kind: "overwrite", path: layout.registry, content } as const;
+  return problems.map((problem) => ({
+    ...problem,
+    fix,
+    remedy: "write the list of streams again from the commit log",
+  }));
+}
+
+function needsRecovery(problems: Omit<Problem, "fix" | "remedy">[], { registry }: Layout, message: string): void {
+  problems.push({ kind: "needs-recovery", severity: "info", file: registry, message });
+}
+
+function nameOf({ type, id }: StreamName): string {
+  return `${type}/${id}`;
+}
+
+function lineOf({ id, type }: StreamName, seconds: number): string {
+  return JSON.stringify({ id, ts: seconds, type });
+}
+
+/** The original lists a stream when it is opened, before its first event. */
+function hasDirectory(fs: FileSystem, layout: Layout, { type, id }: StreamName): boolean {
+  try {
+    return fs.stat(`${layout.streams}/${type}/${directoryName(fs, layout, type, id)}`)?.directory === true;
+  } catch {
+    return false;
+  }
+}
+
+function parse(text: string): Entry | undefined {
+  try {
+    const { id, type, ts } = JSON.parse(text) as {
+      readonly id?: unknown;
+      readonly type?: unknown;
+      readonly ts?: unknown;
+    };
+    if (typeof id !== "string" || typeof type !== "string" || type.includes("/") || type.startsWith("."))
+      return undefined;
+    return { id, type, ts: typeof ts === "number" ? ts : 0 };
+  } catch {
+    return undefined;
+  }
+}

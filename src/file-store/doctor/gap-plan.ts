@@ -1,0 +1,238 @@
+import { compareCodePoints } from "../../event-store/stream-order.ts";
+import type { FileSystem } from "../../fs/file-system.ts";
+import { Batch } from "../batch.ts";
+import { segmentHeader, segmentPath } from "../commit-log.ts";
+import { readRecord, readSections } from "../commit-record.ts";
+import type { Layout } from "../layout.ts";
+import { correctRecord, SURE_BYTES } from "./correction.ts";
+import { type LogRun, readAt } from "./findings.ts";
+import type { LogGap } from "./log-survey.ts";
+import { type StreamSurvey, tryParse, type UncoveredLine } from "./stream-survey.ts";
+
+const RECORD_BYTES = 1 << 20;
+
+/** A process manager's notes that a gap has swallowed. */
+export interface LostNotes {
+  readonly name: string;
+  /** First and last sequence. */
+  readonly from: number;
+  readonly to: number;
+}
+
+/** What can be put into a gap. */
+export interface GapPlan {
+  readonly runs: readonly LogRun[];
+  /** Positions whose events no copy has. */
+  readonly lost: readonly number[];
+  /** Lines that stand in the log now. */
+  readonly used: ReadonlySet<UncoveredLine>;
+}
+
+/** An event for the log: bytes of a stream's file, or what the log still has of them. */
+interface PlacedLine {
+  readonly line: UncoveredLine;
+  readonly bytes: Buffer;
+  readonly adopted: boolean;
+}
+
+/** The record in a gap when only one of its bytes is damaged. */
+export function correctGap(
+  fs: FileSystem,
+  layout: Layout,
+  streams: StreamSurvey,
+  gap: LogGap,
+): { readonly record: Buffer; readonly lastPosition: number } | undefined {
+  if (gap.isMissing || gap.to === gap.from) return undefined;
+  const path = segmentPath(layout.commitLog, gap.segment);
+  const lengths = [gap.to - gap.from];
+  if (gap.lastPosition === undefined) {
+    // The last byte of the log may be the damaged one, and be zero now.
+    const header = /^[^\n]*"bytes":(\d{1,16})[^\n]*\n/.exec(readAt(fs, path, gap.from, 160).toString("latin1"));
+    lengths.push(header === null ? gap.to - gap.from + 1 : header[0].length + Number(header[1]));
+  }
+  for (const length of lengths) {
+    const bytes = readAt(fs, path, gap.from, length);
+    const record = bytes.length === length ? correctRecord(bytes, gap.firstPosition) : undefined;
+    if (record === undefined) continue;
+    const read = readRecord(record, 0, record.length, 0);
+    if (read.kind !== "record") continue;
+    const lastPosition = gap.firstPosition + read.header.events - 1;
+    if (gap.lastPosition !== undefined && gap.lastPosition !== lastPosition) continue;
+    let confirmed = true;
+    readSections(record, read.header, 0, ({ key, at, start, end }) => {
+      confirmed &&= streams.bytes(key, at, at + end - start).equals(record.subarray(start, end));
+    });
+    if (confirmed || length <= SURE_BYTES) return { record, lastPosition };
+  }
+  return undefined;
+}
+
+/** Fills a gap from the streams' files. `lines` are those that no good record has. */
+export function fillGap(
+  fs: FileSystem,
+  layout: Layout,
+  streams: StreamSurvey,
+  gap: LogGap,
+  lines: readonly UncoveredLine[],
+  notes: readonly LostNotes[],
+): GapPlan {
+  const { chosen, lost } = place(gap, lines);
+  const salvaged = salvage(fs, layout, gap);
+  const placed = new Map<number, PlacedLine>();
+  for (const [position, line] of chosen) {
+    const bytes = streams.bytes(line.key, line.from, line.to);
+    const inLog = line.readable ? undefined : salvaged.get(position);
+    if (inLog?.length === bytes.length) placed.set(position, { line, bytes: inLog, adopted: false });
+    else placed.set(position, { line, bytes, adopted: line.position === undefined });
+  }
+  const used = new Set(chosen.values());
+  const { segment, from, to, isMissing } = gap;
+  if (gap.lastPosition !== undefined) {
+    if (lost.length > 0) return { runs: [], lost, used: new Set() };
+    const start = isMissing ? segmentHeader(segment).length : from;
+    const records = encode(placed, gap.firstPosition, gap.lastPosition, start, notes);
+    return { runs: [{ segment, from, to, records, isNew: isMissing }], lost, used };
+  }
+  // At the log's end: what follows a lost event stands in a segment of its own, so that the hole remains to be seen.
+  const runs: LogRun[] = [];
+  let rest = notes;
+  for (const [first, last] of consecutive([...placed.keys()])) {
+    const inPlace = first === gap.firstPosition && !isMissing;
+    const start = inPlace ? from : segmentHeader(first).length;
+    const records = encode(placed, first, last, start, rest);
+    runs.push(
+      inPlace ? { segment, from, to, records, isNew: false } : { segment: first, from: 0, to: 0, records, isNew: true },
+    );
+    rest = [];
+  }
+  if (!isMissing && runs[0]?.isNew !== false)
+    runs.unshift({
+      segment,
+      from,
+      to,
+      records: encode(placed, gap.firstPosition, gap.firstPosition - 1, from, rest),
+      isNew: false,
+    });
+  return { runs, lost, used };
+}
+
+/** Which line belongs to which position, and the positions that stay without one. */
+function place(
+  { firstPosition, lastPosition }: LogGap,
+  lines: readonly UncoveredLine[],
+): { readonly chosen: ReadonlyMap<number, UncoveredLine>; readonly lost: readonly number[] } {
+  const queues = new Map<string, UncoveredLine[]>();
+  const byPosition = new Map<number, UncoveredLine>();
+  for (const line of lines) {
+    const queue = queues.get(line.key);
+    if (queue === undefined) queues.set(line.key, [line]);
+    else queue.push(line);
+    if (line.position !== undefined && !byPosition.has(line.position)) byPosition.set(line.position, line);
+  }
+  for (const queue of queues.values()) while ((queue[0]?.position ?? Infinity) < firstPosition) queue.shift();
+  const last = lastPosition ?? Math.max(firstPosition - 1, ...byPosition.keys());
+  const chosen = new Map<number, UncoveredLine>();
+  const lost: number[] = [];
+  for (let position = firstPosition; position <= last; position++) {
+    const line = byPosition.get(position);
+    const found =
+      line !== undefined && queues.get(line.key)?.[0] === line ? line : nextWithoutPosition(queues, position, last);
+    if (found === undefined) lost.push(position);
+    else {
+      chosen.set(position, found);
+      queues.get(found.key)?.shift();
+    }
+  }
+  return { chosen, lost };
+}
+
+/** The line without a position that comes next: first those that have to come now, then by time, type, id. */
+function nextWithoutPosition(
+  queues: ReadonlyMap<string, readonly UncoveredLine[]>,
+  position: number,
+  last: number,
+): UncoveredLine | undefined {
+  const isDue = (queue: readonly UncoveredLine[]): boolean =>
+    queue.some((line) => line.position !== undefined && line.position > position && line.position <= last + 1);
+  return [...queues.values()]
+    .filter(([line]) => line !== undefined && line.position === undefined)
+    .sort((a, b) => {
+      const [x, y] = [a[0], b[0]];
+      if (x === undefined || y === undefined) return 0;
+      return Number(isDue(b)) - Number(isDue(a)) || x.time - y.time || compareCodePoints(x.key, y.key);
+    })[0]?.[0];
+}
+
+/** Lines that can still be read in a gap, by position. */
+function salvage(fs: FileSystem, layout: Layout, { segment, from, to, isMissing }: LogGap): Map<number, Buffer> {
+  const found = new Map<number, Buffer>();
+  if (isMissing) return found;
+  const bytes = readAt(fs, segmentPath(layout.commitLog, segment), from, to - from);
+  for (let start = 0, stop = bytes.indexOf("\n"); stop >= 0; start = stop + 1, stop = bytes.indexOf("\n", start)) {
+    const position = tryParse(bytes.subarray(start, stop))?.pos;
+    if (position !== undefined) found.set(position, bytes.subarray(start, stop + 1));
+  }
+  return found;
+}
+
+function* consecutive(positions: readonly number[]): Generator<readonly [first: number, last: number]> {
+  let first: number | undefined;
+  let last = 0;
+  for (const position of positions) {
+    if (first !== undefined && position !== last + 1) {
+      yield [first, last];
+      first = undefined;
+    }
+    first ??= position;
+    last = position;
+  }
+  if (first !== undefined) yield [first, last];
+}
+
+/** Records for positions `first` to `last`, all of which have their line; `offset` is where they will stand in their segment. */
+function encode(
+  placed: ReadonlyMap<number, PlacedLine>,
+  first: number,
+  last: number,
+  offset: number,
+  notes: readonly LostNotes[],
+): Buffer {
+  const records: Buffer[] = [];
+  let at = offset;
+  let batch = new Batch(Buffer.allocUnsafe(RECORD_BYTES), first);
+  // An empty note keeps the numbers of those behind it.
+  for (const { name, from, to } of notes)
+    for (let sequence = from; sequence <= to; sequence++) batch.addConsumer({ name, sequence, note: {} });
+  const seal = (): void => {
+    const record = Buffer.from(batch.buffer.subarray(batch.seal(at), batch.end));
+    records.push(record);
+    at += record.length;
+  };
+  for (let position = first; position <= last;) {
+    const start = placed.get(position);
+    if (start === undefined) break;
+    const bytes = [start.bytes];
+    let end = start.line.to;
+    let size = start.bytes.length;
+    for (
+      let next = placed.get(++position);
+      position <= last &&
+      next?.line.key === start.line.key &&
+      next.line.from === end &&
+      next.adopted === start.adopted &&
+      size < RECORD_BYTES;
+      next = placed.get(++position)
+    ) {
+      bytes.push(next.bytes);
+      size += next.bytes.length;
+      end = next.line.to;
+    }
+    const before = { version: start.line.version - 1, end: start.line.from, crc: undefined };
+    batch.addFound(start.line.key, before, bytes.length, Buffer.concat(bytes), start.adopted);
+    if (batch.bytes < RECORD_BYTES || position > last) continue;
+    seal();
+    batch = new Batch(Buffer.allocUnsafe(RECORD_BYTES), position);
+  }
+  if (!batch.isEmpty) seal();
+  return Buffer.concat(records);
+}

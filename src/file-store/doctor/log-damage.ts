@@ -1,0 +1,187 @@
+import type { FileSystem } from "../../fs/file-system.ts";
+import { segmentPath } from "../commit-log.ts";
+import type { Layout } from "../layout.ts";
+import { type FoundCheckpoint, sequenceOf } from "./check-consumers.ts";
+import { type Fix, lineAt, type Problem, readAt } from "./findings.ts";
+import { correctGap, fillGap, type LostNotes } from "./gap-plan.ts";
+import type { LogNotes } from "./log-notes.ts";
+import type { LogGap, LogSurvey } from "./log-survey.ts";
+import type { StreamSurvey, UncoveredLine } from "./stream-survey.ts";
+
+export interface LogDamageParts {
+  readonly fs: FileSystem;
+  readonly layout: Layout;
+  readonly log: LogSurvey;
+  readonly streams: StreamSurvey;
+  readonly notes: LogNotes;
+  readonly checkpoints: readonly FoundCheckpoint[];
+  /** The last position that the marker and the head know of. */
+  readonly knownPosition: number;
+}
+
+/** Finds what is damaged in the commit log, and what of it can be had elsewhere. */
+export class LogDamage {
+  readonly problems: Problem[] = [];
+  /** Lines of the streams' files that belong into none of the gaps. */
+  rest: readonly UncoveredLine[];
+  /** Last position of the log when everything is repaired. */
+  lastPosition: number;
+  readonly #parts: LogDamageParts;
+
+  /** `tailLines`: what the streams' files have behind the log's last word on them. */
+  constructor(parts: LogDamageParts, tailLines: readonly UncoveredLine[]) {
+    this.#parts = parts;
+    this.#checkTail(tailLines);
+    this.lastPosition = parts.log.end.position;
+    const holes = [...parts.streams.streams.values()].flatMap((stream) => stream.holes);
+    this.rest = [...holes.flatMap((hole) => parts.streams.lines(hole).lines), ...tailLines];
+    for (const segment of parts.log.badHeaders) {
+      this.problems.push({
+        kind: "log-damaged",
+        severity: "error",
+        file: this.#path(segment),
+        line: 1,
+        offset: 0,
+        message: "the segment's first line is not what was written",
+        fix: { kind: "log-header", segment },
+        remedy: "write the segment's first line again",
+      });
+    }
+    for (const segment of parts.log.strays) {
+      const message = "this segment's name does not follow from the one before it; nothing reads it";
+      this.problems.push({ kind: "log-inconsistent", severity: "warning", file: this.#path(segment), message });
+    }
+    for (const gap of parts.log.gaps) this.#check(gap);
+  }
+
+  #path(segment: number): string {
+    return segmentPath(this.#parts.layout.commitLog, segment);
+  }
+
+  /** Decides what is behind the last record: nothing, what a crash has left, or damage. */
+  #checkTail(lines: readonly UncoveredLine[]): void {
+    const { fs, layout, log, streams, notes, checkpoints, knownPosition } = this.#parts;
+    const { end, tail } = log;
+    const gap: LogGap = tail ?? {
+      segment: end.segment,
+      from: end.offset,
+      to: end.offset,
+      isMissing: end.offset === 0,
+      firstPosition: end.position + 1,
+      lastPosition: undefined,
+      why: `the commit log ends with position ${end.position}`,
+    };
+    const corrected = correctGap(fs, layout, streams, gap);
+    // What others know is written only when the log is durable up to there.
+    const isKnown =
+      knownPosition > end.position ||
+      lines.some(({ position = 0 }) => position > end.position) ||
+      checkpoints.some((found) => notes.behind(found.name, sequenceOf(found)) !== undefined);
+    if (corrected !== undefined) log.closeTail({ ...gap, to: gap.from + corrected.record.length });
+    else if (isKnown) log.closeTail(gap);
+    else if (tail !== undefined) {
+      this.problems.push({
+        kind: "needs-recovery",
+        severity: "info",
+        ...this.#where(tail),
+        message: `a commit was not written to its end (${tail.why}); nobody was told that it counts`,
+        fix: { kind: "cut", path: this.#path(tail.segment), from: tail.from },
+        remedy: "cut off the commit that was not written to its end",
+      });
+    }
+  }
+
+  #check(gap: LogGap): void {
+    const { fs, layout, streams } = this.#parts;
+    const corrected = correctGap(fs, layout, streams, gap);
+    if (corrected === undefined) {
+      this.#fill(gap);
+      return;
+    }
+    const { record, lastPosition } = corrected;
+    const run = { segment: gap.segment, from: gap.from, to: gap.from + record.length, records: record, isNew: false };
+    this.#report(gap, { kind: "log", run }, "put the damaged byte right, which the record's checksum tells");
+    this.rest = this.rest.filter(({ position = 0 }) => position < gap.firstPosition || position > lastPosition);
+    this.lastPosition = Math.max(this.lastPosition, lastPosition);
+  }
+
+  #fill(gap: LogGap): void {
+    const { fs, layout, streams, knownPosition } = this.#parts;
+    const notes = this.#lostNotes(gap);
+    const { runs, lost, used } = fillGap(fs, layout, streams, gap, this.rest, notes);
+    this.rest = this.rest.filter((line) => !used.has(line));
+    const isLast = gap.lastPosition === undefined;
+    const missing = [...lost];
+    if (isLast) {
+      const last = gap.firstPosition + used.size + lost.length - 1;
+      for (let position = last + 1; position <= knownPosition; position++) missing.push(position);
+      this.lastPosition = Math.max(this.lastPosition, last);
+    }
+    const remedy = "write its events into the commit log again, from the streams' files";
+    for (const run of runs) {
+      const isEmpty = run.records.length === 0;
+      if (isEmpty && run.from === run.to) continue;
+      this.#report(gap, { kind: "log", run }, isEmpty ? "cut off what is no commit" : remedy, missing.length > 0);
+    }
+    if (runs.every(({ records, from, to }) => records.length === 0 && from === to)) {
+      if (isLast) this.#report(gap, { kind: "marker" }, "let the store end here", missing.length > 0);
+      else this.#report(gap);
+    }
+    for (const position of missing)
+      this.problems.push({
+        kind: "event-lost",
+        severity: "error",
+        ...this.#where(gap),
+        message: `no copy of the event with position ${position} is left`,
+      });
+    for (const { name, from, to } of notes)
+      this.problems.push({
+        kind: "notes-lost",
+        severity: "error",
+        ...this.#where(gap),
+        message: `notes ${from} to ${to} of process manager ${name} stood in a damaged part of the commit log, and only there: what it scheduled with them may not happen`,
+      });
+  }
+
+  #lostNotes(gap: LogGap): LostNotes[] {
+    const { log, notes, checkpoints } = this.#parts;
+    const { lastPosition } = gap;
+    if (lastPosition === undefined)
+      return checkpoints.flatMap((found) => notes.behind(found.name, sequenceOf(found)) ?? []);
+    // A hole in the numbers belongs to the last gap in front of it.
+    const next = log.gaps.find((other) => other.firstPosition > gap.firstPosition)?.firstPosition ?? Infinity;
+    return notes.missing
+      .filter(({ before }) => before > lastPosition && before < next)
+      .map(({ notes: missing }) => missing);
+  }
+
+  #where({ segment, from, isMissing }: LogGap): {
+    readonly file: string;
+    readonly line?: number;
+    readonly offset?: number;
+  } {
+    const file = this.#path(segment);
+    if (isMissing) return { file };
+    return { file, line: lineAt(readAt(this.#parts.fs, file, 0, from), from), offset: from };
+  }
+
+  #report(gap: LogGap, fix?: Fix, remedy?: string, lossy = false): void {
+    const { firstPosition, lastPosition, isMissing, why } = gap;
+    const positions =
+      lastPosition === undefined
+        ? `from position ${firstPosition} on`
+        : lastPosition < firstPosition
+          ? `before position ${firstPosition}`
+          : `from position ${firstPosition} to ${lastPosition}`;
+    const isGone = isMissing || gap.from === gap.to;
+    this.problems.push({
+      kind: isGone ? "log-missing" : "log-damaged",
+      severity: "error",
+      ...this.#where(gap),
+      message: `${isGone ? "commits are missing" : why} (${positions})`,
+      ...(fix === undefined ? {} : { fix }),
+      ...(remedy === undefined ? {} : { remedy }),
+      lossy,
+    });
+  }
+}

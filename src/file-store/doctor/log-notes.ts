@@ -1,0 +1,47 @@
+import type { ConsumerSection } from "../commit-record.ts";
+import type { LogBytes } from "./findings.ts";
+import type { LostNotes } from "./gap-plan.ts";
+
+/** Where something stands in the log. */
+export type NotePlace = Pick<LogBytes, "segment" | "offset">;
+
+/** A dead letter as the log has it. */
+export interface LoggedLetter {
+  /** Its line in `dead_letters.jsonl`. */
+  readonly text: string;
+  readonly place: NotePlace;
+}
+
+interface Consumer {
+  sequence: number;
+  /** By key; `undefined` for one that is settled. */
+  readonly letters: Map<string, LoggedLetter | undefined>;
+}
+
+/** Follows what process managers note through the log. */
+export class LogNotes {
+  readonly consumers = new Map<string, Consumer>();
+  /** Notes that are missing in front of a position. */
+  readonly missing: { readonly notes: LostNotes; readonly before: number }[] = [];
+
+  add(
+    { name, sequence, deadLetters = [], droppedLetters = [] }: ConsumerSection,
+    position: number,
+    place: NotePlace,
+  ): void {
+    let consumer = this.consumers.get(name);
+    if (consumer === undefined) this.consumers.set(name, (consumer = { sequence: 0, letters: new Map() }));
+    if (sequence > consumer.sequence + 1)
+      this.missing.push({ notes: { name, from: consumer.sequence + 1, to: sequence - 1 }, before: position });
+    consumer.sequence = Math.max(consumer.sequence, sequence);
+    for (const key of droppedLetters) consumer.letters.set(key, undefined);
+    for (const { key, letter } of deadLetters)
+      consumer.letters.set(key, { text: JSON.stringify({ ...letter, key }), place });
+  }
+
+  /** The notes up to a sequence that somebody has seen, as far as the log does not have them. */
+  behind(name: string, sequence: number): LostNotes | undefined {
+    const from = (this.consumers.get(name)?.sequence ?? 0) + 1;
+    return sequence < from ? undefined : { name, from, to: sequence };
+  }
+}

@@ -1,0 +1,121 @@
+import type { FileSystem } from "../../fs/file-system.ts";
+import { segmentHeader, segmentPath } from "../commit-log.ts";
+import { HEADER_ROOM, readRecord, sealRecord } from "../commit-record.ts";
+import { keepAside, type Layout, readWhole, replaceFile } from "../layout.ts";
+import type { LogRun } from "./findings.ts";
+
+/**
+ * Puts runs of records into the commit log. Where a run is as long as what it replaces, or stands at the end, it is written in
+ * place; otherwise the segment is replaced as a whole, and the offsets in it change.
+ */
+export class LogRepair {
+  readonly #fs: FileSystem;
+  readonly #layout: Layout;
+  readonly #runs = new Map<number, LogRun[]>();
+
+  constructor(fs: FileSystem, layout: Layout) {
+    this.#fs = fs;
+    this.#layout = layout;
+  }
+
+  add(run: LogRun): void {
+    this.#runs.set(run.segment, [...(this.#runs.get(run.segment) ?? []), run]);
+  }
+
+  addHeader(segment: number): void {
+    const records = Buffer.from(segmentHeader(segment));
+    this.add({ segment, from: 0, to: records.length, records, isNew: false });
+  }
+
+  /** Returns where the bytes are kept that were replaced. */
+  async carryOut(): Promise<{ readonly file: string; readonly path: string }[]> {
+    const kept: { readonly file: string; readonly path: string }[] = [];
+    for (const [segment, runs] of this.#runs) {
+      const file = segmentPath(this.#layout.commitLog, segment);
+      const old = readWhole(this.#fs, file) ?? Buffer.alloc(0);
+      for (const { from, to } of runs) {
+        const bytes = old.subarray(from, to);
+        if (bytes.every((byte) => byte === 0)) continue;
+        kept.push({ file, path: await keepAside(this.#fs, this.#layout, `commit_log.${segment}.${from}`, bytes) });
+      }
+      await this.#rewrite(
+        segment,
+        old,
+        runs.toSorted((a, b) => a.from - b.from),
+      );
+    }
+    return kept;
+  }
+
+  async #rewrite(segment: number, old: Buffer, runs: readonly LogRun[]): Promise<void> {
+    const file = segmentPath(this.#layout.commitLog, segment);
+    if (runs.some(({ isNew }) => isNew)) {
+      const records = runs.map((run) => run.records);
+      this.#fs.makeDirectory(this.#layout.commitLog);
+      await replaceFile(this.#fs, file, Buffer.concat([Buffer.from(segmentHeader(segment)), ...records]), true);
+      await this.#fs.syncDirectory(this.#layout.base);
+      return;
+    }
+    const isLast = ({ to }: LogRun): boolean => old.subarray(to).every((byte) => byte === 0);
+    if (runs.every((run) => run.records.length === run.to - run.from || isLast(run))) {
+      await this.#writeInPlace(file, runs, isLast);
+      return;
+    }
+    // Until the marker is written again, recovery must not begin at an offset that means something else now.
+    this.#fs.remove(this.#layout.marker);
+    await this.#fs.syncDirectory(this.#layout.meta);
+    await replaceFile(this.#fs, file, spliced(old, runs), true);
+  }
+
+  async #writeInPlace(path: string, runs: readonly LogRun[], isLast: (run: LogRun) => boolean): Promise<void> {
+    const file = this.#fs.open(path, "update");
+    try {
+      for (const run of runs) {
+        file.write(run.records, 0, run.records.length, run.from);
+        if (isLast(run)) file.truncate(run.from + run.records.length);
+      }
+      await file.flush();
+    } finally {
+      file.close();
+    }
+  }
+}
+
+/** A segment with runs put in. */
+function spliced(old: Buffer, runs: readonly LogRun[]): Buffer {
+  const parts: Buffer[] = [];
+  let length = 0;
+  const add = (part: Buffer): void => {
+    parts.push(part);
+    length += part.length;
+  };
+  /** `base` is where these records stand in the segment, or were meant to. */
+  const addRecords = (bytes: Buffer, base: number): void => {
+    for (let at = 0; ;) {
+      const read = readRecord(bytes, at, bytes.length, 0);
+      if (read.kind !== "record") return;
+      const { position, events, body, end } = read.header;
+      // A record says up to where the segment was durable; that has moved with it.
+      add(
+        length === base + at ? bytes.subarray(at, end) : resealed(bytes.subarray(body, end), position, events, length),
+      );
+      at = end;
+    }
+  };
+  const firstLine = runs[0]?.from === 0 ? 0 : old.indexOf("\n") + 1;
+  add(old.subarray(0, firstLine));
+  let from = firstLine;
+  for (const run of runs) {
+    addRecords(old.subarray(from, run.from), from);
+    if (run.from === 0) add(run.records);
+    else addRecords(run.records, run.from);
+    from = run.to;
+  }
+  addRecords(old.subarray(from), from);
+  return Buffer.concat(parts);
+}
+
+function resealed(body: Buffer, position: number, events: number, offset: number): Buffer {
+  const buffer = Buffer.concat([Buffer.alloc(HEADER_ROOM), body]);
+  return buffer.subarray(sealRecord(buffer, buffer.length, position, events, offset));
+}

@@ -1,0 +1,198 @@
+import { EventfoldError } from "../../errors.ts";
+import type { FileSystem } from "../../fs/file-system.ts";
+import { listSegments, type LogPlace, segmentHeader, segmentPath } from "../commit-log.ts";
+import { readRecord, type RecordHeader } from "../commit-record.ts";
+import { readAt } from "./findings.ts";
+
+/** Bytes between two good records (or behind the last one) that are none, and the positions that were there. */
+export interface LogGap {
+  /** The segment that the bytes are in; for a gap of its own, the name that its segment would have. */
+  readonly segment: number;
+  readonly from: number;
+  readonly to: number;
+  /** A file is missing, or ends too early: there are no bytes. */
+  readonly isMissing: boolean;
+  readonly firstPosition: number;
+  /** Nothing when the log ends here: it is not known how many there were. */
+  readonly lastPosition: number | undefined;
+  readonly why: string;
+}
+
+/** Gets each good record, in order; `buffer` holds it, and `base` is the segment's offset of its first byte. */
+export type SurveyVisitor = (header: RecordHeader, buffer: Buffer, base: number, segment: number) => void;
+
+const RECORD_START = Buffer.from('{"commit":');
+
+/**
+ * Reads the commit log to its last good record, whatever is damaged in between. Unlike `CommitLog.scan` it looks for the
+ * next good record behind one that is not.
+ */
+export class LogSurvey {
+  /** Parts that cannot be read, in order. Only the last one may have no `lastPosition`. */
+  readonly gaps: LogGap[] = [];
+  /** Segments whose first line is damaged. */
+  readonly badHeaders: number[] = [];
+  /** Files in the log's directory that are named like segments and fit nowhere. */
+  readonly strays: number[] = [];
+  records = 0;
+  events = 0;
+  bytes = 0;
+  /** Behind the last good record. */
+  end: LogPlace = { segment: 1, offset: 0, position: 0 };
+  readonly #fs: FileSystem;
+  readonly #directory: string;
+  readonly #visit: SurveyVisitor;
+  #tail: LogGap | undefined;
+
+  constructor(fs: FileSystem, directory: string, visit: SurveyVisitor) {
+    this.#fs = fs;
+    this.#directory = directory;
+    this.#visit = visit;
+  }
+
+  get segments(): number[] {
+    return listSegments(this.#fs, this.#directory).filter((segment) => !this.strays.includes(segment));
+  }
+
+  /** What stands behind the last good record and is none, as far as the last `advance` has looked. */
+  get tail(): LogGap | undefined {
+    return this.#tail;
+  }
+
+  /** Reads on, up to a place or to the end of the log. Other work runs between two segments. */
+  async advance(limit?: LogPlace): Promise<void> {
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    for (const segment of listSegments(this.#fs, this.#directory)) {
+      await new Promise<void>((resolve) => setImmediate(resolve));
+      if (segment < this.end.segment || (limit !== undefined && segment > limit.segment)) continue;
+      if (segment === this.end.segment && this.end.offset > 0) {
+        this.#scan(segment, limit);
+        continue;
+      }
+      if (this.#enter(segment)) this.#scan(segment, limit);
+    }
+  }
+
+  /** Whether a commit ends (and the next one begins, if there is one) at a place. */
+  isBoundary({ segment, offset, position }: LogPlace): boolean {
+    const { end } = this;
+    if (segment === end.segment && offset === end.offset) return position === end.position;
+    if (!this.segments.includes(segment)) return false;
+    const next = readAt(this.#fs, segmentPath(this.#directory, segment), offset, 30).toString("latin1");
+    return (
+      next.startsWith(`{"commit":${position + 1},`) ||
+      (/^\0*$/.test(next) && this.segments.includes(position + 1)) ||
+      (offset === 0 && position === segment - 1)
+    );
+  }
+
+  /** Says that what is behind the last record, or (for `undefined`) nothing, was once part of the log. */
+  closeTail(gap: LogGap): void {
+    this.#tail = undefined;
+    this.gaps.push(gap);
+  }
+
+  /** Begins a segment; false if it fits nowhere. */
+  #enter(segment: number): boolean {
+    const due = this.end.position + 1;
+    if (segment < due) {
+      if (!this.strays.includes(segment)) this.strays.push(segment);
+      return false;
+    }
+    if (this.#tail !== undefined) {
+      this.gaps.push({ ...this.#tail, lastPosition: segment - 1 });
+      this.#tail = undefined;
+    } else if (segment > due) {
+      this.gaps.push({
+        segment: due,
+        from: 0,
+        to: 0,
+        isMissing: true,
+        firstPosition: due,
+        lastPosition: segment - 1,
+        why: `the commit log has nothing from position ${due} to ${segment - 1}`,
+      });
+    }
+    this.end = { segment, offset: 0, position: segment - 1 };
+    return true;
+  }
+
+  #scan(segment: number, limit: LogPlace | undefined): void {
+    const path = segmentPath(this.#directory, segment);
+    const base = this.end.offset;
+    const stop = limit !== undefined && limit.segment === segment ? limit.offset : Infinity;
+    const bytes = readAt(this.#fs, path, base, stop - base);
+    this.#tail = undefined;
+    let offset = base;
+    if (base === 0) {
+      const start = this.#header(segment, bytes);
+      if (start === undefined) return;
+      offset = start;
+    }
+    let used = bytes.length;
+    while (used > 0 && bytes[used - 1] === 0) used--;
+    for (;;) {
+      const read = readRecord(bytes, offset - base, bytes.length, base);
+      if (read.kind === "record" && read.header.position === this.end.position + 1) {
+        this.#take(read.header, bytes, base, segment);
+        offset = this.end.offset;
+        continue;
+      }
+      this.end = { ...this.end, offset };
+      if (offset - base >= used) return;
+      const why =
+        read.kind === "invalid"
+          ? read.why
+          : read.kind === "short"
+            ? "a commit record is cut short"
+            : read.kind === "record"
+              ? `a commit record begins with position ${read.header.position} where ${this.end.position + 1} is due`
+              : "there are zeros in front of a commit record";
+      const next = this.#nextRecord(bytes, offset - base, base);
+      const gap = { segment, from: offset, isMissing: false, firstPosition: this.end.position + 1, why };
+      if (next === undefined) {
+        // What a limit cuts off is read again by the next call.
+        if (stop === Infinity) this.#tail = { ...gap, to: base + used, lastPosition: undefined };
+        return;
+      }
+      this.gaps.push({ ...gap, to: next.start, lastPosition: next.position - 1 });
+      this.end = { segment, offset: next.start, position: next.position - 1 };
+      offset = next.start;
+    }
+  }
+
+  #take(header: RecordHeader, bytes: Buffer, base: number, segment: number): void {
+    this.#visit(header, bytes, base, segment);
+    this.records++;
+    this.events += header.events;
+    this.bytes += header.end - header.start;
+    this.end = { segment, offset: header.end, position: this.end.position + header.events };
+  }
+
+  /** Where the records of a segment start; nothing if there is nothing in it yet. */
+  #header(segment: number, bytes: Buffer): number | undefined {
+    const expected = Buffer.from(segmentHeader(segment));
+    const found = bytes.subarray(0, expected.length);
+    if (found.equals(expected)) return expected.length;
+    if (bytes.every((byte) => byte === 0)) return undefined;
+    const next = this.#nextRecord(bytes, 0, 0);
+    const format = /"format":(\d+)/.exec(found.toString("latin1"))?.[1];
+    if (next === undefined && format !== undefined && format !== "1") {
+      throw new EventfoldError(
+        "UNSUPPORTED_FORMAT",
+        `${segmentPath(this.#directory, segment)} has format ${format}; this version of eventfold-es reads format 1`,
+      );
+    }
+    this.badHeaders.push(segment);
+    return expected.length;
+  }
+
+  /** The next good record at or behind an index that can follow what was read so far. */
+  #nextRecord(bytes: Buffer, from: number, base: number): RecordHeader | undefined {
+    for (let at = bytes.indexOf(RECORD_START, from); at >= 0; at = bytes.indexOf(RECORD_START, at + 1)) {
+      const read = readRecord(bytes, at, bytes.length, base);
+      if (read.kind === "record" && read.header.position > this.end.position) return read.header;
+    }
+    return undefined;
+  }
+}

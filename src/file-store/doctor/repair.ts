@@ -1,0 +1,251 @@
+import { EventfoldError } from "../../errors.ts";
+import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
+import { systemErrorCode } from "../../fs/file-system.ts";
+import { Head } from "../head.ts";
+import { ioError } from "../io-error.ts";
+import { keepAside, type Layout, layoutOf, readWhole, replaceFile } from "../layout.ts";
+import { writeMarker } from "../marker.ts";
+import { StoreLock } from "../store-lock.ts";
+import {
+  type Finding,
+  findingOf,
+  type Fix,
+  type LogBytes,
+  readAt,
+  type RepairAction,
+  type RepairReport,
+} from "./findings.ts";
+import { LogRepair } from "./log-repair.ts";
+import { Survey } from "./survey.ts";
+
+/** A repair makes new problems visible at most this often: the log comes first, then what is compared with it. */
+const MAX_ROUNDS = 6;
+
+/** See `repair` in `doctor.ts`. */
+export async function repairStore(fs: FileSystem, directory: string, dryRun: boolean): Promise<RepairReport> {
+  const layout = layoutOf(fs.resolve(directory));
+  if (fs.stat(layout.base)?.directory !== true)
+    throw new EventfoldError("INVALID_ARGUMENT", `there is no directory ${layout.base}`);
+  try {
+    fs.makeDirectory(layout.meta);
+    const lock = StoreLock.open(fs, layout.lock);
+    try {
+      return await lock.hold(() => new Repair(fs, layout).run(dryRun));
+    } finally {
+      lock.close();
+    }
+  } catch (error) {
+    throw ioError(error, `repairing the store in ${layout.base}`);
+  }
+}
+
+class Repair {
+  readonly #fs: FileSystem;
+  readonly #layout: Layout;
+  readonly #actions: RepairAction[] = [];
+
+  constructor(fs: FileSystem, layout: Layout) {
+    this.#fs = fs;
+    this.#layout = layout;
+  }
+
+  async run(dryRun: boolean): Promise<RepairReport> {
+    let survey = await this.#survey();
+    const before = survey.report();
+    const lost = new Map<string, Finding>();
+    for (let round = 0; ; round++) {
+      for (const problem of survey.problems) {
+        if (problem.kind !== "event-lost" && problem.kind !== "notes-lost") continue;
+        const finding = findingOf(problem);
+        lost.set(`${finding.file} ${finding.message}`, finding);
+      }
+      if (dryRun || round === MAX_ROUNDS || !survey.problems.some(({ fix }) => fix !== undefined)) break;
+      await this.#carryOut(survey);
+      survey = await this.#survey();
+    }
+    if (dryRun) {
+      for (const { fix, remedy, file } of survey.problems)
+        if (fix !== undefined) this.#actions.push({ file, message: remedy ?? "" });
+    }
+    const actions = this.#actions;
+    return { directory: this.#layout.base, dryRun, actions, lost: [...lost.values()], before, after: survey.report() };
+  }
+
+  #survey(): Promise<Survey> {
+    // We hold the lock already.
+    return Survey.make(this.#fs, this.#layout.base, async (work) => {
+      await work();
+      return true;
+    });
+  }
+
+  async #carryOut(survey: Survey): Promise<void> {
+    const fixes = survey.problems.flatMap(({ fix, remedy = "", file }) =>
+      fix === undefined ? [] : [{ fix, remedy, file }],
+    );
+    const ofLog = fixes.filter(({ fix }) => fix.kind === "log" || fix.kind === "log-header");
+    if (ofLog.length > 0) {
+      // Everything else is compared with the log, so that comes first, and then another look at the rest.
+      const repair = new LogRepair(this.#fs, this.#layout);
+      for (const { fix, remedy, file } of ofLog) {
+        if (fix.kind === "log") repair.add(fix.run);
+        else if (fix.kind === "log-header") repair.addHeader(fix.segment);
+        this.#actions.push({ file, message: remedy });
+      }
+      for (const keptAside of await repair.carryOut())
+        this.#actions.push({ file: keptAside.file, message: "keep aside what is replaced", keptAside: keptAside.path });
+      return;
+    }
+    const restores = new Map<string, { readonly at: number; readonly source: LogBytes }[]>();
+    const done = new Set<string>();
+    for (const { fix, remedy, file } of fixes) {
+      if (fix.kind === "restore") {
+        restores.set(fix.path, [...(restores.get(fix.path) ?? []), fix]);
+        continue;
+      }
+      if (fix.kind === "marker") continue;
+      // Several findings in one file can have one remedy.
+      if (done.has(`${fix.kind} ${file}`)) continue;
+      done.add(`${fix.kind} ${file}`);
+      this.#note(
+        file,
+        remedy,
+        await this.#apply(fix as Exclude<Fix, { readonly kind: "log" | "log-header" | "restore" | "marker" }>),
+      );
+    }
+    for (const [path, parts] of restores) {
+      const bytes = parts.reduce((sum, { source }) => sum + source.length, 0);
+      this.#note(path, `write ${bytes} bytes from the commit log`, await this.#restore(path, parts));
+    }
+    const marker = fixes.find(({ fix }) => fix.kind === "marker");
+    if (marker !== undefined) this.#note(marker.file, marker.remedy, await this.#moveMarker(survey));
+  }
+
+  #note(file: string, message: string, keptAside: string | undefined): void {
+    this.#actions.push(keptAside === undefined ? { file, message } : { file, message, keptAside });
+  }
+
+  /** Returns where the replaced bytes are kept. */
+  async #apply(
+    fix: Exclude<Fix, { readonly kind: "log" | "log-header" | "restore" | "marker" }>,
+  ): Promise<string | undefined> {
+    const fs = this.#fs;
+    const { path } = fix;
+    const directory = path.slice(0, path.lastIndexOf("/"));
+    if (fix.kind === "cut") {
+      const kept = await this.#keep(path, fix.from, Infinity);
+      await withFile(fs.open(path, "update"), async (file) => {
+        this.#lockStream(file);
+        file.truncate(fix.from);
+        await file.flush();
+      });
+      return kept;
+    }
+    if (fix.kind === "remove" && fs.stat(path)?.directory === true) {
+      fs.makeDirectory(this.#layout.aside);
+      const kept = `${this.#layout.aside}/${path.slice(path.lastIndexOf("/") + 1)}`;
+      fs.remove(kept);
+      fs.rename(path, kept);
+      return kept;
+    }
+    const kept = await this.#keep(path, undefined, Infinity);
+    if (fix.kind === "remove") {
+      fs.remove(path);
+      await fs.syncDirectory(directory);
+    } else if (fix.kind === "replace") {
+      fs.makeDirectory(directory);
+      await replaceFile(fs, path, fix.content, true);
+    } else {
+      const bytes = Buffer.from(fix.content);
+      await withFile(fs.open(path, "create"), async (file) => {
+        file.write(bytes, 0, bytes.length, 0);
+        file.truncate(bytes.length);
+        await file.flush();
+      });
+      await fs.syncDirectory(directory);
+    }
+    return kept;
+  }
+
+  /** Writes parts of a stream's file again; it stays the same file, since others may have it open. */
+  async #restore(
+    path: string,
+    parts: readonly { readonly at: number; readonly source: LogBytes }[],
+  ): Promise<string | undefined> {
+    const from = Math.min(...parts.map(({ at }) => at));
+    const to = Math.max(...parts.map(({ at, source }) => at + source.length));
+    const kept = await this.#keep(path, from, to);
+    const directory = path.slice(0, path.lastIndexOf("/"));
+    this.#fs.makeDirectory(directory);
+    await withFile(this.#fs.open(path, "create"), async (file) => {
+      this.#lockStream(file);
+      for (const { at, source } of parts) {
+        const bytes = readAt(this.#fs, source.path, source.offset, source.length);
+        file.write(bytes, 0, bytes.length, at);
+      }
+      await file.flush();
+    });
+    for (
+      let parent = directory;
+      parent.length >= this.#layout.base.length;
+      parent = parent.slice(0, parent.lastIndexOf("/"))
+    )
+      await this.#fs.syncDirectory(parent);
+    return kept;
+  }
+
+  #lockStream(file: FileHandle): void {
+    if (!file.tryLock())
+      throw new EventfoldError("STREAM_LOCKED", `${file.path} is held by another program; close it and repair again`);
+  }
+
+  async #moveMarker(survey: Survey): Promise<string | undefined> {
+    const { marker, head, meta } = this.#layout;
+    const kept = await this.#keep(marker, undefined, Infinity);
+    if (survey.hasGaps) {
+      // Recovery cannot read the log as a whole, so it has to begin behind what it cannot read.
+      for (const path of survey.streamFiles) await flushIfThere(this.#fs, path);
+      await writeMarker(this.#fs, marker, survey.end);
+    } else {
+      this.#fs.remove(marker);
+      await this.#fs.syncDirectory(meta);
+    }
+    const file = new Head(this.#fs, head);
+    try {
+      file.write(survey.end);
+    } finally {
+      file.close();
+    }
+    return kept;
+  }
+
+  /** Keeps a part of a file aside, unless there is nothing in it. */
+  async #keep(path: string, from: number | undefined, to: number): Promise<string | undefined> {
+    const bytes = readWhole(this.#fs, path)?.subarray(from ?? 0, to);
+    if (bytes === undefined || bytes.every((byte) => byte === 0)) return undefined;
+    return keepAside(this.#fs, this.#layout, asideName(this.#layout, path, from), bytes);
+  }
+}
+
+function asideName(layout: Layout, path: string, from: number | undefined): string {
+  const offset = from === undefined ? "" : `.${from}`;
+  if (path.startsWith(`${layout.streams}/`) && path.endsWith("/app.jsonl"))
+    return `${path.slice(layout.streams.length + 1, -"/app.jsonl".length)}${offset}`;
+  return `${path.slice(layout.base.length + 1)}${offset}`;
+}
+
+async function withFile(file: FileHandle, work: (file: FileHandle) => Promise<void>): Promise<void> {
+  try {
+    await work(file);
+  } finally {
+    file.close();
+  }
+}
+
+async function flushIfThere(fs: FileSystem, path: string): Promise<void> {
+  try {
+    await withFile(fs.open(path, "update"), (file) => file.flush());
+  } catch (error) {
+    if (systemErrorCode(error) !== "ENOENT") throw error;
+  }
+}

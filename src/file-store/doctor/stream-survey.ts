@@ -1,0 +1,259 @@
+import { isUtf8 } from "node:buffer";
+import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
+import { systemErrorCode } from "../../fs/file-system.ts";
+import { findStreams } from "../adoption.ts";
+import type { RecordHeader, Section } from "../commit-record.ts";
+import { parseLine } from "../event-line.ts";
+import type { Layout } from "../layout.ts";
+import { crcOfLines } from "../lines.ts";
+import type { StreamKey } from "../stream-directory.ts";
+import { lineAt, type LogBytes, readAt } from "./findings.ts";
+
+/** A part of a stream's file that the log's good records say nothing about. */
+export interface Uncovered {
+  readonly key: StreamKey;
+  readonly from: number;
+  readonly to: number;
+  readonly firstVersion: number;
+  /** Nothing for what stands behind the last covered byte. */
+  readonly lastVersion: number | undefined;
+}
+
+/** A section whose bytes in the stream's file are others than in the log. */
+export interface Difference {
+  readonly key: StreamKey;
+  readonly at: number;
+  /** First byte of the file that is wrong. */
+  readonly wrong: number;
+  readonly version: number;
+  readonly source: LogBytes;
+  /** Nothing was written there yet, or not all of it: what a crash leaves. */
+  readonly unwritten: boolean;
+}
+
+/** What the log says of a stream. */
+export interface SurveyedStream {
+  version: number;
+  end: number;
+  /** CRC-32 of its lines; not to be used if the log has a gap in the stream. */
+  crc: number;
+  /** Of the first section. */
+  readonly first: LogBytes;
+  readonly adopted: boolean;
+  readonly seconds: number;
+  readonly differences: Difference[];
+  readonly holes: Uncovered[];
+  /** What the log contradicts itself in. */
+  readonly contradictions: string[];
+}
+
+/** One line of a part of a stream's file that the log does not have. */
+export interface UncoveredLine {
+  readonly key: StreamKey;
+  readonly version: number;
+  readonly from: number;
+  readonly to: number;
+  /** Nothing for a line of another program, and for one that cannot be read. */
+  readonly position: number | undefined;
+  readonly readable: boolean;
+  /** Milliseconds since 1970; of the line before for one that cannot be read. */
+  readonly time: number;
+}
+
+const MAX_OPEN = 200;
+const NEWLINE = 0x0a;
+
+/** Follows the streams through the log and compares each section with the stream's own file. */
+export class StreamSurvey {
+  readonly streams = new Map<StreamKey, SurveyedStream>();
+  /** Files that the system does not let us read. */
+  readonly unreadable = new Map<string, unknown>();
+  readonly #fs: FileSystem;
+  readonly #layout: Layout;
+  readonly #open = new Map<StreamKey, FileHandle | undefined>();
+
+  constructor(fs: FileSystem, layout: Layout) {
+    this.#fs = fs;
+    this.#layout = layout;
+  }
+
+  path(key: StreamKey): string {
+    return `${this.#layout.streams}/${key}/app.jsonl`;
+  }
+
+  /** Takes a section of a good record. */
+  add(
+    section: Section,
+    buffer: Buffer,
+    header: RecordHeader,
+    base: number,
+    segment: Pick<LogBytes, "path" | "segment">,
+  ): void {
+    const { key, version, at, events, adopted, start, end } = section;
+    const source = { ...segment, offset: base + start, length: end - start };
+    let stream = this.streams.get(key);
+    if (stream === undefined) {
+      const seconds = adopted ? 0 : secondsOf(buffer, start);
+      stream = {
+        version: 0,
+        end: 0,
+        crc: 0,
+        first: source,
+        adopted,
+        seconds,
+        differences: [],
+        holes: [],
+        contradictions: [],
+      };
+      this.streams.set(key, stream);
+    }
+    const where = `the commit of position ${header.position}`;
+    if (version <= stream.version || at < stream.end)
+      stream.contradictions.push(
+        `${where} puts version ${version} at byte ${at}; version ${stream.version} ends at byte ${stream.end}`,
+      );
+    else if (version !== stream.version + 1 || (at !== stream.end && !this.#isBlank(key, stream.end, at))) {
+      stream.holes.push({
+        key,
+        from: stream.end,
+        to: at,
+        firstVersion: stream.version + 1,
+        lastVersion: version - 1,
+      });
+    }
+    const wrong = checkLines(buffer, section);
+    if (wrong !== undefined) stream.contradictions.push(`${where}: ${wrong}`);
+    this.#compare(stream, section, buffer, source);
+    stream.crc = crcOfLines(buffer, start, end, stream.crc);
+    stream.version = version + events - 1;
+    stream.end = at + end - start;
+  }
+
+  close(): void {
+    for (const file of this.#open.values()) file?.close();
+    this.#open.clear();
+  }
+
+  /** What there is behind the last byte that the log has of a stream, for every stream; also for those that only have a file. */
+  tails(): Uncovered[] {
+    const tails: Uncovered[] = [];
+    for (const key of new Set([...this.streams.keys(), ...findStreams(this.#fs, this.#layout)])) {
+      const { version, end } = this.streams.get(key) ?? { version: 0, end: 0 };
+      const size = this.#fs.stat(this.path(key))?.size ?? 0;
+      if (size > end) tails.push({ key, from: end, to: size, firstVersion: version + 1, lastVersion: undefined });
+    }
+    return tails;
+  }
+
+  /** The complete lines of an uncovered part, and where the last of them ends. */
+  lines({ key, from, to, firstVersion }: Uncovered): {
+    readonly lines: readonly UncoveredLine[];
+    readonly end: number;
+  } {
+    const bytes = this.bytes(key, from, to);
+    const lines: UncoveredLine[] = [];
+    let version = firstVersion;
+    let time = 0;
+    let start = 0;
+    for (let stop = bytes.indexOf(NEWLINE); stop >= 0; stop = bytes.indexOf(NEWLINE, start)) {
+      const text = bytes.toString("utf8", start, stop);
+      if (!/^[ \t\r]*$/.test(text)) {
+        const parsed = tryParse(bytes.subarray(start, stop));
+        if (parsed !== undefined) time = parsed.ts * 1000 + (parsed.ms ?? 0);
+        const readable = parsed !== undefined;
+        lines.push({ key, version, from: from + start, to: from + stop + 1, position: parsed?.pos, readable, time });
+        version++;
+      }
+      start = stop + 1;
+    }
+    return { lines, end: from + start };
+  }
+
+  bytes(key: StreamKey, from: number, to: number): Buffer {
+    const file = this.#file(key);
+    const bytes = Buffer.alloc(Math.max(0, to - from));
+    return bytes.subarray(0, file?.read(bytes, 0, bytes.length, from) ?? 0);
+  }
+
+  /** The 1-based line of a byte in a stream's file. */
+  line(key: StreamKey, offset: number): number {
+    return lineAt(readAt(this.#fs, this.path(key), 0, offset), offset);
+  }
+
+  #compare(stream: SurveyedStream, { key, at, start, end, version }: Section, buffer: Buffer, source: LogBytes): void {
+    if (this.unreadable.has(this.path(key))) return;
+    let there: Buffer;
+    try {
+      there = this.bytes(key, at, at + end - start);
+    } catch (error) {
+      if (systemErrorCode(error) === undefined) throw error;
+      this.unreadable.set(this.path(key), error);
+      return;
+    }
+    const expected = buffer.subarray(start, end);
+    if (there.equals(expected)) return;
+    let wrong = 0;
+    while (wrong < there.length && there[wrong] === expected[wrong]) wrong++;
+    let unwritten = true;
+    for (let i = wrong; i < there.length && unwritten; i++) unwritten = there[i] === expected[i] || there[i] === 0;
+    stream.differences.push({ key, at, wrong: at + wrong, version, source, unwritten });
+  }
+
+  #isBlank(key: StreamKey, from: number, to: number): boolean {
+    return /^[ \t\r\n]*$/.test(this.bytes(key, from, to).toString("latin1"));
+  }
+
+  #file(key: StreamKey): FileHandle | undefined {
+    if (this.#open.has(key)) {
+      const known = this.#open.get(key);
+      this.#open.delete(key);
+      this.#open.set(key, known);
+      return known;
+    }
+    let file: FileHandle | undefined;
+    try {
+      file = this.#fs.open(this.path(key), "read");
+    } catch (error) {
+      if (systemErrorCode(error) !== "ENOENT") throw error;
+    }
+    this.#open.set(key, file);
+    const [oldest] = this.#open.keys();
+    if (this.#open.size > MAX_OPEN && oldest !== undefined) {
+      this.#open.get(oldest)?.close();
+      this.#open.delete(oldest);
+    }
+    return file;
+  }
+}
+
+/** What is wrong with a section's lines, whose bytes are as they were written. */
+function checkLines(buffer: Buffer, { start, end, events, position, adopted }: Section): string | undefined {
+  let count = 0;
+  for (let from = start; from < end;) {
+    const stop = buffer.indexOf(NEWLINE, from);
+    if (stop < 0 || stop >= end) return "a section does not end with a line";
+    const text = buffer.toString("latin1", from, stop);
+    from = stop + 1;
+    if (/^[ \t\r]*$/.test(text)) continue;
+    const written = /,"pos":(\d{1,16})(?:,"v":\d{1,16})?\}$/.exec(text)?.[1];
+    if (!adopted && Number(written) !== position + count)
+      return `a line says position ${written ?? "nothing"} where ${position + count} is due`;
+    count++;
+  }
+  return count === events ? undefined : `a section has ${count} lines and says ${events} events`;
+}
+
+/** The time of a section's first event; 0 if it cannot be read. */
+function secondsOf(buffer: Buffer, start: number): number {
+  return tryParse(buffer.subarray(start, buffer.indexOf(NEWLINE, start)))?.ts ?? 0;
+}
+
+/** A line's event; nothing for a line that cannot be read. */
+export function tryParse(line: Buffer): ReturnType<typeof parseLine> | undefined {
+  if (!isUtf8(line)) return undefined;
+  try {
+    return parseLine(line.toString("utf8"), (why) => new Error(why));
+  } catch {
+    return undefined;
+  }
+}

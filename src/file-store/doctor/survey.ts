@@ -1,0 +1,319 @@
+import { EventfoldError } from "../../errors.ts";
+import type { FileSystem } from "../../fs/file-system.ts";
+import { systemErrorCode } from "../../fs/file-system.ts";
+import { type LogPlace, segmentPath } from "../commit-log.ts";
+import { MalformedRecordError, readSections } from "../commit-record.ts";
+import { decodeHead } from "../head.ts";
+import { type Layout, layoutOf, readWhole } from "../layout.ts";
+import { readMarker } from "../marker.ts";
+import { type LineHash, loadLineHash } from "../snapshot-file.ts";
+import { checkCheckpoint, checkDeadLetters, findCheckpoints, type FoundCheckpoint } from "./check-consumers.ts";
+import { checkEnds } from "./check-ends.ts";
+import { checkLayout } from "./check-layout.ts";
+import { checkRegistry } from "./check-registry.ts";
+import { checkStream } from "./check-streams.ts";
+import { findingOf, type Problem, type StoreCounts, type VerifyReport } from "./findings.ts";
+import { LogDamage } from "./log-damage.ts";
+import { LogNotes } from "./log-notes.ts";
+import { LogSurvey } from "./log-survey.ts";
+import {
+  type Difference,
+  StreamSurvey,
+  type SurveyedStream,
+  type Uncovered,
+  type UncoveredLine,
+} from "./stream-survey.ts";
+
+/** Working for longer than this lets other work run in between. */
+const SLICE_MS = 10;
+
+/** Runs work with the store's lock held, or without it when it cannot be had; tells which. */
+export type HoldLock = (work: () => Promise<void>) => Promise<boolean>;
+
+/** Everything that was found in a store, with what to do about it. */
+export class Survey {
+  readonly problems: Problem[] = [];
+  readonly layout: Layout;
+  readonly #fs: FileSystem;
+  readonly #hash: LineHash;
+  readonly #streams: StreamSurvey;
+  readonly #notes = new LogNotes();
+  readonly #log: LogSurvey;
+  readonly #counts = { snapshots: 0, checkpoints: 0, deadLetters: 0 };
+  #marker: LogPlace | undefined;
+  #checkpoints: readonly FoundCheckpoint[] = [];
+  #lastPosition = 0;
+  #locked = false;
+
+  private constructor(fs: FileSystem, layout: Layout, hash: LineHash) {
+    this.#fs = fs;
+    this.layout = layout;
+    this.#hash = hash;
+    this.#streams = new StreamSurvey(fs, layout);
+    this.#log = new LogSurvey(fs, layout.commitLog, (header, buffer, base, segment) => {
+      const file = segmentPath(layout.commitLog, segment);
+      try {
+        readSections(
+          buffer,
+          header,
+          base,
+          (section) => this.#streams.add(section, buffer, header, base, { path: file, segment }),
+          (section) => this.#notes.add(section, header.position, { segment, offset: header.start }),
+        );
+      } catch (error) {
+        if (!(error instanceof MalformedRecordError)) throw error;
+        const message = `${error.message}, although the checksum is right`;
+        this.problems.push({ kind: "log-inconsistent", severity: "error", file, offset: header.start, message });
+      }
+    });
+  }
+
+  static async make(fs: FileSystem, directory: string, hold: HoldLock): Promise<Survey> {
+    const layout = layoutOf(fs.resolve(directory));
+    if (fs.stat(layout.base)?.directory !== true)
+      throw new EventfoldError("INVALID_ARGUMENT", `there is no directory ${layout.base}`);
+    const survey = new Survey(fs, layout, await loadLineHash());
+    try {
+      // What is applied already does not change any more, so the lock is only needed for the rest.
+      const head = survey.#readHead();
+      if (head !== undefined) await survey.#log.advance(head);
+      survey.#locked = await hold(() => survey.#surveyEnd());
+      await survey.#surveyRest();
+    } finally {
+      survey.#streams.close();
+    }
+    return survey;
+  }
+
+  /** Behind the last good record. */
+  get end(): LogPlace {
+    return this.#log.end;
+  }
+
+  /** Whether parts of the log cannot be read. */
+  get hasGaps(): boolean {
+    return this.#log.gaps.length > 0;
+  }
+
+  /** The files of all streams that the log knows. */
+  get streamFiles(): string[] {
+    return [...this.#streams.streams.keys()].map((key) => this.#streams.path(key));
+  }
+
+  report(): VerifyReport {
+    const rank = { error: 0, warning: 1, info: 2 };
+    const findings = this.problems.map(findingOf).sort((a, b) => rank[a.severity] - rank[b.severity]);
+    const streams = [...this.#streams.streams.values()];
+    const counts: StoreCounts = {
+      streams: streams.length,
+      events: this.#log.events,
+      commits: this.#log.records,
+      segments: this.#log.segments.length,
+      ...this.#counts,
+      bytes: this.#log.bytes + streams.reduce((sum, { end }) => sum + end, 0),
+    };
+    const clean = findings.every(({ severity }) => severity === "info");
+    return { directory: this.layout.base, clean, locked: this.#locked, counts, findings };
+  }
+
+  /** What changes while others write: the ends of the log and of the streams, and what follows both at once. */
+  async #surveyEnd(): Promise<void> {
+    const { layout } = this;
+    const fs = this.#fs;
+    await this.#log.advance();
+    this.#marker = readMarker(fs, layout.marker);
+    this.#checkpoints = findCheckpoints(fs, layout);
+    const tails = this.#streams.tails();
+    const lines = tails.flatMap((tail) => this.#streams.lines(tail).lines);
+    const knownPosition = Math.max(this.#marker?.position ?? 0, this.#readHead()?.position ?? 0);
+    if (this.#isUntouched(lines)) {
+      this.problems.push({
+        kind: "foreign-events",
+        severity: "info",
+        file: layout.streams,
+        message: "another program wrote this directory; the first opening makes a commit log from it",
+      });
+      return;
+    }
+    const damage = new LogDamage(
+      {
+        fs,
+        layout,
+        log: this.#log,
+        streams: this.#streams,
+        notes: this.#notes,
+        checkpoints: this.#checkpoints,
+        knownPosition,
+      },
+      lines,
+    );
+    this.#lastPosition = damage.lastPosition;
+    this.problems.push(...damage.problems);
+    this.#checkTails(tails, new Set(damage.rest));
+    for (const [key, stream] of this.#streams.streams) this.#checkDifferences(key, stream);
+    this.#checkMeta();
+    const unsettled = (place: { readonly segment: number; readonly offset: number }): boolean =>
+      this.#isUnsettled(place);
+    const letters = checkDeadLetters(fs, layout, this.#notes, unsettled);
+    this.problems.push(...letters.problems);
+    this.#counts.deadLetters = letters.count;
+    this.problems.push(...checkRegistry(fs, layout, this.#streams.streams, unsettled));
+  }
+
+  /** What stays as it is, or is only ever replaced as a whole. */
+  async #surveyRest(): Promise<void> {
+    for (const checkpoint of this.#checkpoints) this.problems.push(...checkCheckpoint(checkpoint, this.#lastPosition));
+    this.#counts.checkpoints = this.#checkpoints.length;
+    this.problems.push(...checkLayout(this.#fs, this.layout));
+    let started = performance.now();
+    for (const [key, stream] of this.#streams.streams) {
+      if (performance.now() - started > SLICE_MS) {
+        await new Promise<void>((resolve) => setImmediate(resolve));
+        started = performance.now();
+      }
+      const path = this.#streams.path(key);
+      if (stream.differences.length > 0 || stream.holes.length > 0 || this.#streams.unreadable.has(path)) continue;
+      try {
+        const directory = path.slice(0, path.lastIndexOf("/"));
+        const { problems, hasSnapshot } = checkStream(this.#fs, this.#hash, directory, key, stream.end);
+        this.problems.push(...problems);
+        if (hasSnapshot) this.#counts.snapshots++;
+      } catch (error) {
+        if (systemErrorCode(error) === undefined) throw error;
+        this.#streams.unreadable.set(path, error);
+      }
+    }
+    for (const [file, error] of this.#streams.unreadable) {
+      const message = `the system does not let us read this file: ${error instanceof Error ? error.message : String(error)}`;
+      this.problems.push({ kind: "file-unreadable", severity: "error", file, message });
+    }
+  }
+
+  /** Whether nothing here shows that this library was ever used on the directory. */
+  #isUntouched(lines: readonly UncoveredLine[]): boolean {
+    return (
+      this.#log.segments.length === 0 &&
+      this.#fs.stat(this.layout.marker) === undefined &&
+      lines.every(({ position }) => position === undefined)
+    );
+  }
+
+  /** What stands in the streams' files behind what the log has of them. */
+  #checkTails(tails: readonly Uncovered[], rest: ReadonlySet<UncoveredLine>): void {
+    const byStream = new Map<string, UncoveredLine[]>();
+    for (const line of rest) byStream.set(line.key, [...(byStream.get(line.key) ?? []), line]);
+    for (const tail of tails) {
+      const { key } = tail;
+      const file = this.#streams.path(key);
+      const { lines, end } = this.#streams.lines(tail);
+      const left = byStream.get(key) ?? [];
+      const ahead = left.find(({ position }) => position !== undefined);
+      if (ahead !== undefined) {
+        this.problems.push({
+          kind: "stream-ahead",
+          severity: "error",
+          file,
+          line: this.#streams.line(key, ahead.from),
+          offset: ahead.from,
+          message: `here are events of ours (position ${ahead.position}) that the commit log does not have`,
+          fix: { kind: "cut", path: file, from: ahead.from },
+          remedy: "cut off the events that were never committed",
+        });
+        continue;
+      }
+      const [first] = left;
+      if (first !== undefined && lines.length > 0) {
+        const message = `${left.length} events of another program, which are taken over when the stream is next used`;
+        const line = this.#streams.line(key, first.from);
+        this.problems.push({ kind: "foreign-events", severity: "info", file, line, offset: first.from, message });
+      }
+      if (end < tail.to) {
+        this.problems.push({
+          kind: "needs-recovery",
+          severity: "info",
+          file,
+          line: this.#streams.line(key, end),
+          offset: end,
+          message: "the last line was not written to its end",
+          fix: { kind: "cut", path: file, from: end },
+          remedy: "cut off the line that was not written to its end",
+        });
+      }
+    }
+  }
+
+  #checkDifferences(key: string, stream: SurveyedStream): void {
+    const file = this.#streams.path(key);
+    for (const message of stream.contradictions)
+      this.problems.push({ kind: "log-inconsistent", severity: "error", file, message });
+    for (const hole of this.#log.gaps.length > 0 ? [] : stream.holes) {
+      const message = `the commit log jumps from version ${hole.firstVersion - 1} of ${key} to ${(hole.lastVersion ?? 0) + 1}`;
+      this.problems.push({ kind: "log-inconsistent", severity: "error", file, offset: hole.from, message });
+    }
+    const [first] = stream.differences;
+    if (first === undefined) return;
+    const isGone = this.#fs.stat(file) === undefined;
+    for (const difference of stream.differences) {
+      const { wrong, at, source, version } = difference;
+      const isSettled = !difference.unwritten || !this.#isUnsettled(source);
+      this.problems.push({
+        kind: isSettled ? (isGone ? "stream-missing" : "stream-damaged") : "needs-recovery",
+        severity: isSettled ? "error" : "info",
+        file,
+        ...(isGone ? {} : { line: this.#streams.line(key, wrong), offset: wrong }),
+        message: this.#tell(key, difference, isGone, isSettled, version),
+        fix: { kind: "restore", path: file, at, source },
+        remedy: `write ${source.length} bytes from the commit log (${key} from version ${version} on)`,
+      });
+    }
+  }
+
+  #tell(key: string, { source }: Difference, isGone: boolean, isSettled: boolean, version: number): string {
+    const where = `${key} from version ${version} on, ${source.length} bytes`;
+    if (!isSettled) return `a commit has not reached this file yet (${where})`;
+    return isGone
+      ? `the stream's file is missing (${where})`
+      : `these are not the bytes that were committed (${where})`;
+  }
+
+  #checkMeta(): void {
+    const { marker, head } = this.layout;
+    const fix = { fix: { kind: "marker" }, remedy: "let recovery start at a place that is right" } as const;
+    const isOurs = this.#log.records > 0;
+    if (this.#marker === undefined) {
+      const isThere = this.#fs.stat(marker) !== undefined;
+      const cost = "the next opening reads the whole commit log";
+      const message = `${isThere ? "the marker is damaged" : "there is no marker"}; ${cost}`;
+      if (isThere) this.problems.push({ kind: "marker-damaged", severity: "warning", file: marker, message, ...fix });
+      else if (this.hasGaps)
+        this.problems.push({ kind: "needs-recovery", severity: "info", file: marker, message, ...fix });
+      else if (isOurs) this.problems.push({ kind: "needs-recovery", severity: "info", file: marker, message });
+    } else if (this.#marker.position <= this.end.position && !this.#log.isBoundary(this.#marker)) {
+      const message = "the marker does not point between two commits";
+      this.problems.push({ kind: "marker-damaged", severity: "error", file: marker, message, ...fix });
+    }
+    const bytes = readWhole(this.#fs, head);
+    const isEmpty = bytes === undefined || bytes.length === 0;
+    if (isEmpty ? isOurs : this.#readHead() === undefined) {
+      const message = "other processes cannot see how far they may read; the next opening writes it again";
+      const severity = isEmpty ? "info" : "warning";
+      this.problems.push({ kind: "head-damaged", severity, file: head, message, ...(isEmpty ? {} : fix) });
+    }
+    this.problems.push(...checkEnds(this.#fs, this.layout, this.#streams.streams, !this.hasGaps));
+  }
+
+  /** Whether the next opening still has to carry over what stands at a place of the log. */
+  #isUnsettled(place: { readonly segment: number; readonly offset: number }): boolean {
+    const marker = this.#marker;
+    if (marker === undefined) return true;
+    return place.segment > marker.segment || (place.segment === marker.segment && place.offset >= marker.offset);
+  }
+
+  #readHead(): LogPlace | undefined {
+    for (let tries = 0; tries < 3; tries++) {
+      const head = decodeHead(readWhole(this.#fs, this.layout.head) ?? Buffer.alloc(0));
+      if (head !== undefined) return head;
+    }
+    return undefined;
+  }
+}

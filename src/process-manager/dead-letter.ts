@@ -1,0 +1,154 @@
+import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
+import { CommandRejected, EventfoldError, isEventfoldError } from "../errors.ts";
+import type { StoredDeadLetter } from "../event-store/event-store.ts";
+import type { Cause } from "./reaction.ts";
+
+/** A command of a process manager that could not be delivered. */
+export interface DeadLetter {
+  /** For `replayDeadLetter` and `dropDeadLetter`. */
+  readonly key: string;
+  readonly processManager: string;
+  readonly aggregate: string;
+  readonly id: string;
+  readonly command: unknown;
+  /** What went wrong, in the original's words. */
+  readonly error: string;
+  /** Milliseconds since 1970. */
+  readonly timestamp: number;
+  /** The event that caused it; missing for a letter that the original wrote. */
+  readonly cause?: {
+    readonly aggregate: string;
+    readonly id: string;
+    readonly version: number;
+    readonly position: number;
+    readonly eventId: string;
+  };
+}
+
+/** Something to deliver, and why. */
+export interface Undelivered {
+  readonly manager: string;
+  readonly identity: string;
+  readonly envelope: CommandEnvelope;
+  readonly cause: Cause | undefined;
+}
+
+/** A dead letter in the original's form, with what we know beyond it. */
+export function letterOf(
+  { manager, identity, envelope, cause }: Undelivered,
+  context: CommandContext,
+  error: unknown,
+  time: number,
+): StoredDeadLetter {
+  return {
+    key: identity,
+    letter: {
+      envelope: {
+        aggregate_type: envelope.aggregate,
+        instance_id: envelope.id,
+        command: envelope.command,
+        context: {
+          actor: context.actor ?? null,
+          correlation_id: context.correlationId ?? null,
+          metadata: context.metadata ?? null,
+          ...(context.sourceDevice === undefined ? {} : { source_device: context.sourceDevice }),
+        },
+      },
+      error: errorText(envelope, error),
+      ts: Math.floor(time / 1000),
+      ms: time % 1000,
+      manager,
+      code: isEventfoldError(error) ? error.code : null,
+      rejection: error instanceof CommandRejected ? asJson(error.rejection) : null,
+      ...(cause === undefined ? {} : { cause }),
+    },
+  };
+}
+
+/** The original's words, by which its tools know the kinds apart. */
+function errorText({ aggregate }: CommandEnvelope, error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  switch (isEventfoldError(error) ? error.code : undefined) {
+    case "UNKNOWN_AGGREGATE":
+      return `unknown aggregate type: ${aggregate}`;
+    case "UNKNOWN_COMMAND":
+    case "INVALID_COMMAND":
+    case "INVALID_PAYLOAD":
+      return `command deserialization failed: ${message}`;
+    default:
+      return `command execution failed: ${message}`;
+  }
+}
+
+/** What JSON can hold of a value; a letter that cannot be written would stop its process manager. */
+function asJson(value: unknown): unknown {
+  try {
+    return JSON.parse(JSON.stringify(value)) as unknown;
+  } catch {
+    return null;
+  }
+}
+
+interface StoredEnvelope {
+  readonly aggregate_type: string;
+  readonly instance_id: string;
+  readonly command: unknown;
+  readonly context?: {
+    readonly actor?: string | null;
+    readonly correlation_id?: string | null;
+    readonly metadata?: Record<string, unknown> | null;
+    readonly source_device?: string | null;
+  } | null;
+}
+
+/** Envelope and cause of a dead letter, also of one that the original wrote. */
+export function addressed({ key, letter }: StoredDeadLetter): Pick<Undelivered, "envelope" | "cause"> {
+  const { aggregate_type, instance_id, command, context } = (letter["envelope"] ?? {}) as Partial<StoredEnvelope>;
+  if (typeof aggregate_type !== "string" || typeof instance_id !== "string" || command === undefined) {
+    throw new EventfoldError(
+      "INVALID_COMMAND",
+      `the dead letter ${JSON.stringify(key)} cannot be read, so it cannot be sent again; it can be dropped`,
+    );
+  }
+  const { actor, correlation_id, metadata, source_device } = context ?? {};
+  return {
+    envelope: {
+      aggregate: aggregate_type,
+      id: instance_id,
+      command: commandOf(command),
+      context: {
+        actor: actor ?? undefined,
+        correlationId: correlation_id ?? undefined,
+        metadata: metadata ?? undefined,
+        sourceDevice: source_device ?? undefined,
+      },
+    },
+    cause: letter["cause"] as Cause | undefined,
+  };
+}
+
+/** The original writes `"Name"` or `{"Name": payload}`. */
+function commandOf(command: unknown): { readonly type: string; readonly data?: unknown } {
+  if (typeof command === "string") return { type: command };
+  const entries = typeof command === "object" && command !== null ? Object.entries(command) : [];
+  const [only] = entries;
+  if (only === undefined || entries.length > 1 || only[0] === "type") return command as { readonly type: string };
+  return { type: only[0], data: only[1] as unknown };
+}
+
+/** A dead letter as users see it. */
+export function shownLetter(processManager: string, { key, letter }: StoredDeadLetter): DeadLetter {
+  const envelope = (letter["envelope"] ?? {}) as Partial<StoredEnvelope>;
+  const seconds = typeof letter["ts"] === "number" ? letter["ts"] : 0;
+  const cause = letter["cause"] as DeadLetter["cause"];
+  return {
+    key,
+    processManager,
+    aggregate: envelope.aggregate_type ?? "",
+    id: envelope.instance_id ?? "",
+    command: envelope.command,
+    error: typeof letter["error"] === "string" ? letter["error"] : "this line of dead_letters.jsonl cannot be read",
+    timestamp: seconds * 1000 + (typeof letter["ms"] === "number" ? letter["ms"] : 0),
+    ...(cause === undefined ? {} : { cause }),
+  };
+}

@@ -1,0 +1,110 @@
+import type { Checkpoint, EventStore, EventTypes, StoredEvent } from "../event-store/event-store.ts";
+import { fingerprint } from "../fingerprint.ts";
+
+/** What a checkpoint keeps of a cursor. */
+export type CursorMark = Pick<Checkpoint, "position" | "last" | "bookmark">;
+
+/**
+ * A consumer's place in the global order. It goes on from a checkpoint only if the store still has, at the checkpoint's position,
+ * the very event that was there: a directory that was partly restored from a backup, or that lost its newest commits
+ * in a power cut, grows other events at the same positions.
+ */
+export class LogCursor {
+  readonly #events: EventStore;
+  readonly #wanted: EventTypes | undefined;
+  /** Up to here nothing is left to do. */
+  #position: number;
+  /** Of the last event that was passed; what lies between the two was not wanted. */
+  #lastPosition: number;
+  /** The event at `#lastPosition`; its digest when it comes from a checkpoint. */
+  #last: StoredEvent | string | undefined;
+  /** A place at or before the last event, from which it can be read again. */
+  #before: { readonly since: number; readonly bookmark: unknown };
+  /** The same for the events that are being read. */
+  #batch: { readonly since: number; readonly bookmark: unknown };
+  /** From a checkpoint, and not compared yet with what the store has. */
+  #isSettled: boolean;
+
+  /** Behind a position, 0 for the beginning; or where a checkpoint was made. Events that are not `wanted` may be left out. */
+  constructor(events: EventStore, from: number | CursorMark, wanted?: EventTypes) {
+    this.#events = events;
+    this.#wanted = wanted;
+    const { position, last, bookmark } = typeof from === "number" ? { position: from } : from;
+    this.#position = this.#lastPosition = position;
+    this.#last = last?.event;
+    this.#before = this.#batch = { since: last?.since ?? position, bookmark };
+    this.#isSettled = typeof from === "number" || position === 0;
+  }
+
+  /** Position up to which everything was passed or left out. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /** Of a place before the last event that was passed. */
+  get bookmark(): unknown {
+    return this.#before.bookmark;
+  }
+
+  /** Whether what it goes on from is what the store has. Reading settles it. */
+  get isSettled(): boolean {
+    return this.#isSettled;
+  }
+
+  /**
+   * The events behind the position, up to the head. Call `pass` for each one that is dealt with. Throws a
+   * `ChangedHistoryError` before the first of them when the checkpoint was made of other events. `known` is the head, if the caller has
+   * just asked for it.
+   */
+  async *read(known?: number): AsyncGenerator<readonly StoredEvent[], void, undefined> {
+    const head = known ?? (await this.#events.head());
+    if (!this.#isSettled && (this.#position > head || this.#last === undefined)) throw new ChangedHistoryError();
+    const { since, bookmark } = this.#isSettled ? { since: this.#position, bookmark: undefined } : this.#before;
+    const hint = bookmark ?? this.#events.bookmark(since);
+    for await (const batch of this.#events.readAll({ from: since + 1, bookmark: hint, wanted: this.#wanted })) {
+      const start = (batch[0]?.position ?? since + 1) - 1;
+      this.#batch = { since: start, bookmark: this.#events.bookmark(start) ?? hint };
+      if (!this.#isSettled) this.#settle(batch);
+      yield start >= this.#position ? batch : batch.filter(({ position }) => position > this.#position);
+    }
+    if (!this.#isSettled) throw new ChangedHistoryError();
+    // What is not wanted was left out.
+    this.#position = Math.max(this.#position, head);
+  }
+
+  pass(event: StoredEvent): void {
+    this.#position = this.#lastPosition = event.position;
+    this.#last = event;
+    this.#before = this.#batch;
+  }
+
+  /**
+   * What to keep, so that another cursor can go on from here: behind the last event that was passed, since that one can be
+   * recognised. What follows it and was left out is left out once more.
+   */
+  mark(): CursorMark {
+    const { since, bookmark } = this.#before;
+    const event = typeof this.#last === "object" ? digestOf(this.#last) : this.#last;
+    return {
+      position: this.#lastPosition,
+      ...(event === undefined ? {} : { last: { since, event } }),
+      bookmark,
+    };
+  }
+
+  #settle(batch: readonly StoredEvent[]): void {
+    const last = batch.find(({ position }) => position === this.#lastPosition);
+    if (last === undefined) return;
+    if (digestOf(last) !== this.#last) throw new ChangedHistoryError();
+    this.#isSettled = true;
+  }
+}
+
+/** A checkpoint was made of other events than the store has. Whoever reads starts over. */
+export class ChangedHistoryError extends Error {
+  override readonly name = "ChangedHistoryError";
+}
+
+function digestOf({ stream, version, type, eventId, timestamp }: StoredEvent): string {
+  return fingerprint(JSON.stringify([stream.type, stream.id, version, type, eventId, timestamp]));
+}
