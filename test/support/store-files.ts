@@ -1,5 +1,6 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
+import type { StoreFiles } from "eventfold-es/testing";
 
 /** One line of an `app.jsonl`, parsed. */
 export interface FileLine {
@@ -69,4 +70,16 @@ export function holes(numbers: readonly number[], last: number, first = 1): stri
   const wrong = sorted.findIndex((number, i) => number !== first + i);
   if (wrong >= 0) return `${sorted[wrong]} where ${first + wrong} is due`;
   return sorted.length === last - first + 1 ? undefined : `they end with ${sorted.at(-1)}, not with ${last}`;
+}
+
+/** The files below a directory, for `checkStoreFiles`. */
+export function filesOf(directory: string): StoreFiles {
+  return {
+    files: () =>
+      fs
+        .readdirSync(directory, { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile())
+        .map((entry) => path.join(entry.parentPath, entry.name)),
+    bytesOf: (file) => (fs.existsSync(file) ? fs.readFileSync(file) : undefined),
+  };
 }

@@ -1,0 +1,165 @@
+import { aggregate, AggregateStore, data } from "eventfold-es";
+import {
+  checkEvents,
+  checkInvariants,
+  checkStoreFiles,
+  type CrashRemains,
+  type CrashWorld,
+  type FileSystem,
+  type SeenEvent,
+} from "eventfold-es/testing";
+import { DEFAULT_LOG_OPTIONS } from "../../src/file-store/commit-log.ts";
+import { FileEventStore, type FileEventStoreOptions } from "../../src/file-store/file-event-store.ts";
+
+/** A sum that takes snapshots often. */
+export const Sum = aggregate("sum", {
+  initial: { total: 0, steps: 0 },
+  events: { Added: data<{ by: number; note: string }>() },
+  commands: { Add: data<{ by: number[]; note?: string }>() },
+}).define({
+  snapshotEvery: 3,
+  handle: { Add: ({ data: { by, note = "" }, emit }) => by.map((n) => emit.Added({ by: n, note })) },
+  apply: { Added: (state, { by }) => ({ total: state.total + by, steps: state.steps + 1 }) },
+});
+
+let lastId = 0;
+
+/** Ids that are all of one length, so that a disk is the same however many were examined before it. */
+export function nextEventId(): string {
+  return `event-${String(++lastId).padStart(9, "0")}`;
+}
+
+/** The real store with ids and times that are the same in every run. */
+export function openSums(fileSystem: FileSystem, durability: "flush" | "os" = "flush") {
+  return AggregateStore.builder("/store")
+    .aggregate(Sum)
+    .fileSystem(fileSystem)
+    .durability(durability)
+    .clock(() => 1_700_000_000_000)
+    .ids(nextEventId)
+    .open();
+}
+
+export type SumStore = Awaited<ReturnType<typeof openSums>>;
+
+/** The default check, and that states (from snapshots, too) are what the events say. */
+export async function checkSums(remains: CrashRemains<SumStore>): Promise<readonly string[]> {
+  const found = await checkInvariants(remains);
+  const { store } = remains;
+  for (const id of await store.list(Sum)) {
+    let total = 0;
+    let steps = 0;
+    for await (const { data: added } of store.readEvents("sum", id)) {
+      total += (added as { readonly by: number }).by;
+      steps++;
+    }
+    const state = await store.get(Sum, id).state();
+    if (state.total !== total || state.steps !== steps)
+      throw new Error(`the state of ${id} is ${JSON.stringify(state)}; its events give ${total} in ${steps} steps`);
+  }
+  return found;
+}
+
+/** One `Add` command as a tracked commit. */
+export function add(world: CrashWorld<SumStore>, id: string, by: number[], note?: string): Promise<unknown> {
+  const command = Sum.commands.Add(note === undefined ? { by } : { by, note });
+  return world.commit((context) => world.store.get(Sum, id).execute(command, context), by.length);
+}
+
+/** Segments and preallocation so small that a few commits go through all of it. */
+const SMALL_LOG = { segmentBytes: 1500, preallocateBytes: 700 };
+// The facade has no option for it.
+Object.assign(DEFAULT_LOG_OPTIONS, { segmentBytes: 5000, preallocateBytes: 1500 });
+
+export function openLog(fileSystem: FileSystem, options: FileEventStoreOptions = {}): Promise<FileEventStore> {
+  return FileEventStore.open(fileSystem, "/store", { log: SMALL_LOG, ...options });
+}
+
+/** What `readAll` gives, compared with what every stream gives on its own, with the list of streams, and with the files. */
+export async function checkLog({ disk, store, commits }: CrashRemains<FileEventStore>): Promise<readonly string[]> {
+  const listed: string[] = [];
+  for (const { type, id } of await store.listStreams()) {
+    listed.push(`${type}/${id}`);
+    // Takes in what another program has appended.
+    for await (const _ of store.readStream({ type, id }));
+  }
+  const events: SeenEvent[] = [];
+  for await (const batch of store.readAll()) events.push(...batch.map(seen));
+  checkEvents(events, commits);
+  checkStoreFiles(disk, "/store", events);
+  const streams = new Map<string, string[]>();
+  for (const event of events) {
+    const name = `${event.aggregate}/${event.id}`;
+    streams.set(name, [...(streams.get(name) ?? []), line(event)]);
+  }
+  for (const name of listed) if (!streams.has(name)) throw new Error(`${name} is listed and has no events`);
+  for (const [name, lines] of streams) {
+    if (!listed.includes(name)) throw new Error(`${name} has events and is not listed`);
+    const [type = "", id = ""] = name.split("/");
+    let version = 0;
+    for await (const batch of store.readStream({ type, id })) {
+      for (const event of batch) {
+        const expected = lines[version++];
+        if (line(seen(event)) !== expected)
+          throw new Error(`${name}: readAll gave ${expected}, readStream ${line(seen(event))}`);
+      }
+    }
+    if (version !== lines.length)
+      throw new Error(`${name}: readAll gave ${lines.length} events, readStream ${version}`);
+  }
+  return events.map(line);
+}
+
+function seen(event: {
+  readonly stream: { readonly type: string; readonly id: string };
+  readonly version: number;
+  readonly position: number;
+  readonly type: string;
+  readonly data: unknown;
+  readonly meta: Readonly<Record<string, unknown>> | undefined;
+}): SeenEvent {
+  const { stream, version, position, type, meta } = event;
+  const correlationId = meta?.["correlation_id"] as string | undefined;
+  return { aggregate: stream.type, id: stream.id, version, position, type, data: event.data, correlationId };
+}
+
+function line(event: SeenEvent): string {
+  return JSON.stringify(event);
+}
+
+/** How many events a stream has. */
+export async function versionOf(store: FileEventStore, id: string): Promise<number> {
+  let version = 0;
+  for await (const batch of store.readStream({ type: "s", id })) version += batch.length;
+  return version;
+}
+
+/**
+ * Appends events to several streams in one tracked commit, again and again while others come first. Sizes
+ * differ so that records begin and end anywhere in a sector.
+ */
+export function append(
+  world: CrashWorld<FileEventStore>,
+  counts: Readonly<Record<string, number>>,
+  store: FileEventStore = world.store,
+): Promise<unknown> {
+  const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
+  return world.commit(async ({ correlationId }) => {
+    for (;;) {
+      const appends = [];
+      for (const [id, count] of Object.entries(counts)) {
+        const expectedVersion = await versionOf(store, id);
+        const events = Array.from({ length: count }, (_, i) => draft(correlationId, expectedVersion + i));
+        appends.push({ stream: { type: "s", id }, expectedVersion, events });
+      }
+      const result = await store.commit({ appends });
+      if (result.ok) return result;
+    }
+  }, total);
+}
+
+function draft(correlationId: string, n: number) {
+  const payload = JSON.stringify({ n, fill: "x".repeat((n * 37 + correlationId.length * 101) % 400) });
+  const meta = { correlation_id: correlationId };
+  return { type: "Added", data: payload, schemaVersion: 0, timestamp: 1_700_000_000_000 + n, meta };
+}

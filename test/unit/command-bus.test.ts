@@ -1,0 +1,193 @@
+import { aggregate, AggregateStore, CommandBus, CommandRejected, data, type Middleware } from "eventfold-es";
+import { describe, expect, test } from "vitest";
+import { Account } from "../support/account.ts";
+import { collect } from "../support/collect.ts";
+import { Counter } from "../support/counter.ts";
+
+const Till = aggregate("till", {
+  initial: 0,
+  events: { Shut: data() },
+  commands: { Close: data(), Count: data() },
+}).define({
+  handle: { Close: ({ emit }) => emit.Shut(), Count: () => {} },
+  apply: { Shut: (n) => n + 1 },
+});
+
+const openStore = () => AggregateStore.inMemoryBuilder().aggregate(Account).aggregate(Counter).aggregate(Till).open();
+
+describe("dispatch", () => {
+  test("routes a command by its type, and an envelope by its address", async () => {
+    await using store = await openStore();
+    const bus = new CommandBus(store).register(Account).register(Counter);
+    await bus.dispatch("ada", { type: "Open", data: { owner: "Ada" } }, { correlationId: "r-1" });
+    await bus.dispatch("ada", Account.commands.Deposit({ amount: 5 }));
+    expect(await bus.dispatch("ada", { type: "Add", data: { by: 3 } })).toMatchObject({ state: 3 });
+    expect(await bus.dispatch(Account.at("ada").Withdraw({ amount: 2 }))).toMatchObject({
+      state: { balance: 3 },
+      version: 3,
+    });
+    const [first] = await collect(store.readEvents("account", "ada"));
+    expect(first).toMatchObject({ type: "Opened", correlationId: "r-1" });
+  });
+
+  test("rejects as the aggregate does, and writes nothing", async () => {
+    await using store = await openStore();
+    const bus = new CommandBus(store).register(Account);
+    await expect(bus.dispatch("ada", { type: "Deposit", data: { amount: 1 } })).rejects.toThrow(CommandRejected);
+    expect(await store.listStreams()).toEqual([]);
+  });
+
+  test("merges an envelope's context with the call's: the call wins where it says something", async () => {
+    await using store = await openStore();
+    const bus = new CommandBus(store).register(Counter);
+    const envelope = { ...Counter.at("a").Add({ by: 1 }), context: { actor: "envelope", correlationId: "envelope" } };
+    const { events } = await bus.dispatch(envelope, { correlationId: "call", actor: undefined });
+    expect(events).toMatchObject([{ actor: "envelope", correlationId: "call" }]);
+  });
+
+  test("refuses a type that two aggregates have, one that none has, and aggregates that are not on the bus", async () => {
+    await using store = await openStore();
+    const bus = new CommandBus(store).register(Account).register(Till);
+    // What JavaScript lets through.
+    const loose = bus as unknown as { dispatch(first: unknown, second?: unknown): Promise<unknown> };
+    await expect(loose.dispatch("a", { type: "Close" })).rejects.toMatchObject({
+      code: "AMBIGUOUS_COMMAND",
+      message: expect.stringMatching(/account and till/),
+    });
+    await expect(loose.dispatch("a", { type: "Explode" })).rejects.toMatchObject({ code: "UNKNOWN_COMMAND" });
+    for (const type of ["constructor", "__proto__", "toString"])
+      await expect(loose.dispatch("a", { type })).rejects.toMatchObject({ code: "UNKNOWN_COMMAND" });
+    for (const command of [undefined, null, "Close", {}, { type: 5 }])
+      await expect(loose.dispatch("a", command)).rejects.toMatchObject({ code: "INVALID_COMMAND" });
+    await expect(loose.dispatch(Counter.at("a").Clear())).rejects.toMatchObject({ code: "UNKNOWN_AGGREGATE" });
+    // As an envelope it is clear which one is meant.
+    expect(await bus.dispatch(Till.at("t").Close())).toMatchObject({ state: 1 });
+  });
+
+  test("refuses two aggregates with one type on a bus", async () => {
+    await using store = await openStore();
+    const bus = new CommandBus(store).register(Till);
+    expect(() => bus.register({ ...Till })).toThrow(expect.objectContaining({ code: "DUPLICATE_DEFINITION" }));
+    expect(bus.register(Till)).toBe(bus);
+  });
+
+  test("carries an idempotency key through", async () => {
+    await using store = await openStore();
+    const bus = new CommandBus(store).register(Counter);
+    for (const _ of [1, 2, 3]) await bus.dispatch("a", { type: "Add", data: { by: 1 } }, { idempotencyKey: "k" });
+    expect(await store.get(Counter, "a").state()).toBe(1);
+  });
+});
+
+describe("middleware", () => {
+  test("runs around each command, the first added outermost, with the whole envelope", async () => {
+    await using store = await openStore();
+    const log: string[] = [];
+    const note =
+      (name: string): Middleware<typeof Counter> =>
+      async (envelope, next) => {
+        log.push(`${name} ${envelope.aggregate}/${envelope.id} ${envelope.command.type} ${envelope.context?.actor}`);
+        const result = await next(envelope);
+        log.push(`${name} ${result.version}`);
+        return result;
+      };
+    const bus = new CommandBus(store).register(Counter).use(note("outer")).use(note("inner"));
+    await bus.dispatch("a", { type: "Add", data: { by: 1 } }, { actor: "u" });
+    await bus.dispatch(Counter.at("a").Clear());
+    await bus.dispatchUnknown({ aggregate: "counter", id: "b", command: { type: "Clear" } });
+    expect(log).toEqual([
+      ...["outer counter/a Add u", "inner counter/a Add u", "inner 1", "outer 1"],
+      ...["outer counter/a Clear undefined", "inner counter/a Clear undefined", "inner 2", "outer 2"],
+      ...["outer counter/b Clear undefined", "inner counter/b Clear undefined", "inner 1", "outer 1"],
+    ]);
+  });
+
+  test("may change the envelope, refuse it, try it again, or see how it failed", async () => {
+    await using store = await openStore();
+    const failures: unknown[] = [];
+    let attempts = 0;
+    const bus = new CommandBus(store)
+      .register(Account)
+      .use(async (envelope, next) => {
+        if (envelope.context?.actor === "mallory") throw new Error("not allowed");
+        return next({ ...envelope, context: { ...envelope.context, metadata: { through: "bus" } } });
+      })
+      .use(async (envelope, next) => {
+        try {
+          return await next(envelope);
+        } catch (error) {
+          failures.push(error);
+          if (++attempts > 1) throw error;
+          await next(Account.at(envelope.id).Open({ owner: "?" }));
+          return next(envelope);
+        }
+      });
+    await expect(bus.dispatch("a", { type: "Open", data: { owner: "M" } }, { actor: "mallory" })).rejects.toThrow(
+      "not allowed",
+    );
+    expect(await store.listStreams()).toEqual([]);
+    expect(await bus.dispatch("a", { type: "Deposit", data: { amount: 1 } })).toMatchObject({ state: { balance: 1 } });
+    await expect(bus.dispatch("a", { type: "Withdraw", data: { amount: 9 } })).rejects.toMatchObject({
+      code: "COMMAND_REJECTED",
+    });
+    expect(failures).toMatchObject([{ rejection: { type: "NotOpen" } }, { rejection: { type: "InsufficientFunds" } }]);
+    const events = await collect(store.readEvents("account", "a"));
+    expect(events.map(({ metadata }) => metadata)).toEqual([{}, { through: "bus" }]);
+  });
+
+  test("cannot send what is no envelope", async () => {
+    await using store = await openStore();
+    const bus = new CommandBus(store)
+      .register(Counter)
+      .use((_, next) => next({} as ReturnType<(typeof Counter)["at"]>["Clear"] extends () => infer E ? E : never));
+    await expect(bus.dispatch(Counter.at("a").Clear())).rejects.toMatchObject({ code: "INVALID_COMMAND" });
+  });
+});
+
+describe("dispatchUnknown", () => {
+  const good = { aggregate: "account", id: "ada", command: { type: "Open", data: { owner: "Ada" } } };
+
+  test("takes an envelope that came as JSON", async () => {
+    await using store = await openStore();
+    const bus = new CommandBus(store).register(Account);
+    const text = JSON.stringify({ ...good, context: { actor: "u", idempotencyKey: "k" } });
+    for (const _ of [1, 2]) await bus.dispatchUnknown(JSON.parse(text), { sourceDevice: "web" });
+    expect(await collect(store.readEvents("account", "ada"))).toMatchObject([{ actor: "u", sourceDevice: "web" }]);
+  });
+
+  const hostile: [string, string][] = [
+    ["nothing", "null"],
+    ["a number", "5"],
+    ["an array", "[]"],
+    ["no aggregate", JSON.stringify({ ...good, aggregate: undefined })],
+    ["another kind of id", JSON.stringify({ ...good, id: { toString: "x" } })],
+    ["an id that leaves the store", JSON.stringify({ ...good, id: "" })],
+    ["no command", JSON.stringify({ ...good, command: null })],
+    ["an unknown command", JSON.stringify({ ...good, command: { type: "Explode" } })],
+    ["a command of the prototype", JSON.stringify({ ...good, command: { type: "constructor" } })],
+    ["an unknown aggregate", JSON.stringify({ ...good, aggregate: "ghost" })],
+    ["an aggregate of the prototype", JSON.stringify({ ...good, aggregate: "__proto__" })],
+    ["one that is in the store and not on the bus", JSON.stringify(Counter.at("a").Clear())],
+    ["something beside", JSON.stringify({ ...good, expectedVersion: 3 })],
+    ["a prototype", `{"__proto__":{"admin":true},${JSON.stringify(good).slice(1)}`],
+    [
+      "a prototype in the payload",
+      '{"aggregate":"account","id":"a","command":{"type":"Open","data":{"__proto__":{}}}}',
+    ],
+    ["a context that is none", JSON.stringify({ ...good, context: "u" })],
+    ["a context that is an array", JSON.stringify({ ...good, context: [] })],
+    ["an actor that is none", JSON.stringify({ ...good, context: { actor: 5 } })],
+    ["a forged dispatch", JSON.stringify({ ...good, context: { dispatch: { manager: "m", depth: -1e9 } } })],
+    ["a forged dispatch in its metadata", JSON.stringify({ ...good, context: { metadata: { dispatch: {} } } })],
+  ];
+  test.each(hostile)("refuses %s, with an error of ours, and writes nothing", async (_, text) => {
+    await using store = await openStore();
+    const bus = new CommandBus(store).register(Account);
+    await expect(bus.dispatchUnknown(JSON.parse(text))).rejects.toMatchObject({
+      name: "EventfoldError",
+      code: expect.stringMatching(/^(INVALID_(COMMAND|ID|CONTEXT|PAYLOAD)|UNKNOWN_(COMMAND|AGGREGATE))$/),
+    });
+    expect(await store.listStreams()).toEqual([]);
+    expect(({} as { admin?: boolean }).admin).toBeUndefined();
+  });
+});

@@ -1,0 +1,234 @@
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { aggregate, AggregateStore, data, processManager } from "eventfold-es";
+import { describe, expect, test } from "vitest";
+import { collect } from "../support/collect.ts";
+import { Counter } from "../support/counter.ts";
+import { Relay, Sink, taken } from "../support/relay.ts";
+import { linesOf } from "../support/store-files.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+
+const TIME = Date.UTC(2026, 0, 2, 3, 4, 5, 678);
+const open = (directory: string) =>
+  AggregateStore.builder(directory)
+    .aggregate(Counter)
+    .aggregate(Sink)
+    .processManager(Relay)
+    .processManagers("manual")
+    .clock(() => TIME)
+    .open();
+const lettersFile = (directory: string): string => path.join(directory, "process_managers/relay/dead_letters.jsonl");
+const add = (by: number) => Counter.at("a").Add({ by });
+
+describe("a command that cannot succeed", () => {
+  test("becomes a dead letter at once: rejected, or met by a bug", async () => {
+    await using store = await open(temporaryDirectory());
+    for (const by of [1, -2, 666, 4]) await store.dispatch(add(by), { correlationId: "r" });
+    expect(await store.runProcessManagers()).toEqual({ dispatched: 2, deadLettered: 2 });
+    expect(await taken(store, "a")).toEqual([1, 4]);
+    const letters = await store.deadLetters(Relay);
+    expect(letters).toMatchObject([
+      {
+        processManager: "relay",
+        aggregate: "sink",
+        id: "a",
+        command: { type: "Take", data: { n: -2 } },
+        error: 'command execution failed: sink "a" rejected Take: Negative',
+        timestamp: TIME,
+        cause: { aggregate: "counter", id: "a", version: 2, position: 2 },
+      },
+      { command: { type: "Take", data: { n: 666 } }, error: "command execution failed: 666 is a bug" },
+    ]);
+    expect(await store.deadLetters("relay")).toEqual(letters);
+    expect(await store.deadLetters()).toEqual(letters);
+    expect(await store.deadLetters("nobody")).toEqual([]);
+  });
+
+  test.each([
+    ["for an aggregate that is not in its dispatches", "counter", "a", "Clear", "unknown aggregate type: counter"],
+    ["for an aggregate that nobody knows", "ghost", "a", "Clear", "unknown aggregate type: ghost"],
+    ["that the aggregate does not have", "sink", "a", "Explode", "command deserialization failed: "],
+    ["for an id that cannot be stored", "sink", "", "Take", "command execution failed: "],
+  ])("becomes one, too, %s", async (_, type, id, command, error) => {
+    const Wild = processManager("wild", { dispatches: [Sink] }).on(Counter, {
+      Added: () => ({ aggregate: type as "sink", id, command: { type: command as "Take", data: { n: 1 } } }),
+    });
+    await using store = await AggregateStore.inMemoryBuilder()
+      .aggregate(Counter)
+      .aggregate(Sink)
+      .processManager(Wild)
+      .processManagers("manual")
+      .open();
+    await store.dispatch(add(1));
+    expect(await store.runProcessManagers()).toEqual({ dispatched: 0, deadLettered: 1 });
+    expect((await store.deadLetters())[0]?.error.startsWith(error)).toBe(true);
+  });
+
+  test("is kept in the original's form, with what caused it beside", async () => {
+    const directory = temporaryDirectory();
+    await using store = await open(directory);
+    const { events } = await store.dispatch(add(-2), { correlationId: "r" });
+    await store.runProcessManagers();
+    const [line = ""] = linesOf(lettersFile(directory));
+    const letter = JSON.parse(line) as Record<string, unknown>;
+    expect(Object.keys(letter).slice(0, 3)).toEqual(["envelope", "error", "ts"]);
+    expect(Object.keys(letter["envelope"] as object)).toEqual(["aggregate_type", "instance_id", "command", "context"]);
+    expect(letter).toMatchObject({
+      envelope: {
+        aggregate_type: "sink",
+        instance_id: "a",
+        context: { actor: null, correlation_id: "r", metadata: null },
+      },
+      ts: Math.floor(TIME / 1000),
+      code: "COMMAND_REJECTED",
+      rejection: { type: "Negative", data: { n: -2 } },
+      cause: { aggregate: "counter", id: "a", version: 1, position: 1, eventId: events[0]?.eventId },
+    });
+  });
+});
+
+describe("a dead letter", () => {
+  test("is sent once more on demand, takes effect once, and is gone then, also after a restart", async () => {
+    const directory = temporaryDirectory();
+    const rules = { negative: false };
+    const Till = aggregate("sink", {
+      initial: { taken: [] as readonly number[] },
+      events: { Taken: data<{ n: number }>() },
+      commands: { Take: data<{ n: number }>() },
+      errors: { Negative: data() },
+    }).define({
+      handle: { Take: ({ data: d, emit, reject }) => (d.n < 0 && !rules.negative ? reject.Negative() : emit.Taken(d)) },
+      apply: { Taken: (s, { n }) => ({ taken: [...s.taken, n] }) },
+    });
+    const ToTill = processManager("relay", { dispatches: [Till] }).on(Counter, {
+      Added: (_, e) => Till.at(e.id).Take({ n: e.data.by }),
+    });
+    const openTill = (negative: boolean) => {
+      rules.negative = negative;
+      return AggregateStore.builder(directory)
+        .aggregate(Counter)
+        .aggregate(Till)
+        .processManager(ToTill)
+        .processManagers("manual")
+        .open();
+    };
+    const first = await openTill(false);
+    await first.dispatch(add(-2), { correlationId: "r" });
+    await first.dispatch(add(-3));
+    await first.runProcessManagers();
+    const [two, three] = (await first.deadLetters()).map(({ key }) => key);
+    if (two === undefined || three === undefined) throw new Error("there are two");
+    await expect(first.replayDeadLetter(two)).rejects.toMatchObject({
+      code: "COMMAND_REJECTED",
+      rejection: { type: "Negative" },
+    });
+    expect(await first.deadLetters()).toHaveLength(2);
+    await first.close();
+
+    const second = await openTill(true);
+    await second.replayDeadLetter(two);
+    await expect(second.replayDeadLetter(two)).rejects.toMatchObject({ code: "UNKNOWN_DEAD_LETTER" });
+    const [event] = await collect(second.readEvents("sink", "a"));
+    const [cause] = await collect(second.readEvents("counter", "a"));
+    expect(event).toMatchObject({ data: { n: -2 }, correlationId: "r", causationId: cause?.eventId });
+    await second.dropDeadLetter(three);
+    await expect(second.dropDeadLetter(three)).rejects.toMatchObject({ code: "UNKNOWN_DEAD_LETTER" });
+    expect(await second.runProcessManagers()).toEqual({ dispatched: 0, deadLettered: 0 });
+    await second.close();
+
+    await using third = await openTill(true);
+    expect(await third.deadLetters()).toEqual([]);
+    await third.runProcessManagers();
+    expect(await third.get(Till, "a").state()).toEqual({ taken: [-2] });
+  });
+
+  test("that was delivered in truth is settled by a replay without a second effect", async () => {
+    const directory = temporaryDirectory();
+    const store = await open(directory);
+    await store.dispatch(add(-2));
+    await store.dispatch(add(5));
+    await store.runProcessManagers();
+    await store.close();
+    // The letter of a command that has taken effect: its identity says so.
+    const [line = ""] = linesOf(lettersFile(directory));
+    const letter = JSON.parse(line) as { key: string; envelope: { command: { data: { n: number } } } };
+    letter.key = letter.key.replace("/1:0", "/2:0");
+    letter.envelope.command.data.n = 5;
+    fs.writeFileSync(lettersFile(directory), `${JSON.stringify(letter)}\n`);
+    await using again = await open(directory);
+    await again.replayDeadLetter(letter.key);
+    expect(await again.deadLetters()).toEqual([]);
+    expect(await taken(again, "a")).toEqual([5]);
+  });
+
+  const ORIGINALS = [
+    '{"envelope":{"aggregate_type":"sink","instance_id":"o","command":{"Take":{"n":1}},"context":{"actor":"u","correlation_id":"c","metadata":{"k":1},"source_device":"d"}},"error":"I/O error: x","ts":1795415061}',
+    '{"envelope":{"aggregate_type":"ghost","instance_id":"g","command":"Increment","context":{"actor":null,"correlation_id":null,"metadata":null}},"error":"unknown aggregate type: ghost","ts":1795415061}',
+    "this is not JSON",
+    '{"envelope":{"aggregate_type":"sink","instance_id":"o","command":{"Take":{"n":2}},"context":{"actor":null,"correlation_id":null,"metadata":null}},"error":"I/O error: x","ts":1795415062}',
+  ];
+
+  test("of the original can be listed, sent and dropped, in any order", async () => {
+    const directory = temporaryDirectory();
+    fs.mkdirSync(path.dirname(lettersFile(directory)), { recursive: true });
+    fs.writeFileSync(lettersFile(directory), ORIGINALS.map((line) => `${line}\n`).join(""));
+    await using store = await open(directory);
+    const letters = await store.deadLetters();
+    expect(letters.map(({ aggregate, id, timestamp }) => [aggregate, id, timestamp])).toEqual([
+      ["sink", "o", 1795415061000],
+      ["ghost", "g", 1795415061000],
+      ["", "", 0],
+      ["sink", "o", 1795415062000],
+    ]);
+    const [one, ghost, unreadable, two] = letters.map(({ key }) => key);
+    expect(new Set(letters.map(({ key }) => key)).size).toBe(4);
+    await store.replayDeadLetter(one ?? "");
+    // The keys of the others are still theirs.
+    await expect(store.replayDeadLetter(ghost ?? "")).rejects.toMatchObject({ code: "UNKNOWN_AGGREGATE" });
+    await expect(store.replayDeadLetter(unreadable ?? "")).rejects.toMatchObject({
+      message: expect.stringContaining("cannot be read"),
+    });
+    await store.replayDeadLetter(two ?? "");
+    await store.dropDeadLetter(ghost ?? "");
+    await store.dropDeadLetter(unreadable ?? "");
+    expect(await store.deadLetters()).toEqual([]);
+    expect(await taken(store, "o")).toEqual([1, 2]);
+    const [event] = await collect(store.readEvents("sink", "o"));
+    expect(event).toMatchObject({ actor: "u", correlationId: "c", sourceDevice: "d", metadata: { k: 1 } });
+    expect(event).not.toHaveProperty("causationId");
+  });
+
+  test("of the original that was dropped stays dropped, and the others stay, when recovery applies the drop again", async () => {
+    const directory = temporaryDirectory();
+    fs.mkdirSync(path.dirname(lettersFile(directory)), { recursive: true });
+    fs.writeFileSync(lettersFile(directory), ORIGINALS.map((line) => `${line}\n`).join(""));
+    const store = await open(directory);
+    const keys = (await store.deadLetters()).map(({ key }) => key);
+    await store.dropDeadLetter(keys[0] ?? "");
+    await store.close();
+    for (let i = 0; i < 3; i++) {
+      // Recovery starts at the first record.
+      fs.rmSync(path.join(directory, "meta/marker.json"));
+      const again = await open(directory);
+      expect((await again.deadLetters()).map(({ key }) => key)).toEqual(keys.slice(1));
+      await again.close();
+    }
+  });
+
+  test("of the original keeps its key when others go and the original writes more of the very same", async () => {
+    const directory = temporaryDirectory();
+    fs.mkdirSync(path.dirname(lettersFile(directory)), { recursive: true });
+    const [line = ""] = ORIGINALS;
+    fs.writeFileSync(lettersFile(directory), `${line}\n${line}\n`);
+    await using store = await open(directory);
+    const keys = async (): Promise<string[]> => (await store.deadLetters()).map(({ key }) => key);
+    const [one = "", two = ""] = await keys();
+    await store.dropDeadLetter(one);
+    fs.appendFileSync(lettersFile(directory), `${line}\n`);
+    const [still, more = "", ...others] = await keys();
+    expect([still, others]).toEqual([two, []]);
+    expect(more).not.toBe(two);
+    await store.dropDeadLetter(more);
+    expect(await keys()).toEqual([two]);
+  });
+});

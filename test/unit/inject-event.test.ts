@@ -1,0 +1,161 @@
+import { AggregateStore, type RecordedEvent } from "eventfold-es";
+import { describe, expect, test } from "vitest";
+import { backends } from "../support/backends.ts";
+import { collect } from "../support/collect.ts";
+import { Counter } from "../support/counter.ts";
+import { Relay, Sink, taken } from "../support/relay.ts";
+import { linesOf, oneTo, streamFile } from "../support/store-files.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+
+const added = (by: number, eventId?: string) => ({
+  type: "Added" as const,
+  data: { by },
+  ...(eventId === undefined ? {} : { eventId }),
+});
+
+describe.each(backends)("an injected event $backend", ({ builder }) => {
+  const open = () => builder().aggregate(Counter).open();
+
+  test("is appended as it is, with its own time, id and context", async () => {
+    await using store = await open();
+    const event = {
+      ...added(5, "e-1"),
+      timestamp: 1_700_000_000_123,
+      actor: "phone",
+      correlationId: "c",
+      causationId: "cause",
+      sourceDevice: "d-1",
+      metadata: { zone: "eu" },
+    };
+    expect(await store.injectEvent(Counter, "a", event)).toEqual({ injected: true, version: 1, position: 1 });
+    expect(await collect(store.readEvents("counter", "a"))).toEqual([
+      { ...event, aggregate: "counter", id: "a", version: 1, position: 1 },
+    ]);
+    expect(await store.get(Counter, "a").state()).toBe(5);
+  });
+
+  test("gets what it lacks, and is seen by a handle, a projection's reader and the next command", async () => {
+    await using store = await open();
+    const a = store.get(Counter, "a");
+    await a.execute({ type: "Add", data: { by: 1 } });
+    await store.injectEvent(Counter, "a", added(10));
+    expect(await a.state()).toBe(11);
+    expect(await a.execute({ type: "Add", data: { by: 100 } })).toMatchObject({ state: 111, version: 3, position: 3 });
+    const [, event] = await collect(a.events());
+    expect(event?.eventId).toMatch(/./);
+    expect(Math.abs((event?.timestamp ?? 0) - Date.now())).toBeLessThan(60_000);
+  });
+
+  test("of another store can be given as it was read there", async () => {
+    await using phone = await open();
+    await using desk = await open();
+    await phone.get(Counter, "a").execute({ type: "Add", data: { by: 1 } }, { actor: "u", correlationId: "r" });
+    await phone.get(Counter, "a").execute({ type: "Clear" });
+    await desk.get(Counter, "other").execute({ type: "Clear" });
+    for (const _ of oneTo(2)) {
+      for await (const event of phone.get(Counter, "a").events()) await desk.injectEvent(Counter, "a", event);
+    }
+    const [mine, theirs] = await Promise.all([phone, desk].map((store) => collect(store.readEvents("counter", "a"))));
+    const without = (events: RecordedEvent[] = []) => events.map((event) => ({ ...event, position: 0 }));
+    expect(without(theirs)).toEqual(without(mine));
+  });
+
+  test("that the instance has already is dropped: injected or executed, one after the other or at once", async () => {
+    await using store = await open();
+    expect(await store.injectEvent(Counter, "a", added(1, "x"))).toMatchObject({ injected: true });
+    expect(await store.injectEvent(Counter, "a", added(99, "x"))).toEqual({ injected: false, version: 1, position: 1 });
+    const { events } = await store.dispatch(Counter.at("a").Add({ by: 2 }));
+    expect(await store.injectEvent(Counter, "a", added(99, events[0]?.eventId))).toMatchObject({ injected: false });
+    const results = await Promise.all(oneTo(20).map((i) => store.injectEvent(Counter, "a", added(10, `y-${i % 4}`))));
+    expect(results.filter(({ injected }) => injected)).toHaveLength(4);
+    expect(await store.get(Counter, "a").state()).toBe(43);
+  });
+
+  test("with the same id for another instance is another event, and without an id always a new one", async () => {
+    await using store = await open();
+    for (const id of ["a", "b"]) {
+      expect(await store.injectEvent(Counter, id, added(1, "x"))).toMatchObject({ injected: true });
+    }
+    for (const _ of oneTo(2)) expect(await store.injectEvent(Counter, "a", added(1))).toMatchObject({ injected: true });
+    expect(await store.get(Counter, "a").state()).toBe(3);
+  });
+
+  const bad: [string, unknown][] = [
+    ["nothing", undefined],
+    ["no type", { data: { by: 1 } }],
+    ["an empty type", { type: "" }],
+    ["half a surrogate pair in its type", { type: "\ud800" }],
+    ["an empty id", { ...added(1), eventId: "" }],
+    ["half a surrogate pair in its id", { ...added(1), eventId: "x\udc00" }],
+    ["a number for an id", { ...added(1), eventId: 5 }],
+    ["a time before 1970", { ...added(1), timestamp: -1 }],
+    ["a time that is no number", { ...added(1), timestamp: "now" }],
+    ["a payload that is not JSON", { type: "Added", data: { by: 1n } }],
+    ["metadata of the store's own", { ...added(1), metadata: { dispatch: {} } }],
+    ["metadata that is not JSON", { ...added(1), metadata: { at: new Date() } }],
+  ];
+  test.each(bad)("with %s is refused and writes nothing", async (_, event) => {
+    await using store = await open();
+    await expect(store.injectEvent(Counter, "a", event as ReturnType<typeof added>)).rejects.toMatchObject({
+      code: expect.stringMatching(/^INVALID_(ARGUMENT|PAYLOAD|CONTEXT)$/),
+    });
+    expect(await store.listStreams()).toEqual([]);
+    expect(await store.injectEvent(Counter, "a", added(1))).toMatchObject({ injected: true, version: 1 });
+  });
+});
+
+describe("the ids of events", () => {
+  test("are known after a restart, by all stores on the directory, also when they inject at once", async () => {
+    const directory = temporaryDirectory();
+    const open = () => AggregateStore.builder(directory).aggregate(Counter).open();
+    const first = await open();
+    await first.injectEvent(Counter, "a", added(1, "x"));
+    const { events } = await first.dispatch(Counter.at("a").Add({ by: 2 }));
+    await first.close();
+    await using one = await open();
+    await using two = await open();
+    for (const store of [one, two]) {
+      expect(await store.injectEvent(Counter, "a", added(99, "x"))).toMatchObject({ injected: false });
+      expect(await store.injectEvent(Counter, "a", added(99, events[0]?.eventId))).toMatchObject({ injected: false });
+    }
+    const results = await Promise.all(
+      oneTo(30).map((i) => (i % 2 === 0 ? one : two).injectEvent(Counter, "a", added(10, `y-${Math.ceil(i / 2)}`))),
+    );
+    expect(results.filter(({ injected }) => injected)).toHaveLength(15);
+    expect(await one.get(Counter, "a").state()).toBe(153);
+    expect(linesOf(streamFile(directory, "counter", "a"))).toHaveLength(17);
+  });
+});
+
+describe("process managers after an injection", () => {
+  const open = (mode: "manual" | "automatic" = "manual") =>
+    AggregateStore.inMemoryBuilder()
+      .aggregate(Counter)
+      .aggregate(Sink)
+      .processManager(Relay)
+      .processManagers(mode)
+      .open();
+
+  test("have not run when it resolves, unless that is asked for", async () => {
+    await using store = await open();
+    await store.injectEvent(Counter, "a", added(1));
+    await store.injectEvent(Counter, "a", added(2), { runProcessManagers: false });
+    expect(await taken(store, "a")).toEqual([]);
+    await store.injectEvent(Counter, "a", added(3, "x"), { runProcessManagers: true });
+    expect(await taken(store, "a")).toEqual([1, 2, 3]);
+    await store.dispatch(Counter.at("a").Add({ by: 4 }));
+    // Somebody repeats an injection because he does not know how the first one ended.
+    expect(await store.injectEvent(Counter, "a", added(3, "x"), { runProcessManagers: true })).toMatchObject({
+      injected: false,
+    });
+    expect(await taken(store, "a")).toEqual([1, 2, 3, 4]);
+  });
+
+  test("have run when it resolves, also if they run by themselves", async () => {
+    await using store = await open("automatic");
+    for (const n of oneTo(10)) {
+      await store.injectEvent(Counter, "a", added(n), { runProcessManagers: true });
+      expect(await taken(store, "a")).toEqual(oneTo(n));
+    }
+  });
+});

@@ -1,0 +1,425 @@
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { aggregate, AggregateStore, type AnyProcessManager, data, processManager } from "eventfold-es";
+import { describe, expect, test } from "vitest";
+import { backends } from "../support/backends.ts";
+import { CountedFileSystem } from "../support/counted-file-system.ts";
+import { Counter } from "../support/counter.ts";
+import { systemError } from "../support/intercepted-file-system.ts";
+import { allEvents, Relay, Sink, taken } from "../support/relay.ts";
+import { oneTo } from "../support/store-files.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { pause, until } from "../support/until.ts";
+
+const add = (id: string, by = 1) => Counter.at(id).Add({ by });
+const openRelay = (directory: string, mode: "manual" | "automatic" = "manual") =>
+  AggregateStore.builder(directory)
+    .aggregate(Counter)
+    .aggregate(Sink)
+    .processManager(Relay)
+    .processManagers(mode)
+    .open();
+const checkpointOf = (directory: string, name = "relay"): string =>
+  path.join(directory, "process_managers", name, "checkpoint.json");
+
+describe.each(backends)("a process manager $backend", ({ builder }) => {
+  const open = (manager: AnyProcessManager) =>
+    (builder().aggregate(Counter).aggregate(Sink).processManagers("manual") as unknown as Loose)
+      .processManager(manager)
+      .open();
+  // What JavaScript lets through.
+  interface Loose {
+    processManager(manager: AnyProcessManager): { open(): Promise<AggregateStore<typeof Counter | typeof Sink>> };
+  }
+
+  test("reacts to each event once, in the order of the store, and keeps the order for each target", async () => {
+    await using store = await open(Relay);
+    for (const i of oneTo(60)) await store.dispatch(add(`a${i % 3}`, i));
+    expect(await store.runProcessManagers()).toEqual({ dispatched: 60, deadLettered: 0 });
+    for (const k of [0, 1, 2]) expect(await taken(store, `a${k}`)).toEqual(oneTo(60).filter((i) => i % 3 === k));
+    expect(await store.runProcessManagers()).toEqual({ dispatched: 0, deadLettered: 0 });
+  });
+
+  test("may return nothing, one envelope, several, or a reaction", async () => {
+    const Many = processManager("many", { dispatches: [Sink] }).on(Counter, {
+      Added: (_, { data: { by } }) =>
+        by === 0
+          ? undefined
+          : by === 1
+            ? Sink.at("s").Take({ n: 1 })
+            : by === 2
+              ? [Sink.at("s").Take({ n: 2 }), Sink.at("s").Take({ n: 3 })]
+              : { dispatch: [Sink.at("s").Take({ n: by }), Sink.at("t").Take({ n: by })] },
+      Cleared: () => ({}),
+    });
+    await using store = await open(Many);
+    for (const by of [0, 1, 2, 4]) await store.dispatch(add("a", by));
+    await store.dispatch(Counter.at("a").Clear());
+    expect(await store.runProcessManagers()).toEqual({ dispatched: 5, deadLettered: 0 });
+    expect(await taken(store, "s")).toEqual([1, 2, 3, 4]);
+    expect(await taken(store, "t")).toEqual([4]);
+  });
+
+  test("keeps a state that it returns, or changes", async () => {
+    const Sums = processManager("sums", { dispatches: [Sink], initial: () => ({ sum: 0, ids: new Set<string>() }) }).on(
+      Counter,
+      {
+        Added: (state, e) => {
+          state.sum += e.data.by;
+          state.ids.add(e.id);
+          return Sink.at("sum").Take({ n: state.sum });
+        },
+        Cleared: () => ({ state: { sum: 100, ids: new Set<string>() } }),
+      },
+    );
+    await using store = await open(Sums);
+    for (const by of [1, 2, 3]) await store.dispatch(add("a", by));
+    await store.runProcessManagers();
+    await store.dispatch(Counter.at("a").Clear());
+    await store.dispatch(add("a", 5));
+    await store.runProcessManagers();
+    expect(await taken(store, "sum")).toEqual([1, 3, 6, 105]);
+  });
+
+  test("passes causation, correlation and depth on along the chain, and what an envelope's context says wins", async () => {
+    const Chain = processManager("chain", { dispatches: [Sink, Counter] })
+      .on(Counter, { Added: (_, e) => Sink.at(e.id).Take({ n: e.data.by }) })
+      .on(Sink, {
+        Taken: (_, e) => ({
+          ...Counter.at("end").Clear(),
+          context: { actor: "chain", correlationId: "own", metadata: { n: e.data.n } },
+        }),
+      });
+    await using store = await open(Chain);
+    await store.dispatch(add("a", 1), { correlationId: "r", actor: "ada" });
+    await store.dispatch(add("b", 2));
+    await store.runProcessManagers();
+    const events = await allEvents(store);
+    const [first, second, a, b] = events;
+    expect(a).toMatchObject({ type: "Taken", correlationId: "r", causationId: first?.eventId, metadata: {} });
+    expect(a).not.toHaveProperty("actor");
+    // Without a correlation id the chain gets the first event's id.
+    expect(b).toMatchObject({ type: "Taken", correlationId: second?.eventId, causationId: second?.eventId });
+    const ends = events.filter(({ type }) => type === "Cleared");
+    expect(ends).toMatchObject([
+      { actor: "chain", correlationId: "own", causationId: a?.eventId, metadata: { n: 1 } },
+      { actor: "chain", correlationId: "own", causationId: b?.eventId, metadata: { n: 2 } },
+    ]);
+  });
+
+  test("takes two events with one id for two: they were injected into two instances", async () => {
+    const ToOne = processManager("to-one", { dispatches: [Sink] }).on(Counter, {
+      Added: (_, e) => Sink.at("one").Take({ n: e.data.by }),
+    });
+    await using store = await open(ToOne);
+    await store.injectEvent(Counter, "a", { type: "Added", data: { by: 1 }, eventId: "same" });
+    await store.injectEvent(Counter, "b", { type: "Added", data: { by: 2 }, eventId: "same" });
+    expect(await store.runProcessManagers()).toEqual({ dispatched: 2, deadLettered: 0 });
+    expect(await taken(store, "one")).toEqual([1, 2]);
+  });
+
+  test("whose function throws stops there, alone; others go on, and so does it once it is right", async () => {
+    let broken = true;
+    const Fragile = processManager("fragile", { dispatches: [Sink], initial: { seen: 0 } }).on(Counter, {
+      Added: (state, e) => {
+        // A change before the failure must not be seen when it is tried again.
+        state.seen++;
+        if (broken && e.data.by === 2) throw new Error("two is too much");
+        return Sink.at("fragile").Take({ n: state.seen });
+      },
+    });
+    await using store = await builder()
+      .aggregate(Counter)
+      .aggregate(Sink)
+      .processManager(Fragile)
+      .processManager(Relay)
+      .processManagers("manual")
+      .open();
+    for (const by of [1, 2, 3]) await store.dispatch(add("a", by));
+    for (const _ of oneTo(2)) {
+      await expect(store.runProcessManagers()).rejects.toMatchObject({
+        code: "PROCESS_MANAGER_FAILED",
+        message: expect.stringMatching(/fragile.*Added.*counter.*"a".*version 2.*position 2.*two is too much/),
+      });
+    }
+    expect(await taken(store, "a")).toEqual([1, 2, 3]);
+    expect(await taken(store, "fragile")).toEqual([1]);
+    broken = false;
+    expect(await store.runProcessManagers()).toEqual({ dispatched: 2, deadLettered: 0 });
+    expect(await taken(store, "fragile")).toEqual([1, 2, 3]);
+  });
+
+  const nonsense: [string, unknown][] = [
+    ["a promise", Promise.resolve()],
+    ["a text", "Take"],
+    ["a misspelt key", { state: {}, dispach: [] }],
+    ["an envelope without an id", { aggregate: "sink", command: { type: "Take" } }],
+    ["a command without a type", { dispatch: { aggregate: "sink", id: "s", command: {} } }],
+    ["a time that is none", { schedule: [{ in: "soon", dispatch: Sink.at("s").Take({ n: 1 }) }] }],
+    ["a date that is none", { schedule: [{ at: new Date(NaN), dispatch: Sink.at("s").Take({ n: 1 }) }] }],
+    ["null in an array", [null]],
+  ];
+  test.each(nonsense)("that returns %s stops there with an error", async (_, result) => {
+    const Silly = processManager("silly", { dispatches: [Sink] }).on(Counter, { Added: () => result as undefined });
+    await using store = await open(Silly);
+    await store.dispatch(add("a"));
+    await expect(store.runProcessManagers()).rejects.toMatchObject({
+      code: "PROCESS_MANAGER_FAILED",
+      cause: { code: expect.stringMatching(/^INVALID_(REACTION|ARGUMENT)$/) },
+    });
+    expect(await store.listStreams("sink")).toEqual([]);
+  });
+});
+
+describe("running by themselves", () => {
+  test("they follow commits of their own store and of others, without being told", async () => {
+    const directory = temporaryDirectory();
+    await using store = await openRelay(directory, "automatic");
+    await store.dispatch(add("a", 1));
+    await until(async () => (await taken(store, "a")).length === 1);
+    await using other = await openRelay(directory);
+    await other.dispatch(add("a", 2));
+    await until(async () => (await taken(store, "a")).length === 2);
+    expect(await other.runProcessManagers()).toEqual({ dispatched: 0, deadLettered: 0 });
+  });
+
+  test("one that fails is told about and tried again, later and later; it does not hold the others up", async () => {
+    const tries: number[] = [];
+    const Fragile = processManager("fragile", { dispatches: [Sink] }).on(Counter, {
+      Added: () => {
+        tries.push(performance.now());
+        if (tries.length < 5) throw new Error(`no ${tries.length}`);
+        return Sink.at("fragile").Take({ n: tries.length });
+      },
+    });
+    const errors: unknown[] = [];
+    await using store = await AggregateStore.builder(temporaryDirectory())
+      .aggregate(Counter)
+      .aggregate(Sink)
+      .processManager(Fragile)
+      .processManager(Relay)
+      .onProcessManagerError((error) => {
+        errors.push(error);
+        throw new Error("a listener that fails is no reason to stop");
+      })
+      .open();
+    for (const i of oneTo(20)) {
+      await store.dispatch(add("a", i));
+      await pause(10);
+      // New commits make the others run, and not the one that has to wait.
+      if (tries.length < 4) await until(async () => (await taken(store, "a")).length === i, 2000);
+    }
+    await until(async () => (await taken(store, "fragile")).length === 20);
+    expect(errors.map((error) => (error as Error).message.slice(-4))).toEqual(["no 1", "no 2", "no 3", "no 4"]);
+    const waits = oneTo(4).map((i) => (tries[i] ?? 0) - (tries[i - 1] ?? 0));
+    for (const [i, least] of [45, 95, 190, 390].entries()) expect(waits[i]).toBeGreaterThanOrEqual(least);
+  });
+
+  test("what may pass is tried again until it passes: a disk that was full", async () => {
+    const counted = await CountedFileSystem.create();
+    const errors: unknown[] = [];
+    await using store = await AggregateStore.builder(temporaryDirectory())
+      .aggregate(Counter)
+      .aggregate(Sink)
+      .processManager(Relay)
+      .onProcessManagerError((error) => errors.push(error))
+      .fileSystem(counted.fileSystem)
+      .open();
+    await store.dispatch(add("a", 1));
+    await until(async () => (await taken(store, "a")).length === 1);
+    let commits = 0;
+    // Lets the commit of the event through; refuses the command's, but not what could be written instead of it.
+    counted.refuse = (file) => (file.includes("/commit_log/") && commits++ === 1 ? systemError("ENOSPC") : undefined);
+    await store.dispatch(add("a", 2));
+    await until(() => errors.length >= 1);
+    expect(errors[0]).toMatchObject({ code: "DISK_FULL" });
+    counted.refuse = () => undefined;
+    await until(async () => (await taken(store, "a")).length === 2);
+    expect(await taken(store, "a")).toEqual([1, 2]);
+    expect(await store.deadLetters()).toEqual([]);
+  });
+
+  test("closing the store stops them between two commands; the next run goes on", async () => {
+    const directory = temporaryDirectory();
+    const store = await openRelay(directory, "automatic");
+    for (const i of oneTo(10)) await store.dispatch(add(`a${i % 4}`, i));
+    await store.close();
+    await using again = await openRelay(directory);
+    await again.runProcessManagers();
+    const all = (await Promise.all(oneTo(4).map((k) => taken(again, `a${k - 1}`)))).flat();
+    expect(all.toSorted((a, b) => a - b)).toEqual(oneTo(10));
+  });
+});
+
+describe("exactly once", () => {
+  const run = async (directory: string): Promise<{ dispatched: number; deadLettered: number }> => {
+    await using store = await openRelay(directory);
+    return await store.runProcessManagers();
+  };
+  const history = async (directory: string, from: number, to: number): Promise<void> => {
+    await using store = await openRelay(directory);
+    for (let i = from; i <= to; i++) await store.dispatch(add(`a${i % 2}`, i % 7 === 0 ? -i : i));
+  };
+  const everything = async (directory: string): Promise<unknown> => {
+    await using store = await openRelay(directory);
+    const letters = await store.deadLetters();
+    return [(await allEvents(store)).map(({ type, id, data: d }) => [type, id, d]), letters.map(({ key }) => key)];
+  };
+
+  const losses: [string, (directory: string) => void][] = [
+    ["the checkpoint deleted", (d) => fs.rmSync(checkpointOf(d))],
+    ["the checkpoint emptied", (d) => fs.writeFileSync(checkpointOf(d), "")],
+    ["the checkpoint cut short", (d) => fs.truncateSync(checkpointOf(d), 40)],
+    ["the checkpoint damaged", (d) => fs.writeFileSync(checkpointOf(d), "\0".repeat(99))],
+    ["the checkpoint of an earlier time", (d) => fs.copyFileSync(path.join(d, "early.json"), checkpointOf(d))],
+    [
+      "the checkpoint of other code",
+      (d) =>
+        fs.writeFileSync(
+          checkpointOf(d),
+          fs.readFileSync(checkpointOf(d), "utf8").replace(/"fingerprint":"."/, '"fingerprint":"x"'),
+        ),
+    ],
+    ["the commit log lost", (d) => fs.rmSync(path.join(d, "commit_log"), { recursive: true })],
+    [
+      "the commit log and the checkpoint lost",
+      (d) => {
+        fs.rmSync(path.join(d, "commit_log"), { recursive: true });
+        fs.rmSync(checkpointOf(d));
+      },
+    ],
+  ];
+  test.each(losses)("with %s between runs, no command is sent again", async (_, lose) => {
+    const directory = temporaryDirectory();
+    await history(directory, 1, 8);
+    expect(await run(directory)).toEqual({ dispatched: 7, deadLettered: 1 });
+    fs.copyFileSync(checkpointOf(directory), path.join(directory, "early.json"));
+    await history(directory, 9, 12);
+    await run(directory);
+    const before = await everything(directory);
+    lose(directory);
+    await run(directory);
+    expect(await everything(directory)).toEqual(before);
+    await history(directory, 13, 13);
+    await run(directory);
+    const after = await everything(directory);
+    lose(directory);
+    await run(directory);
+    expect(await everything(directory)).toEqual(after);
+    await using store = await openRelay(directory);
+    expect(await taken(store, "a1")).toEqual([1, 3, 5, 9, 11, 13]);
+    expect(await taken(store, "a0")).toEqual([2, 4, 6, 8, 10, 12]);
+  });
+
+  test("a store that came back from a backup is served anew, whatever the checkpoint says", async () => {
+    const [directory, backup] = [temporaryDirectory(), path.join(temporaryDirectory(), "backup")];
+    await history(directory, 1, 4);
+    await run(directory);
+    fs.cpSync(directory, backup, { recursive: true });
+    await history(directory, 5, 6);
+    await run(directory);
+    const ahead = fs.readFileSync(checkpointOf(directory));
+    fs.rmSync(directory, { recursive: true });
+    fs.cpSync(backup, directory, { recursive: true });
+    await history(directory, 21, 27);
+    fs.writeFileSync(checkpointOf(directory), ahead);
+    await run(directory);
+    await using store = await openRelay(directory);
+    expect(await taken(store, "a1")).toEqual([1, 3, 23, 25, 27]);
+    expect(await taken(store, "a0")).toEqual([2, 4, 22, 24, 26]);
+  });
+
+  test("a checkpoint that knows more notes than the log does not stop the work", async () => {
+    const directory = temporaryDirectory();
+    await history(directory, 1, 4);
+    await run(directory);
+    const store = await openRelay(directory);
+    // Another one on the directory has read the log without the checkpoint.
+    fs.rmSync(path.join(directory, "commit_log"), { recursive: true });
+    await store.close().catch(() => {});
+    await using one = await openRelay(directory);
+    await using two = await openRelay(directory);
+    fs.rmSync(checkpointOf(directory));
+    await one.dispatch(add("a1", 5));
+    await Promise.all([two.runProcessManagers(), one.runProcessManagers()]);
+    await one.dispatch(add("a1", 9));
+    await Promise.all([one.runProcessManagers(), two.runProcessManagers()]);
+    expect(await taken(one, "a1")).toEqual([1, 3, 5, 9]);
+  });
+
+  test("two stores that both run by themselves share the work", async () => {
+    const directory = temporaryDirectory();
+    await using one = await openRelay(directory, "automatic");
+    await using two = await openRelay(directory, "automatic");
+    for (const i of oneTo(60)) await (i % 2 === 0 ? one : two).dispatch(add(`a${i % 4}`, i % 10 === 0 ? -i : i));
+    const expected = (k: number): number[] => oneTo(60).filter((i) => i % 4 === k && i % 10 !== 0);
+    for (const k of [0, 1, 2, 3]) {
+      await until(async () => (await taken(one, `a${k}`)).length === expected(k).length);
+      expect(await taken(two, `a${k}`)).toEqual(expected(k));
+    }
+    await until(async () => (await one.deadLetters()).length === 6);
+    await Promise.all([one.runProcessManagers(), two.runProcessManagers()]);
+    expect(new Set((await two.deadLetters()).map(({ key }) => key)).size).toBe(6);
+  });
+
+  test("replaying and dropping letters while the manager is at work disturbs neither", async () => {
+    await using store = await openRelay(temporaryDirectory(), "automatic");
+    for (const i of oneTo(20)) await store.dispatch(add("a", -i));
+    await until(async () => (await store.deadLetters()).length === 20);
+    const letters = await store.deadLetters();
+    const settled = letters.map(async ({ key }, i) => {
+      if (i % 2 === 0) return store.dropDeadLetter(key);
+      await expect(store.replayDeadLetter(key)).rejects.toMatchObject({ code: "COMMAND_REJECTED" });
+      return store.dropDeadLetter(key);
+    });
+    for (const i of oneTo(20)) await store.dispatch(add("b", i));
+    await Promise.all(settled);
+    await until(async () => (await taken(store, "b")).length === 20);
+    expect(await taken(store, "b")).toEqual(oneTo(20));
+    expect(await store.deadLetters()).toEqual([]);
+  });
+});
+
+test("a manager whose code changed goes on with a state that the new code made, and sends nothing for what was dealt with", async () => {
+  const directory = temporaryDirectory();
+  const open = (manager: AnyProcessManager) =>
+    (
+      AggregateStore.builder(directory).aggregate(Counter).aggregate(Sink).processManagers("manual") as unknown as {
+        processManager(m: AnyProcessManager): { open(): Promise<AggregateStore> };
+      }
+    )
+      .processManager(manager)
+      .open();
+  const version = (factor: number) =>
+    processManager("changing", { dispatches: [Sink], initial: { sum: 0 } }).on(
+      Counter,
+      factor === 1
+        ? { Added: (s, e) => ({ state: { sum: s.sum + e.data.by }, dispatch: Sink.at("s").Take({ n: s.sum }) }) }
+        : { Added: (s, e) => ({ state: { sum: s.sum + e.data.by * 2 }, dispatch: Sink.at("s").Take({ n: s.sum }) }) },
+    );
+  for (const factor of [1, 2]) {
+    await using store = await open(version(factor));
+    for (const by of [1, 2, 3]) await store.dispatch(add("a", by));
+    await store.runProcessManagers();
+    if (factor === 2) expect(await taken(store, "s")).toEqual([0, 1, 3, 12, 14, 18]);
+  }
+});
+
+test("a chain that goes round in a circle ends with a dead letter that says so, also over schedules", async () => {
+  const Ping = aggregate("ping", { initial: 0, events: { Pinged: data() }, commands: { Ping: data() } }).define({
+    handle: { Ping: ({ emit }) => emit.Pinged() },
+    apply: { Pinged: (n) => n + 1 },
+  });
+  const Echo = processManager("echo", { dispatches: [Ping] }).on(Ping, {
+    Pinged: (_, e) => ({ schedule: [{ in: 0, dispatch: Ping.at(e.id).Ping() }] }),
+  });
+  await using store = await AggregateStore.inMemoryBuilder()
+    .aggregate(Ping)
+    .processManager(Echo)
+    .processManagers("manual")
+    .open();
+  await store.dispatch(Ping.at("p").Ping());
+  expect(await store.runProcessManagers()).toEqual({ dispatched: 100, deadLettered: 1 });
+  expect(await store.get(Ping, "p").state()).toBe(101);
+  expect(await store.deadLetters()).toMatchObject([{ error: expect.stringMatching(/100 commands.*loop/) }]);
+});

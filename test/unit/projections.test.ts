@@ -1,0 +1,623 @@
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { aggregate, AggregateStore, data, projection } from "eventfold-es";
+import { SimulatedDisk } from "eventfold-es/testing";
+import { describe, expect, test } from "vitest";
+import { backends } from "../support/backends.ts";
+import { CountedFileSystem } from "../support/counted-file-system.ts";
+import { Counter, Meter } from "../support/counter.ts";
+import { systemError } from "../support/intercepted-file-system.ts";
+import { oneTo } from "../support/store-files.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { pause, until } from "../support/until.ts";
+
+const add = (id: string, by = 1) => Counter.at(id).Add({ by });
+
+/** Says how often it was called, so that a test sees what is folded again. */
+function totals(name = "totals") {
+  const seen: number[] = [];
+  const Totals = projection(name, () => ({ total: 0, count: 0, byId: {} as Record<string, number> })).on(Counter, {
+    Added: (s, e) => {
+      seen.push(e.position);
+      s.total += e.data.by;
+      s.count++;
+      s.byId[e.id] = (s.byId[e.id] ?? 0) + e.data.by;
+    },
+  });
+  return { Totals, seen };
+}
+
+function checkpointOf(directory: string, name: string): string {
+  return path.join(directory, "projections", name, "checkpoint.json");
+}
+
+describe.each(backends)("a projection $backend", ({ builder }) => {
+  test("whose handlers change the state, and one whose handlers return a new one, agree", async () => {
+    const { Totals } = totals();
+    const Returned = projection("returned", { total: 0 }).on(Counter, {
+      Added: (s, e) => ({ total: s.total + e.data.by }),
+      Cleared: () => ({ total: 0 }),
+    });
+    const Scalar = projection("scalar", 0).on(Counter, { Added: (n, e) => n + e.data.by, Cleared: () => 0 });
+    await using store = await builder()
+      .aggregate(Counter)
+      .projection(Totals)
+      .projection(Returned)
+      .projection(Scalar)
+      .open();
+    expect(await store.projection(Totals)).toEqual({ total: 0, count: 0, byId: {} });
+    await store.dispatchAll([add("a", 1), add("b", 2), add("a", 3)]);
+    expect(await store.projection(Totals)).toEqual({ total: 6, count: 3, byId: { a: 4, b: 2 } });
+    expect(await store.projection(Returned)).toEqual({ total: 6 });
+    await store.dispatch(Counter.at("a").Clear());
+    expect(await store.projection(Returned)).toEqual({ total: 0 });
+    // Zero is a state as good as any other: only `undefined` means "the one that was given".
+    expect(await store.projection(Scalar)).toBe(0);
+  });
+
+  test("over several aggregates sees their events in the order of the store", async () => {
+    const Order = projection("order", () => [] as string[])
+      .on(Counter, { Added: (s, e) => void s.push(`${e.position} ${e.aggregate}/${e.id} ${e.data.by}`) })
+      .on(Meter, { Added: (s, e) => void s.push(`${e.position} ${e.aggregate}/${e.id} ${e.data.watts}`) });
+    await using store = await builder().aggregate(Counter).aggregate(Meter).projection(Order).open();
+    const expected: string[] = [];
+    for (const i of oneTo(30)) {
+      const id = `z${i % 3}`;
+      if (i % 2 === 0) await store.dispatch(add(id, i));
+      else await store.dispatch(Meter.at(id).Measure({ watts: i }));
+      expected.push(`${i} ${i % 2 === 0 ? "counter" : "meter"}/${id} ${i}`);
+    }
+    expect(await store.projection(Order)).toEqual(expected);
+  });
+
+  test("gives handlers the whole record of an event", async () => {
+    const Records = projection("records", () => [] as unknown[]).on(Counter, { Added: (s, e) => void s.push(e) });
+    await using store = await builder().aggregate(Counter).projection(Records).open();
+    const context = { actor: "u-1", correlationId: "r-1", sourceDevice: "d-1", metadata: { zone: "eu" } };
+    const { events } = await store.dispatch(add("a", 5), context);
+    expect(await store.projection(Records)).toEqual(events);
+    expect(events).toMatchObject([context]);
+  });
+
+  test("shows one's own write at once, and with `after` for certain", async () => {
+    const { Totals } = totals();
+    await using store = await builder().aggregate(Counter).projection(Totals).open();
+    for (const i of oneTo(50)) {
+      const { position } = await store.dispatch(add("a"));
+      expect((await store.projection(Totals, { after: position })).total).toBe(i);
+      expect((await store.projection(Totals)).total).toBe(i);
+    }
+  });
+
+  test("waits for a position that is still to come, and gives up after `timeout`", async () => {
+    const { Totals } = totals();
+    await using store = await builder().aggregate(Counter).projection(Totals).open();
+    await store.dispatch(add("a"));
+    const waiting = store.projection(Totals, { after: 2 });
+    await pause(30);
+    await store.dispatch(add("a"));
+    expect((await waiting).total).toBe(2);
+
+    const started = performance.now();
+    await expect(store.projection(Totals, { after: 3, timeout: 100 })).rejects.toMatchObject({
+      code: "TIMEOUT",
+      message: expect.stringMatching(/totals.*position 2.*position 3/),
+    });
+    expect(performance.now() - started).toBeGreaterThanOrEqual(99);
+    expect(performance.now() - started).toBeLessThan(2000);
+    expect((await store.projection(Totals, { after: 2, timeout: 0 })).total).toBe(2);
+  });
+
+  test("that is read by many at once folds each event once", async () => {
+    const { Totals, seen } = totals();
+    await using store = await builder().aggregate(Counter).projection(Totals).open();
+    const work = oneTo(40).map(async (i) => {
+      await store.dispatch(add(`a${i % 5}`));
+      return store.projection(Totals);
+    });
+    await Promise.all(work);
+    expect((await store.projection(Totals)).total).toBe(40);
+    expect(seen).toEqual(oneTo(40));
+  });
+
+  test("whose handler fails stops alone, names the event, and goes on from there once that is fixed", async () => {
+    let broken = true;
+    const { Totals } = totals();
+    const Fragile = projection("fragile", () => ({ steps: [] as number[] })).on(Counter, {
+      Added: (s, e) => {
+        // What is done before the failure must not stay.
+        s.steps.push(e.data.by);
+        if (broken && e.data.by === 3) throw new RangeError("three is too much");
+      },
+    });
+    await using store = await builder().aggregate(Counter).projection(Totals).projection(Fragile).open();
+    await store.dispatch(add("a", 1));
+    expect((await store.projection(Fragile)).steps).toEqual([1]);
+    await store.dispatch(Counter.at("b").AddMany({ count: 1 }));
+    await store.dispatch(add("b", 3));
+    await store.dispatch(add("a", 4));
+    for (const _ of oneTo(3)) {
+      const error: unknown = await store.projection(Fragile).catch((thrown: unknown) => thrown);
+      expect(error).toMatchObject({ code: "PROJECTION_FAILED", cause: { message: "three is too much" } });
+      expect((error as Error).message).toMatch(/fragile.*Added.*counter.*"b".*version 2.*position 3/);
+    }
+    expect((await store.projection(Totals)).total).toBe(9);
+    expect(await store.dispatch(add("a", 5))).toMatchObject({ state: 10 });
+    broken = false;
+    expect((await store.projection(Fragile)).steps).toEqual([1, 1, 3, 4, 5]);
+  });
+
+  test("is rebuilt with progress; until then the old state is there", async () => {
+    let factor = 1;
+    const Weighted = projection("weighted", () => ({ total: 0 })).on(Counter, {
+      Added: (s, e) => {
+        s.total += e.data.by * factor;
+      },
+    });
+    await using store = await builder().aggregate(Counter).projection(Weighted).open();
+    for (const i of oneTo(5)) await store.dispatch(Counter.at(`a${i}`).AddMany({ count: 1000 }));
+    expect(await store.projection(Weighted)).toEqual({ total: 5000 });
+    factor = 2;
+    const steps: { position: number; head: number }[] = [];
+    const meanwhile: number[] = [];
+    const reads: Promise<unknown>[] = [];
+    await store.rebuildProjection(Weighted, {
+      onProgress: (step) => {
+        steps.push(step);
+        reads.push(store.projection(Weighted).then(({ total }) => meanwhile.push(total)));
+      },
+    });
+    await Promise.all(reads);
+    expect(steps.length).toBeGreaterThan(1);
+    expect(steps.map(({ position }) => position)).toEqual(
+      steps.map(({ position }) => position).toSorted((a, b) => a - b),
+    );
+    expect(steps.at(-1)).toEqual({ position: 5000, head: 5000 });
+    expect(meanwhile[0]).toBe(5000);
+    expect(meanwhile.filter((total) => total !== 5000 && total !== 10_000)).toEqual([]);
+    expect(await store.projection(Weighted)).toEqual({ total: 10_000 });
+    await store.dispatch(add("a1", 1));
+    expect(await store.projection(Weighted)).toEqual({ total: 10_002 });
+  });
+
+  test("keeps its old state when a rebuild is aborted", async () => {
+    let factor = 1;
+    const Weighted = projection("weighted", () => ({ total: 0 })).on(Counter, {
+      Added: (s, e) => {
+        s.total += e.data.by * factor;
+      },
+    });
+    await using store = await builder().aggregate(Counter).projection(Weighted).open();
+    for (const i of oneTo(5)) await store.dispatch(Counter.at(`a${i}`).AddMany({ count: 1000 }));
+    await store.projection(Weighted);
+    factor = 2;
+    const stop = new AbortController();
+    const aborted = store.rebuildProjection(Weighted, {
+      signal: stop.signal,
+      onProgress: () => stop.abort(new Error("enough")),
+    });
+    await expect(aborted).rejects.toThrow("enough");
+    expect(await store.projection(Weighted)).toEqual({ total: 5000 });
+    await expect(store.rebuildProjection(Weighted, { signal: AbortSignal.abort() })).rejects.toThrow(/abort/);
+    await store.rebuildProjection(Weighted);
+    expect(await store.projection(Weighted)).toEqual({ total: 10_000 });
+  });
+
+  test("goes on with what is committed while it is rebuilt", async () => {
+    const { Totals } = totals();
+    await using store = await builder().aggregate(Counter).projection(Totals).open();
+    for (const i of oneTo(5)) await store.dispatch(Counter.at(`a${i}`).AddMany({ count: 1000 }));
+    const commits: Promise<unknown>[] = [];
+    await store.rebuildProjection(Totals, { onProgress: () => void commits.push(store.dispatch(add("new"))) });
+    await Promise.all(commits);
+    expect((await store.projection(Totals)).total).toBe(5000 + commits.length);
+  });
+
+  test("two rebuilds at once do not stop each other", async () => {
+    const { Totals } = totals();
+    await using store = await builder().aggregate(Counter).projection(Totals).open();
+    for (const i of oneTo(5)) await store.dispatch(Counter.at(`a${i}`).AddMany({ count: 1000 }));
+    const stop = new AbortController();
+    let progress = 0;
+    const [first, second] = await Promise.allSettled([
+      store.rebuildProjection(Totals, { signal: stop.signal, onProgress: () => stop.abort() }),
+      store.rebuildProjection(Totals, { onProgress: () => progress++ }),
+    ]);
+    expect(first.status).toBe("rejected");
+    expect(second.status).toBe("fulfilled");
+    expect(progress).toBeGreaterThan(0);
+  });
+
+  test("may hold what JSON cannot", async () => {
+    const Exotic = projection("exotic", () => ({ sum: 0n, ids: new Set<string>() })).on(Counter, {
+      Added: (s, e) => {
+        s.sum += BigInt(e.data.by);
+        s.ids.add(e.id);
+      },
+    });
+    await using store = await builder().aggregate(Counter).projection(Exotic).open();
+    await store.dispatchAll([add("a", 2), add("b", 3)]);
+    expect(await store.projection(Exotic)).toEqual({ sum: 5n, ids: new Set(["a", "b"]) });
+  });
+
+  test("reads payloads in their newest shape", async () => {
+    const before = aggregate("note", {
+      initial: 0,
+      events: { Written: data<{ text: string }>() },
+      commands: { Write: data<{ text: string }>() },
+    }).define({
+      handle: { Write: ({ data: d, emit }) => emit.Written(d) },
+      apply: { Written: (n) => n + 1 },
+    });
+    // One store only: in memory nothing outlives it.
+    const Newer = projection("newer", () => [] as string[]).on(
+      aggregate("note", {
+        initial: 0,
+        events: { Written: data<{ text: string }>().to<{ lines: string[] }>(({ text }) => ({ lines: [text] })) },
+        commands: {},
+      }),
+      { Written: (s, e) => void s.push(...e.data.lines) },
+    );
+    await using store = await builder().aggregate(before).open();
+    await store.dispatch(before.at("n").Write({ text: "hello" }));
+    // A store takes any projection at run time; the types know those that it was built with.
+    expect(await (store as unknown as AggregateStore).projection(Newer)).toEqual(["hello"]);
+  });
+});
+
+describe("what a read costs", () => {
+  /** Thousands of directories take their time on a real disk. */
+  const diskInMemory = () => new SimulatedDisk({ record: false });
+
+  test("with 1,000 streams of 100 events: one new event is one event, and no stream is opened", async () => {
+    const counted = await CountedFileSystem.create(diskInMemory());
+    const { Totals, seen } = totals();
+    const open = () =>
+      AggregateStore.builder("/store")
+        .aggregate(Counter)
+        .projection(Totals)
+        .durability("os")
+        .fileSystem(counted.fileSystem)
+        .open();
+    const first = await open();
+    for (let i = 0; i < 1000; i += 100) {
+      await first.dispatchAll(oneTo(100).map((n) => Counter.at(`c-${i + n}`).AddMany({ count: 100 })));
+    }
+    counted.reset();
+    expect((await first.projection(Totals)).total).toBe(100_000);
+    expect(seen).toHaveLength(100_000);
+    expect(counted.openedStreams).toEqual([]);
+
+    const readNext = async (store: typeof first): Promise<void> => {
+      const { position } = await store.dispatch(add("c-500"));
+      counted.reset();
+      seen.length = 0;
+      expect((await store.projection(Totals)).total).toBe(position);
+      expect(seen).toEqual([position]);
+      expect(counted.openedStreams).toEqual([]);
+      expect(counted.logBytes).toBeLessThan(10_000);
+      await store.projection(Totals);
+      expect(seen).toHaveLength(1);
+    };
+    for (const _ of oneTo(3)) await readNext(first);
+    await first.close();
+
+    // From the checkpoint, too.
+    const second = await open();
+    await readNext(second);
+    await second.close();
+  });
+
+  test("with 20,000 streams it is the same", async () => {
+    const counted = await CountedFileSystem.create(diskInMemory());
+    const seen: number[] = [];
+    // Of twenty types: the disk in memory is slow with large directories.
+    const kind = (n: number) =>
+      aggregate(`kind-${n}`, {
+        initial: 0,
+        events: { Added: data<{ by: number }>() },
+        commands: { Add: data<{ by: number }>() },
+      }).define({
+        handle: { Add: ({ data: d, emit }) => [emit.Added(d), emit.Added(d)] },
+        apply: { Added: (n, { by }) => n + by },
+      });
+    const kinds = oneTo(20).map(kind);
+    let Sum = projection("sum", () => ({ total: 0 })).on(kind(0), {});
+    let builder = AggregateStore.builder("/store").aggregate(kind(0));
+    for (const each of kinds) {
+      builder = builder.aggregate(each);
+      Sum = Sum.on(each, {
+        Added: (s, e) => {
+          seen.push(e.position);
+          s.total += e.data.by;
+        },
+      });
+    }
+    await using store = await builder.projection(Sum).durability("os").fileSystem(counted.fileSystem).open();
+    for (const each of kinds) await store.dispatchAll(oneTo(1000).map((n) => each.at(`c-${n}`).Add({ by: 1 })));
+    counted.reset();
+    expect((await store.projection(Sum)).total).toBe(40_000);
+    expect(seen).toHaveLength(40_000);
+    expect(counted.openedStreams).toEqual([]);
+    for (const each of kinds.slice(0, 1)) await store.dispatch(each.at("c-123").Add({ by: 5 }));
+    counted.reset();
+    seen.length = 0;
+    expect((await store.projection(Sum)).total).toBe(40_010);
+    expect(seen).toEqual([40_001, 40_002]);
+    expect(counted.openedStreams).toEqual([]);
+    expect(counted.logBytes).toBeLessThan(10_000);
+  });
+});
+
+describe("a projection's checkpoint", () => {
+  const history = async (directory: string, commands = 20): Promise<void> => {
+    await using store = await AggregateStore.builder(directory).aggregate(Counter).open();
+    for (const i of oneTo(commands)) await store.dispatch(add(`a${i % 3}`, i));
+  };
+  const read = async (directory: string, definition = totals()) => {
+    const { Totals, seen } = definition;
+    await using store = await AggregateStore.builder(directory).aggregate(Counter).projection(Totals).open();
+    return { state: structuredClone(await store.projection(Totals)), seen };
+  };
+
+  test("is written on close, so that the next run reads what is new", async () => {
+    const directory = temporaryDirectory();
+    await history(directory);
+    expect((await read(directory)).seen).toHaveLength(20);
+    await history(directory, 2);
+    const { state, seen } = await read(directory);
+    expect(seen).toEqual([21, 22]);
+    expect(state).toMatchObject({ total: 213, count: 22 });
+    expect(fs.readdirSync(path.join(directory, "projections/totals"))).toEqual(["checkpoint.json"]);
+  });
+
+  test("is written after a while, without a close", async () => {
+    const directory = temporaryDirectory();
+    const { Totals } = totals();
+    await using store = await AggregateStore.builder(directory).aggregate(Counter).projection(Totals).open();
+    await store.dispatch(add("a"));
+    await store.projection(Totals);
+    expect(fs.existsSync(checkpointOf(directory, "totals"))).toBe(false);
+    await until(() => fs.existsSync(checkpointOf(directory, "totals")), 5000);
+  });
+
+  test("is written after many events, without a close", async () => {
+    const directory = temporaryDirectory();
+    const { Totals } = totals();
+    await using store = await AggregateStore.builder(directory)
+      .aggregate(Counter)
+      .projection(Totals)
+      .durability("os")
+      .open();
+    await store.dispatch(Counter.at("a").AddMany({ count: 10_000 }));
+    await store.projection(Totals);
+    await until(() => fs.existsSync(checkpointOf(directory, "totals")), 500);
+  });
+
+  test("that is deleted or damaged changes speed, not results", async () => {
+    const directory = temporaryDirectory();
+    await history(directory);
+    const { state } = await read(directory);
+    const file = checkpointOf(directory, "totals");
+    const whole = fs.readFileSync(file);
+    const damages: (Buffer | string | undefined)[] = [
+      undefined,
+      "",
+      "null",
+      "[]",
+      "{}",
+      "{",
+      '{"state":{"total":1},"cursors":null}',
+      '{"state":1}',
+      '{"cursors":{}}',
+      "\0".repeat(100),
+      whole.toString().replace('"total":210', '"total":999'),
+      whole.toString().replace('"position":20', '"position":19'),
+      whole.toString().replace('"position":20', '"position":21'),
+    ];
+    for (let cut = 1; cut < whole.length; cut += 7) damages.push(whole.subarray(0, cut));
+    for (let at = 0; at < whole.length; at += 3) {
+      const flipped = Buffer.from(whole);
+      flipped[at] = (flipped[at] ?? 0) ^ 1;
+      damages.push(flipped);
+    }
+    for (const damage of damages) {
+      if (damage === undefined) fs.rmSync(file);
+      else fs.writeFileSync(file, damage);
+      const after = await read(directory);
+      expect(after.state).toEqual(state);
+      expect(after.seen).toHaveLength(20);
+    }
+  });
+
+  test("that is older is continued", async () => {
+    const directory = temporaryDirectory();
+    await history(directory);
+    await read(directory);
+    const old = fs.readFileSync(checkpointOf(directory, "totals"));
+    await history(directory);
+    const { state } = await read(directory);
+    fs.writeFileSync(checkpointOf(directory, "totals"), old);
+    const after = await read(directory);
+    expect(after.state).toEqual(state);
+    expect(after.seen).toHaveLength(20);
+  });
+
+  test("that is ahead of the log is not used", async () => {
+    const [directory, longer] = [temporaryDirectory(), temporaryDirectory()];
+    await history(directory, 5);
+    const { state } = await read(directory);
+    await history(longer, 30);
+    await read(longer);
+    fs.copyFileSync(checkpointOf(longer, "totals"), checkpointOf(directory, "totals"));
+    expect((await read(directory)).state).toEqual(state);
+  });
+
+  test("of a history that was replaced by a backup is not used, even when the log has grown beyond it", async () => {
+    const [directory, backup] = [temporaryDirectory(), temporaryDirectory()];
+    await history(directory, 5);
+    fs.cpSync(directory, backup, { recursive: true });
+    await history(directory, 10);
+    await read(directory);
+    // Everything goes back to the backup but the projections.
+    for (const part of ["streams", "meta", "commit_log"]) {
+      fs.rmSync(path.join(directory, part), { recursive: true });
+      fs.cpSync(path.join(backup, part), path.join(directory, part), { recursive: true });
+    }
+    await using store = await AggregateStore.builder(directory).aggregate(Counter).open();
+    for (const _ of oneTo(20)) await store.dispatch(add("other", 1000));
+    expect((await read(directory)).state.total).toBe(20_015);
+  });
+
+  test("of other code is noticed and made anew: handler, initial state, upcaster", async () => {
+    const directory = temporaryDirectory();
+    await history(directory, 4);
+    const readWith = async (definition: Parameters<AggregateStore["projection"]>[0]) => {
+      await using store = await AggregateStore.open(directory);
+      return structuredClone(await store.projection(definition)) as unknown;
+    };
+    const named = (initial: number) => projection("changing", () => ({ n: initial }));
+    expect(await readWith(named(0).on(Counter, { Added: (s, e) => ({ n: s.n + e.data.by }) }))).toEqual({ n: 10 });
+    expect(await readWith(named(0).on(Counter, { Added: (s, e) => ({ n: s.n + e.data.by * 2 }) }))).toEqual({ n: 20 });
+    expect(await readWith(named(5).on(Counter, { Added: (s, e) => ({ n: s.n + e.data.by * 2 }) }))).toEqual({ n: 25 });
+    expect(await readWith(named(5).on(Counter, { Cleared: () => ({ n: 0 }) }))).toEqual({ n: 5 });
+    const Upcast = aggregate("counter", {
+      initial: 0,
+      events: { Added: data<{ by: number }>().to<{ by: number }>(({ by }) => ({ by: by * 100 })), Cleared: data() },
+      commands: {},
+    });
+    expect(await readWith(named(5).on(Upcast, { Added: (s, e) => ({ n: s.n + e.data.by * 2 }) }))).toEqual({ n: 2005 });
+  });
+
+  test("that fails to be written does not fail the read", async () => {
+    const directory = temporaryDirectory();
+    const counted = await CountedFileSystem.create();
+    counted.refuse = (file) => (file.includes("/projections/") ? systemError("ENOSPC") : undefined);
+    const { Totals } = totals();
+    const store = await AggregateStore.builder(directory)
+      .aggregate(Counter)
+      .projection(Totals)
+      .fileSystem(counted.fileSystem)
+      .open();
+    await store.dispatch(Counter.at("a").AddMany({ count: 10_001 }));
+    expect((await store.projection(Totals)).total).toBe(10_001);
+    await store.rebuildProjection(Totals);
+    expect((await store.projection(Totals)).total).toBe(10_001);
+    await store.close();
+    expect(fs.existsSync(checkpointOf(directory, "totals"))).toBe(false);
+  });
+
+  test("a state that JSON would change is folded again instead", async () => {
+    const directory = temporaryDirectory();
+    await history(directory, 3);
+    const Ids = projection("ids", () => new Map<string, number>()).on(Counter, {
+      Added: (s, e) => void s.set(e.id, e.data.by),
+    });
+    for (const _ of oneTo(2)) {
+      await using store = await AggregateStore.builder(directory).aggregate(Counter).projection(Ids).open();
+      expect([...(await store.projection(Ids))]).toEqual([
+        ["a1", 1],
+        ["a2", 2],
+        ["a0", 3],
+      ]);
+    }
+  });
+
+  test("after a failure and a restart, the fixed handler goes on where it stopped", async () => {
+    const directory = temporaryDirectory();
+    await history(directory, 4);
+    const rule = { limit: Infinity };
+    const seen: number[] = [];
+    const Limited = projection("limited", () => ({ total: 0 })).on(Counter, {
+      Added: (s, e) => {
+        seen.push(e.position);
+        if (e.data.by > rule.limit) throw new Error("over the limit");
+        s.total += e.data.by;
+      },
+    });
+    const open = () => AggregateStore.builder(directory).aggregate(Counter).projection(Limited).open();
+    const first = await open();
+    expect((await first.projection(Limited)).total).toBe(10);
+    await first.close();
+    const second = await open();
+    rule.limit = 50;
+    await second.dispatch(add("a", 60));
+    await expect(second.projection(Limited)).rejects.toMatchObject({ code: "PROJECTION_FAILED" });
+    await second.close();
+    rule.limit = Infinity;
+    seen.length = 0;
+    const third = await open();
+    expect((await third.projection(Limited)).total).toBe(70);
+    expect(seen).toEqual([5]);
+    await third.close();
+  });
+});
+
+describe("commits of another store on the directory", () => {
+  test("are in the next read", async () => {
+    const directory = temporaryDirectory();
+    const { Totals } = totals();
+    const builder = AggregateStore.builder(directory).aggregate(Counter).projection(Totals);
+    await using mine = await builder.open();
+    await using other = await builder.open();
+    for (const i of oneTo(20)) {
+      const { position } = await other.dispatch(add(`a${i}`));
+      expect((await mine.projection(Totals)).total).toBe(position);
+    }
+    const waiting = mine.projection(Totals, { after: 21 });
+    await pause(20);
+    await other.dispatch(add("late"));
+    expect((await waiting).total).toBe(21);
+    // A rebuild by one is seen by neither as a change.
+    await other.rebuildProjection(Totals);
+    expect(await mine.projection(Totals)).toEqual(await other.projection(Totals));
+  });
+});
+
+describe("the wiring of projections", () => {
+  const { Totals } = totals();
+  // What JavaScript or an `any` lets through.
+  interface LooseBuilder {
+    aggregate(a: unknown): LooseBuilder;
+    projection(p: unknown): LooseBuilder;
+    open(): Promise<AggregateStore>;
+  }
+  const loose = (directory: string) => AggregateStore.builder(directory) as unknown as LooseBuilder;
+
+  test("over an aggregate that is not registered is refused before anything touches the disk", async () => {
+    const directory = path.join(temporaryDirectory(), "new");
+    await expect(loose(directory).aggregate(Meter).projection(Totals).open()).rejects.toMatchObject({
+      code: "UNKNOWN_AGGREGATE",
+      message: expect.stringMatching(/totals.*counter/),
+    });
+    expect(fs.existsSync(directory)).toBe(false);
+  });
+
+  test("two projections with one name are refused, at open and later", async () => {
+    const directory = temporaryDirectory();
+    const twice = loose(directory).aggregate(Counter).projection(Totals);
+    for (const name of ["totals", "TOTALS"]) {
+      await expect(twice.projection(totals(name).Totals).open()).rejects.toMatchObject({
+        code: "DUPLICATE_DEFINITION",
+      });
+    }
+    await using store = await twice.open();
+    await expect(store.projection(totals().Totals)).rejects.toMatchObject({ code: "DUPLICATE_DEFINITION" });
+  });
+
+  test("what no definition is refused", async () => {
+    await using store = await AggregateStore.open(temporaryDirectory());
+    const impostor = { name: "totals" } as unknown as typeof Totals;
+    await expect(store.projection(impostor)).rejects.toMatchObject({ code: "INVALID_DEFINITION" });
+    for (const name of ["", "a/b", "../x", "con", "ü", "x".repeat(101)])
+      expect(() => projection(name, 0)).toThrow(expect.objectContaining({ code: "INVALID_DEFINITION" }));
+    expect(() => Totals.on(Counter, {})).toThrow(expect.objectContaining({ code: "INVALID_DEFINITION" }));
+  });
+
+  test("a closed store reads no projection", async () => {
+    const store = await AggregateStore.builder(temporaryDirectory()).aggregate(Counter).projection(Totals).open();
+    await store.close();
+    await expect(store.projection(Totals)).rejects.toMatchObject({ code: "STORE_CLOSED" });
+    await expect(store.rebuildProjection(Totals)).rejects.toMatchObject({ code: "STORE_CLOSED" });
+  });
+});

@@ -1,0 +1,213 @@
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { AggregateStore, processManager } from "eventfold-es";
+import { manualClock } from "eventfold-es/testing";
+import { describe, expect, test } from "vitest";
+import { backends } from "../support/backends.ts";
+import { Counter } from "../support/counter.ts";
+import { Sink, taken } from "../support/relay.ts";
+import { oneTo } from "../support/store-files.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { until } from "../support/until.ts";
+
+const START = Date.UTC(2026, 0, 1);
+
+/** Reminds of everything added after half an hour, unless the counter is cleared before. */
+const Reminders = processManager("reminders", { dispatches: [Sink] }).on(Counter, {
+  Added: (_, e) => ({
+    schedule: [{ in: "30m", key: e.id, dispatch: Sink.at(e.id).TakeLate({ n: e.data.by }) }],
+  }),
+  Cleared: (_, e) => ({ cancel: [e.id] }),
+});
+
+function reminders(directory: string) {
+  const clock = manualClock(START);
+  const open = (mode: "manual" | "automatic" = "manual") =>
+    AggregateStore.builder(directory)
+      .aggregate(Counter)
+      .aggregate(Sink)
+      .processManager(Reminders)
+      .processManagers(mode)
+      .clock(clock.now)
+      .open();
+  return { clock, open };
+}
+const add = (id: string, by = 1) => Counter.at(id).Add({ by });
+
+describe.each(backends)("a schedule $backend", ({ builder }) => {
+  test("fires when its time has come, not before, and once", async () => {
+    const clock = manualClock(START);
+    await using store = await builder()
+      .aggregate(Counter)
+      .aggregate(Sink)
+      .processManager(Reminders)
+      .processManagers("manual")
+      .clock(clock.now)
+      .open();
+    await store.dispatch(add("a", 7));
+    clock.advance("29m");
+    // The time counts from the event, not from when the manager saw it.
+    await store.runProcessManagers();
+    clock.advance("59s");
+    clock.advance(999);
+    expect(await store.runProcessManagers()).toEqual({ dispatched: 0, deadLettered: 0 });
+    clock.advance(1);
+    expect(await store.runProcessManagers()).toEqual({ dispatched: 1, deadLettered: 0 });
+    clock.advance("1d");
+    expect(await store.runProcessManagers()).toEqual({ dispatched: 0, deadLettered: 0 });
+    expect(await taken(store, "a")).toEqual([7]);
+  });
+
+  test("is cancelled by its key, replaced by another with the same key, and left alone by other keys", async () => {
+    const clock = manualClock(START);
+    await using store = await builder()
+      .aggregate(Counter)
+      .aggregate(Sink)
+      .processManager(Reminders)
+      .processManagers("manual")
+      .clock(clock.now)
+      .open();
+    await store.dispatchAll([add("cancelled", 1), add("replaced", 2), add("kept", 3)]);
+    await store.runProcessManagers();
+    clock.advance("10m");
+    await store.dispatchAll([Counter.at("cancelled").Clear(), add("replaced", 20)]);
+    await store.runProcessManagers();
+    clock.advance("20m");
+    expect(await store.runProcessManagers()).toEqual({ dispatched: 1, deadLettered: 0 });
+    expect(await taken(store, "kept")).toEqual([3]);
+    clock.advance("10m");
+    expect(await store.runProcessManagers()).toEqual({ dispatched: 1, deadLettered: 0 });
+    expect(await taken(store, "replaced")).toEqual([20]);
+    expect(await taken(store, "cancelled")).toEqual([]);
+  });
+
+  test("at a date, and several at once: the earliest first", async () => {
+    const clock = manualClock(START);
+    const Calendar = processManager("calendar", { dispatches: [Sink] }).on(Counter, {
+      Added: (_, e) => ({
+        dispatch: Sink.at("s").Take({ n: 0 }),
+        schedule: [
+          { at: new Date(START + 3000), dispatch: Sink.at("s").TakeLate({ n: 3 }) },
+          { at: START + 1000, dispatch: Sink.at("s").TakeLate({ n: 1 }) },
+          { in: 2000, dispatch: Sink.at("s").TakeLate({ n: 2 }) },
+          { at: START - 1, dispatch: Sink.at("s").TakeLate({ n: e.data.by }) },
+        ],
+      }),
+    });
+    await using store = await builder()
+      .aggregate(Counter)
+      .aggregate(Sink)
+      .processManager(Calendar)
+      .processManagers("manual")
+      .clock(clock.now)
+      .open();
+    await store.dispatch(add("a", -1));
+    expect(await store.runProcessManagers()).toEqual({ dispatched: 2, deadLettered: 0 });
+    clock.advance("1h");
+    expect(await store.runProcessManagers()).toEqual({ dispatched: 3, deadLettered: 0 });
+    expect(await taken(store, "s")).toEqual([0, -1, 1, 2, 3]);
+  });
+});
+
+describe("a schedule of an earlier run", () => {
+  test("fires in a later one, however late, exactly once, also when two stores are open", async () => {
+    const directory = temporaryDirectory();
+    const { clock, open } = reminders(directory);
+    const first = await open();
+    await first.dispatch(add("a", 5));
+    expect(await first.runProcessManagers()).toEqual({ dispatched: 0, deadLettered: 0 });
+    await first.close();
+    clock.advance("2d");
+    const stores = [await open(), await open(), await open()];
+    const reports = await Promise.all(stores.map((store) => store.runProcessManagers()));
+    expect(reports.reduce((sum, { dispatched }) => sum + dispatched, 0)).toBe(1);
+    for (const store of stores) {
+      expect(await store.runProcessManagers()).toEqual({ dispatched: 0, deadLettered: 0 });
+      expect(await taken(store, "a")).toEqual([5]);
+      await store.close();
+    }
+  });
+
+  test("fires by itself while the store is open", async () => {
+    const { clock, open } = reminders(temporaryDirectory());
+    await using one = await open("automatic");
+    await using two = await open("automatic");
+    await one.dispatch(add("a", 5));
+    clock.advance("29m");
+    await one.runProcessManagers();
+    expect(await taken(one, "a")).toEqual([]);
+    clock.advance("2m");
+    await until(async () => (await taken(two, "a")).length > 0);
+    await Promise.all([one.runProcessManagers(), two.runProcessManagers()]);
+    expect(await taken(one, "a")).toEqual([5]);
+  });
+
+  test.each(["deleted", "damaged", "kept"])("fires once when the checkpoint is %s, before and after", async (how) => {
+    const directory = temporaryDirectory();
+    const { clock, open } = reminders(directory);
+    const file = path.join(directory, "process_managers/reminders/checkpoint.json");
+    const restart = async (): Promise<number> => {
+      const store = await open();
+      const { dispatched } = await store.runProcessManagers();
+      await store.close();
+      if (how === "deleted") fs.rmSync(file, { force: true });
+      if (how === "damaged" && fs.existsSync(file)) fs.writeFileSync(file, "{");
+      return dispatched;
+    };
+    const first = await open();
+    for (const id of ["a", "b"]) await first.dispatch(add(id, 5));
+    await first.close();
+    await restart();
+    const second = await open();
+    await second.dispatch(Counter.at("b").Clear());
+    await second.close();
+    await restart();
+    clock.advance("30m");
+    expect([await restart(), await restart(), await restart()]).toEqual([1, 0, 0]);
+    await using last = await open();
+    expect(await taken(last, "a")).toEqual([5]);
+    expect(await taken(last, "b")).toEqual([]);
+  });
+
+  test("whose command is rejected becomes a dead letter that names its event", async () => {
+    const directory = temporaryDirectory();
+    const clock = manualClock(START);
+    const Late = processManager("late", { dispatches: [Sink] }).on(Counter, {
+      Added: (_, e) => ({ schedule: [{ in: "1h", dispatch: Sink.at(e.id).Take({ n: -1 }) }] }),
+    });
+    await using store = await AggregateStore.builder(directory)
+      .aggregate(Counter)
+      .aggregate(Sink)
+      .processManager(Late)
+      .processManagers("manual")
+      .clock(clock.now)
+      .open();
+    await store.dispatch(add("a"));
+    await store.runProcessManagers();
+    clock.advance("1h");
+    expect(await store.runProcessManagers()).toEqual({ dispatched: 0, deadLettered: 1 });
+    expect(await store.deadLetters()).toMatchObject([{ cause: { aggregate: "counter", id: "a", position: 1 } }]);
+    expect(await store.runProcessManagers()).toEqual({ dispatched: 0, deadLettered: 0 });
+  });
+
+  test("is one of very many", async () => {
+    const clock = manualClock(START);
+    const Flood = processManager("flood", { dispatches: [Sink] }).on(Counter, {
+      Added: () => ({
+        schedule: oneTo(150_000).map((n) => ({ in: 1000 * n, dispatch: Sink.at("s").TakeLate({ n }) })),
+      }),
+    });
+    await using store = await AggregateStore.inMemoryBuilder()
+      .aggregate(Counter)
+      .aggregate(Sink)
+      .processManager(Flood)
+      .processManagers("manual")
+      .clock(clock.now)
+      .open();
+    await store.dispatch(add("a"));
+    await store.runProcessManagers();
+    clock.advance("100s");
+    expect(await store.runProcessManagers()).toEqual({ dispatched: 100, deadLettered: 0 });
+    expect(await taken(store, "s")).toEqual(oneTo(100));
+  });
+});

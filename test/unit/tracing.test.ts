@@ -1,0 +1,125 @@
+import diagnostics from "node:diagnostics_channel";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { AggregateStore } from "eventfold-es";
+import { Account } from "../support/account.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { until } from "../support/until.ts";
+
+const { Open, Deposit, Withdraw } = Account.commands;
+
+type Told = Readonly<Record<string, unknown>>;
+
+/** What is published on a tracing channel while the test runs: the name of the event and a copy of its message. */
+function listen(name: string): [string, Told][] {
+  const heard: [string, Told][] = [];
+  const channel = diagnostics.tracingChannel<unknown, object>(`eventfold-es:${name}`);
+  const hear = (event: string) => (message: object) => void heard.push([event, { ...message }]);
+  const subscribers = {
+    start: hear("start"),
+    end: hear("end"),
+    asyncStart: hear("asyncStart"),
+    asyncEnd: hear("asyncEnd"),
+    error: hear("error"),
+  };
+  channel.subscribe(subscribers);
+  onTestFinished(() => {
+    channel.unsubscribe(subscribers);
+  });
+  return heard;
+}
+
+function listenTo(name: string): Told[] {
+  const heard: Told[] = [];
+  const hear = (message: unknown): void => void heard.push(message as Told);
+  diagnostics.subscribe(`eventfold-es:${name}`, hear);
+  onTestFinished(() => {
+    diagnostics.unsubscribe(`eventfold-es:${name}`, hear);
+  });
+  return heard;
+}
+
+function ends(heard: readonly [string, Told][]): Told[] {
+  return heard.filter(([event]) => event === "asyncEnd").map(([, message]) => message);
+}
+
+describe("tracing", () => {
+  test("a command: who, what, what it led to, how long", async () => {
+    const heard = listen("execute");
+    await using store = await AggregateStore.open(temporaryDirectory());
+    await store.get(Account, "ada").execute(Open({ owner: "Ada" }), { actor: "u-1", correlationId: "r-1" });
+    expect(heard.map(([event]) => event)).toEqual(["start", "end", "asyncStart", "asyncEnd"]);
+    const told = { aggregate: "account", id: "ada", command: "Open", actor: "u-1", correlationId: "r-1" };
+    expect(heard[0]?.[1]).toEqual(told);
+    expect(ends(heard)).toEqual([
+      expect.objectContaining({ ...told, events: 1, version: 1, position: 1, duration: expect.any(Number) }),
+    ]);
+  });
+
+  test("a rejection and an error", async () => {
+    const heard = listen("execute");
+    const store = AggregateStore.inMemory();
+    await store.get(Account, "ada").try(Withdraw({ amount: 1 }));
+    await expect(
+      store.get(Account, "ada").execute({ type: "Deposit", data: { amount: 1n as never } }),
+    ).rejects.toThrow();
+    const errors = heard.filter(([event]) => event === "error");
+    expect(errors.map(([, { command, rejection }]) => [command, rejection])).toContainEqual(["Withdraw", "NotOpen"]);
+    expect(errors[0]?.[1]["error"]).toMatchObject({ code: "COMMAND_REJECTED" });
+    await store.close();
+  });
+
+  test("a commit, a load, a dispatch", async () => {
+    const [commits, loads, dispatches] = [listen("commit"), listen("load"), listen("dispatch")];
+    const directory = temporaryDirectory();
+    let store = await AggregateStore.builder(directory).aggregate(Account).open();
+    await store.dispatchAll([Account.at("ada").Open({ owner: "Ada" }), Account.at("bob").Open({ owner: "Bob" })]);
+    expect(ends(commits)).toEqual([
+      expect.objectContaining({
+        streams: [
+          { aggregate: "account", id: "ada", events: 1 },
+          { aggregate: "account", id: "bob", events: 1 },
+        ],
+        events: 2,
+        position: 2,
+      }),
+    ]);
+    expect(ends(dispatches)).toEqual([
+      expect.objectContaining({
+        commands: [
+          { aggregate: "account", id: "ada", command: "Open" },
+          { aggregate: "account", id: "bob", command: "Open" },
+        ],
+        events: 2,
+        position: 2,
+      }),
+    ]);
+    await store.get(Account, "ada").execute(Deposit({ amount: 1 }));
+    await store.close();
+    store = await AggregateStore.builder(directory).aggregate(Account).open();
+    await store.get(Account, "ada").state();
+    expect(ends(loads).at(-1)).toMatchObject({ aggregate: "account", id: "ada", events: 2, version: 2, position: 3 });
+    await store.close();
+  });
+
+  test("instances that come and go, and their snapshots", async () => {
+    const [spawned, evicted, snapshots] = [listenTo("actor-spawned"), listenTo("actor-evicted"), listenTo("snapshot")];
+    await using store = await AggregateStore.builder(temporaryDirectory()).aggregate(Account).idleTimeout(20).open();
+    await store.get(Account, "ada").execute(Open({ owner: "Ada" }));
+    expect(spawned).toEqual([{ aggregate: "account", id: "ada" }]);
+    await until(() => evicted.length > 0);
+    expect(evicted).toEqual([{ aggregate: "account", id: "ada", version: 1 }]);
+    expect(snapshots).toEqual([{ aggregate: "account", id: "ada", version: 1 }]);
+  });
+
+  test("a recovery", async () => {
+    const recoveries = listenTo("recovery");
+    const directory = temporaryDirectory();
+    await using dying = await AggregateStore.open(directory);
+    await dying.get(Account, "ada").execute(Open({ owner: "Ada" }));
+    expect(recoveries).toEqual([]);
+    // Another process opens the store while the first has not noted what is in the streams' files.
+    await using store = await AggregateStore.open(directory);
+    expect(recoveries).toEqual([{ directory, from: 0, position: 1, tornBytes: 0 }]);
+    await store.close();
+  });
+});
