@@ -1,0 +1,245 @@
+import { repair, verify } from "eventfold-es";
+import { SimulatedDisk } from "eventfold-es/testing";
+import { describe, expect, it } from "vitest";
+import { FileEventStore } from "../../src/file-store/file-event-store.ts";
+import {
+  diskOf,
+  type Image,
+  imageOf,
+  itemCase,
+  itemStore,
+  observeSegments,
+  sameImage,
+  segmentedCase,
+  segmentedStore,
+  STORE,
+  text,
+  withFile,
+} from "../support/damage.ts";
+
+const LOG = `${STORE}/commit_log/0000000000000001.jsonl`;
+const P = `${STORE}/streams/s/p/app.jsonl`;
+const Q = `${STORE}/streams/s/q/app.jsonl`;
+
+/** The image with a piece of a file's text replaced by as many other characters. */
+function overwrite(image: Image, path: string, piece: string, by = "#"): Image {
+  const bytes = Buffer.from(image.get(path) ?? []);
+  const at = bytes.indexOf(piece);
+  if (at < 0) throw new Error(`${path} has no ${piece}`);
+  bytes.fill(by, at, at + Buffer.byteLength(piece));
+  return withFile(image, path, bytes);
+}
+
+async function errorsOf(disk: SimulatedDisk): Promise<string[]> {
+  const { findings } = await verify(STORE, { fileSystem: disk });
+  return findings.filter(({ severity }) => severity === "error").map(({ kind }) => kind);
+}
+
+describe("verify", () => {
+  it("counts what there is and finds nothing in a sound store", async () => {
+    const report = await verify(STORE, { fileSystem: diskOf(await itemStore()) });
+    expect(report).toMatchObject({ directory: STORE, clean: true, locked: true, findings: [] });
+    expect(report.counts).toMatchObject({
+      streams: 3,
+      events: 7,
+      segments: 1,
+      snapshots: 3,
+      checkpoints: 3,
+      deadLetters: 1,
+    });
+  });
+
+  it("says of each finding what, where, and whether it can be repaired", async () => {
+    const disk = diskOf(overwrite(await segmentedStore(), Q, '"n":1'));
+    const { findings } = await verify(STORE, { fileSystem: disk });
+    expect(findings).toEqual([
+      {
+        kind: "stream-damaged",
+        severity: "error",
+        file: Q,
+        line: 2,
+        offset: Buffer.from(text(await segmentedStore(), Q)).indexOf('"n":1'),
+        message: expect.stringContaining("version 2") as string,
+        repairable: true,
+      },
+    ]);
+  });
+
+  it("runs beside a store that is being written to", async () => {
+    const disk = new SimulatedDisk({ record: false, latency: () => 3 });
+    const store = await FileEventStore.open(disk, STORE);
+    const event = { type: "Added", data: "null", schemaVersion: 0, timestamp: 1 };
+    let writing = true;
+    const writer = (async () => {
+      for (let n = 0; n < 150; n++)
+        await store.commit({
+          appends: [{ stream: { type: "s", id: `s${n % 7}` }, expectedVersion: Math.floor(n / 7), events: [event] }],
+        });
+      writing = false;
+    })();
+    let runs = 0;
+    while (writing) {
+      const { clean, findings, locked } = await verify(STORE, { fileSystem: disk.process() });
+      expect({ clean, locked, findings: findings.filter(({ severity }) => severity !== "info") }).toEqual({
+        clean: true,
+        locked: true,
+        findings: [],
+      });
+      runs++;
+    }
+    await writer;
+    await store.close();
+    expect(runs).toBeGreaterThan(0);
+  });
+
+  it("takes what a crash leaves for what it is", async () => {
+    const disk = new SimulatedDisk();
+    const store = await FileEventStore.open(disk, STORE);
+    const event = { type: "Added", data: "null", schemaVersion: 0, timestamp: 1 };
+    await store.commit({ appends: [{ stream: { type: "s", id: "p" }, expectedVersion: 0, events: [event, event] }] });
+    const torn = Buffer.from(disk.bytesOf(LOG) ?? []);
+    torn.write('{"commit":3,"events":1,"byt', torn.indexOf(0));
+    const { clean, findings } = await verify(STORE, { fileSystem: diskOf(withFile(imageOf(disk), LOG, torn)) });
+    expect(clean).toBe(true);
+    expect(new Set(findings.map(({ kind }) => kind))).toEqual(new Set(["needs-recovery"]));
+  });
+
+  it("reports files that are no part of a store, events with one id, and ids that collide elsewhere", async () => {
+    const image = new Map(await segmentedStore());
+    const twice = '{"type":"Added","data":null,"ts":1,"id":"same"}\n'.repeat(2);
+    image.set(`${STORE}/streams/s/P/app.jsonl`, Buffer.from(twice));
+    image.set(`${STORE}/notes.txt`, Buffer.from("mine"));
+    image.set(`${STORE}/meta/marker.json.tmp`, Buffer.from("{"));
+    const disk = diskOf(image);
+    const store = await FileEventStore.open(disk, STORE);
+    for await (const _ of store.readStream({ type: "s", id: "P" }));
+    await store.close();
+    const { findings } = await verify(STORE, { fileSystem: disk });
+    expect(new Set(findings.map(({ kind }) => kind))).toEqual(
+      new Set(["unknown-file", "duplicate-event-id", "id-collision"]),
+    );
+  });
+
+  it("refuses a directory that does not exist, without making it", async () => {
+    const disk = new SimulatedDisk();
+    await expect(verify("/nowhere", { fileSystem: disk })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(repair("/nowhere", { fileSystem: disk })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    expect(disk.stat("/nowhere")).toBeUndefined();
+  });
+});
+
+describe("repair", () => {
+  it("with dryRun tells what it would do and does nothing", async () => {
+    const image = overwrite(await segmentedStore(), Q, '"n":1');
+    const disk = diskOf(image);
+    const { actions, dryRun } = await repair(STORE, { fileSystem: disk, dryRun: true });
+    expect({ dryRun, files: actions.map(({ file }) => file) }).toEqual({ dryRun: true, files: [Q] });
+    expect(sameImage(imageOf(disk), image)).toBe(true);
+  });
+
+  it("keeps aside what it replaces", async () => {
+    const image = overwrite(await segmentedStore(), Q, '"n":1');
+    const disk = diskOf(image);
+    const { actions } = await repair(STORE, { fileSystem: disk });
+    const [{ keptAside = "" } = {}] = actions;
+    expect(keptAside).toMatch(/^\/store\/meta\/aside\//);
+    expect(text(image, Q)).toContain(Buffer.from(disk.bytesOf(keptAside) ?? []).toString());
+    expect(Buffer.from(disk.bytesOf(keptAside) ?? []).toString()).toContain("#####");
+  });
+
+  it.each([
+    ["one event of a record", ['"n":2']],
+    ["several records", ['"n":0', '"n":2']],
+    [
+      "the first line of a record and its events",
+      ['{"commit":4,"events":2', '"fill":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"'],
+    ],
+    ["the names of streams", ['{"stream":"s/q","version":1', '{"stream":"s/r","version":1']],
+  ])("brings back from the streams what many damaged bytes have destroyed: %s", async (_, pieces) => {
+    const { image, reference } = await segmentedCase();
+    const disk = diskOf(pieces.reduce((damaged, piece) => overwrite(damaged, LOG, piece), image));
+    expect(await errorsOf(disk)).toContain("log-damaged");
+    const { after, lost } = await repair(STORE, { fileSystem: disk });
+    expect({ clean: after.clean, lost }).toEqual({ clean: true, lost: [] });
+    expect(await observeSegments(disk)).toEqual(reference);
+  });
+
+  it("mends two damaged copies from each other", async () => {
+    const { image, reference } = await segmentedCase();
+    const disk = diskOf(overwrite(overwrite(image, LOG, '"p0"'), Q, '"n":1'));
+    const { after, lost } = await repair(STORE, { fileSystem: disk });
+    expect({ clean: after.clean, lost }).toEqual({ clean: true, lost: [] });
+    expect(await observeSegments(disk)).toEqual(reference);
+  });
+
+  it("makes a lost commit log again, with the same positions", async () => {
+    const { image, reference } = await segmentedCase();
+    const disk = diskOf(new Map([...image].filter(([path]) => !path.includes("/commit_log/"))));
+    expect(await errorsOf(disk)).toContain("log-missing");
+    expect((await repair(STORE, { fileSystem: disk })).after.clean).toBe(true);
+    expect(await observeSegments(disk)).toEqual(reference);
+  });
+
+  it("reports an event that is damaged in both copies and leaves it; all others go on", async () => {
+    const { image, reference } = await segmentedCase();
+    // The closing brace of the payload and the quotes around it: no copy is JSON any more.
+    const disk = diskOf(overwrite(overwrite(image, LOG, '{"n":0,"fill"'), P, '{"n":0,"fill"'));
+    const { after } = await repair(STORE, { fileSystem: disk });
+    const left = after.findings.filter(({ severity }) => severity === "error");
+    expect(left.map(({ kind, file, line, repairable }) => ({ kind, file, line, repairable }))).toEqual([
+      { kind: "event-lost", file: P, line: 1, repairable: false },
+    ]);
+    const seen = await observeSegments(disk);
+    expect(seen["events of p"]).toBe("error CORRUPT_STREAM");
+    for (const part of ["open", "list", "events of q", "events of r"]) expect(seen[part]).toBe(reference[part]);
+    expect((await repair(STORE, { fileSystem: disk })).actions).toEqual([]);
+  });
+
+  it("reports an event that is gone from both copies; what other streams have stays", async () => {
+    const { image, reference } = await segmentedCase();
+    const disk = diskOf(withFile(overwrite(overwrite(image, LOG, '"n":0'), LOG, '"p0"'), P, undefined));
+    const { lost, after } = await repair(STORE, { fileSystem: disk });
+    expect(lost.map(({ kind }) => kind)).toContain("event-lost");
+    expect(after.clean).toBe(false);
+    const seen = await observeSegments(disk);
+    for (const part of ["open", "events of q", "events of r"]) expect(seen[part]).toBe(reference[part]);
+  });
+
+  it("goes on where it was stopped, wherever that was", async () => {
+    const { image, reference } = await segmentedCase();
+    const damaged = overwrite(overwrite(overwrite(image, LOG, '"n":0'), LOG, '"n":2'), Q, '"n":4');
+    const whole = diskOf(damaged);
+    const first = whole.callCount;
+    await repair(STORE, { fileSystem: whole });
+    const calls = whole.callCount - first;
+    for (let stop = 0; stop < calls; stop += 1 + Math.floor(calls / 60)) {
+      const disk = diskOf(damaged);
+      const process = disk.process();
+      let count = 0;
+      const end = disk.failWhen(() => {
+        if (count++ >= stop) process.kill();
+        return undefined;
+      });
+      await expect(repair(STORE, { fileSystem: process })).rejects.toThrow();
+      end();
+      expect((await repair(STORE, { fileSystem: disk })).after.clean, `stopped at call ${stop}`).toBe(true);
+      expect(await observeSegments(disk)).toEqual(reference);
+    }
+  });
+
+  it("does not touch a stream that another program holds", async () => {
+    const disk = diskOf(overwrite(await segmentedStore(), Q, '"n":1'));
+    const other = disk.process().open(Q, "update");
+    expect(other.tryLock()).toBe(true);
+    await expect(repair(STORE, { fileSystem: disk })).rejects.toMatchObject({ code: "STREAM_LOCKED" });
+  });
+
+  it("leaves notes of process managers in order when the log that had them is gone", async () => {
+    const { image, observe, reference } = await itemCase();
+    const disk = diskOf(withFile(image, LOG, undefined));
+    const { lost, after } = await repair(STORE, { fileSystem: disk });
+    expect(lost.map(({ kind }) => kind)).toEqual(["notes-lost"]);
+    expect(after.clean).toBe(true);
+    expect(await observe(disk)).toEqual(reference);
+  });
+});
