@@ -1,0 +1,26 @@
+/**
+ * `npm run soak -- --seconds 60 --writers 3`: real processes write to one directory and are killed at any moment, hundreds of them. Prints
+ * what there was, and fails if anything was lost, doubled or torn.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { soak } from "../test/support/soak.ts";
+
+const { values } = parseArgs({
+  options: { seconds: { type: "string", default: "60" }, writers: { type: "string", default: "3" } },
+});
+const directory = mkdtempSync(join(tmpdir(), "eventfold-es-soak-"));
+const report = await soak({ directory, seconds: Number(values.seconds), writers: Number(values.writers) }).catch(
+  (error: unknown) => {
+    console.error(`the directory is kept: ${directory}`);
+    throw error;
+  },
+);
+rmSync(directory, { recursive: true });
+console.log(
+  `${report.kills} processes killed (${report.early} before their first answer), ${report.acknowledged} commands answered, ` +
+    `${report.untold} more that count untold, ${report.events} events in ${report.streams} streams, ` +
+    `${report.delivered} delivered to a subscriber; nothing lost, doubled or torn`,
+);

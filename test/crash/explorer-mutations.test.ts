@@ -1,0 +1,313 @@
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { CrashError, type CrashScenario, exploreCrashes, type FileHandle, type FileSystem } from "eventfold-es/testing";
+import type * as applierModule from "../../src/file-store/applier.ts";
+import type * as commitLogModule from "../../src/file-store/commit-log.ts";
+import { readRecord, readSections } from "../../src/file-store/commit-record.ts";
+import type * as commitRecordModule from "../../src/file-store/commit-record.ts";
+import type * as eventLineModule from "../../src/file-store/event-line.ts";
+import type { FileEventStore } from "../../src/file-store/file-event-store.ts";
+import type * as layoutModule from "../../src/file-store/layout.ts";
+import { breakFileSystem, type BrokenFile, uselessLock } from "../support/broken-file-system.ts";
+import { openLog } from "../support/crash-stores.ts";
+import { WORKLOADS } from "../support/crash-workloads.ts";
+
+/** What each breakage must be found within, and the unbroken store pass. */
+const DISKS = 200;
+
+/** A kind of workload, and the seed at which that many disks are enough. */
+interface Place {
+  readonly kind: string;
+  /** 5 if left out. */
+  readonly seed?: number;
+}
+
+function scenario({ kind, seed = 5 }: Place, workloads = WORKLOADS): CrashScenario<FileEventStore> {
+  const found = workloads.find((workload) => workload.kind === kind);
+  if (found === undefined) throw new RangeError(`no workload "${kind}"`);
+  return { ...(found.scenario(seed) as unknown as CrashScenario<FileEventStore>), seed, maxDisks: DISKS };
+}
+
+const onFiles = (file: BrokenFile) => (fileSystem: FileSystem) => breakFileSystem(fileSystem, {}, file);
+const nothing = async (): Promise<void> => {};
+const isLog = (path: string): boolean => path.includes("/commit_log");
+const isStream = (path: string): boolean => path.endsWith("/app.jsonl");
+
+interface Breakage extends Place {
+  readonly what: string;
+  readonly broken: (fileSystem: FileSystem) => FileSystem;
+}
+
+const BREAKAGES: readonly Breakage[] = [
+  {
+    what: "a durable write is a plain one",
+    kind: "new log segments",
+    broken: onFiles((file) => ({ writeDurably: async (...write) => file.write(...write) })),
+  },
+  {
+    what: "a durable write flushes its first sector only",
+    kind: "new log segments",
+    broken: onFiles((file) => ({
+      async writeDurably(buffer, offset, length, position) {
+        const first = Math.min(length, 512);
+        if (length > first) file.write(buffer, offset + first, length - first, position + first);
+        await file.writeDurably(buffer, offset, first, position);
+      },
+    })),
+  },
+  {
+    what: "the log is written behind the streams",
+    kind: "close and reopen",
+    broken: onFiles((file) => ({
+      async writeDurably(buffer, offset, length, position) {
+        const bytes = new Uint8Array(buffer.subarray(offset, offset + length));
+        setImmediate(() => void file.writeDurably(bytes, 0, length, position).catch(() => {}));
+      },
+    })),
+  },
+  {
+    what: "the streams are written before the log",
+    kind: "new log segments",
+    broken: (fileSystem) =>
+      breakFileSystem(fileSystem, {}, (file) => ({
+        async writeDurably(buffer, offset, length, position) {
+          writeStreams(fileSystem, buffer.subarray(offset, offset + length));
+          await file.writeDurably(buffer, offset, length, position);
+        },
+      })),
+  },
+  { what: "a flush does nothing", kind: "close and reopen", broken: onFiles(() => ({ flush: nothing })) },
+  {
+    what: "a flush of a stream does nothing",
+    kind: "new log segments",
+    broken: onFiles((file) => (isStream(file.path) ? { flush: nothing } : {})),
+  },
+  {
+    what: "a flush of the log does nothing",
+    kind: 'durability "os"',
+    broken: onFiles((file) => (isLog(file.path) ? { flush: nothing } : {})),
+  },
+  {
+    what: "syncing a directory does nothing",
+    kind: "new log segments",
+    broken: (fileSystem) => breakFileSystem(fileSystem, { syncDirectory: nothing }),
+  },
+  {
+    what: "syncing the streams' directories does nothing",
+    kind: "close and reopen",
+    broken: (fileSystem) =>
+      breakFileSystem(fileSystem, {
+        syncDirectory: async (path) => {
+          if (!path.includes("/streams")) await fileSystem.syncDirectory(path);
+        },
+      }),
+  },
+  { what: "truncating does nothing", kind: "new log segments", broken: onFiles(() => ({ truncate: () => {} })) },
+  {
+    what: "a short write counts as a whole one",
+    kind: "new log segments",
+    broken: onFiles((file) => ({
+      write: (buffer, offset, length, position) => file.write(buffer, offset, Math.min(length, 300), position),
+    })),
+  },
+  {
+    what: "renaming copies",
+    kind: "a process manager and a projection",
+    seed: 2,
+    broken: (fileSystem) => breakFileSystem(fileSystem, { rename: (from, to) => copyThenRemove(fileSystem, from, to) }),
+  },
+  {
+    what: "the lock keeps nobody out",
+    kind: "two processes",
+    broken: (fileSystem) => {
+      const held = { count: 0 };
+      return breakFileSystem(fileSystem, { openLock: (path) => uselessLock(fileSystem.openLock(path), held) });
+    },
+  },
+];
+
+/** Writes what a record of the log holds to the streams' files that are there. */
+function writeStreams(fileSystem: FileSystem, record: Uint8Array): void {
+  const bytes = Buffer.from(record);
+  const read = readRecord(bytes, 0, bytes.length, 0);
+  if (read.kind !== "record") return;
+  readSections(bytes, read.header, 0, ({ key, start, end, at }) => {
+    const path = `/store/streams/${key}/app.jsonl`;
+    if (fileSystem.stat(path) === undefined) return;
+    const file: FileHandle = fileSystem.open(path, "update");
+    file.write(bytes, start, end - start, at);
+    file.close();
+  });
+}
+
+function copyThenRemove(fileSystem: FileSystem, from: string, to: string): void {
+  if (fileSystem.stat(from)?.directory === true) {
+    fileSystem.makeDirectory(to);
+    for (const { name } of fileSystem.readDirectory(from))
+      copyThenRemove(fileSystem, `${from}/${name}`, `${to}/${name}`);
+  } else {
+    const source = fileSystem.open(from, "read");
+    const target = fileSystem.open(to, "create");
+    const bytes = new Uint8Array(source.size());
+    source.read(bytes, 0, bytes.length, 0);
+    target.truncate(0);
+    target.write(bytes, 0, bytes.length, 0);
+    source.close();
+    target.close();
+  }
+  fileSystem.remove(from);
+}
+
+/** A module of the engine with something left out or done wrongly. */
+interface Mutation extends Place {
+  readonly what: string;
+  readonly module: string;
+  readonly mutate: (original: never) => object;
+}
+
+const LOG = "../../src/file-store/commit-log.ts";
+const RECORD = "../../src/file-store/commit-record.ts";
+const APPLIER = "../../src/file-store/applier.ts";
+const LAYOUT = "../../src/file-store/layout.ts";
+
+const MUTATIONS: readonly Mutation[] = [
+  {
+    what: "the marker moves without a flush of the streams",
+    kind: "close and reopen",
+    module: APPLIER,
+    mutate: ({ Applier }: typeof applierModule) => ({
+      Applier: class extends Applier {
+        override async flush(): Promise<void> {}
+      },
+    }),
+  },
+  {
+    what: "recovery writes nothing to the streams",
+    kind: "close and reopen",
+    module: APPLIER,
+    mutate: ({ Applier }: typeof applierModule) => ({
+      Applier: class extends Applier {
+        override reapply(): void {}
+      },
+    }),
+  },
+  {
+    what: "a torn tail stays",
+    kind: "new log segments",
+    module: LOG,
+    mutate: ({ CommitLog }: typeof commitLogModule) => ({
+      CommitLog: class extends CommitLog {
+        override async cutTail(): Promise<void> {}
+      },
+    }),
+  },
+  {
+    what: "recovery applies what the log does not hold for certain",
+    kind: "a process is killed and the next one recovers",
+    seed: 3,
+    module: LOG,
+    mutate: ({ CommitLog }: typeof commitLogModule) => ({
+      CommitLog: class extends CommitLog {
+        override async flushFrom(): Promise<void> {}
+      },
+    }),
+  },
+  {
+    what: "checksums of records are not compared",
+    kind: "new log segments",
+    module: RECORD,
+    mutate: (original: typeof commitRecordModule) => ({
+      readRecord: (buffer: Buffer, offset: number, length: number, base: number) =>
+        original.readRecord(...withChecksum(original, buffer, offset, length, base)),
+    }),
+  },
+  {
+    what: "a position is written twice",
+    kind: "close and reopen",
+    module: "../../src/file-store/event-line.ts",
+    mutate: ({ endOfLine }: typeof eventLineModule) => ({
+      endOfLine: (event: never, position: number) => endOfLine(event, position === 7 ? 6 : position),
+    }),
+  },
+  {
+    what: "dead letters are replaced without a flush",
+    kind: "a process manager and a projection",
+    seed: 2,
+    module: LAYOUT,
+    mutate: ({ replaceFileNow }: typeof layoutModule) => ({
+      replaceFileNow: (fileSystem: FileSystem, path: string, content: string) =>
+        replaceFileNow(withoutFlush(fileSystem), path, content),
+    }),
+  },
+];
+
+const withoutFlush = onFiles(() => ({ flushNow: () => {} }));
+
+/** The same place of a copy in which the checksum of a whole record is made the right one. */
+function withChecksum(
+  { readRecord: read, sealRecord, HEADER_ROOM }: typeof commitRecordModule,
+  buffer: Buffer,
+  offset: number,
+  length: number,
+  base: number,
+): [Buffer, number, number, number] {
+  const place: [Buffer, number, number, number] = [buffer, offset, length, base];
+  if (read(...place).kind !== "invalid") return place;
+  const text = buffer.toString("latin1", offset, Math.min(length, offset + HEADER_ROOM));
+  const header = /^\{"commit":(\d+),"events":(\d+),"bytes":(\d+),"flushed":(\d+),"crc":"[^"]*"\}\n/.exec(text);
+  if (header === null) return place;
+  const [position = 0, events = 0, bytes = 0, flushed = 0] = header.slice(1).map(Number);
+  const record = Buffer.alloc(HEADER_ROOM + bytes);
+  buffer.copy(record, HEADER_ROOM, offset + header[0].length, length);
+  const start = sealRecord(record, record.length, position, events, flushed);
+  const copy = Buffer.from(buffer);
+  record.copy(copy, offset, start);
+  return [copy, offset, length, base];
+}
+
+const PLACES = new Map(
+  [...BREAKAGES, ...MUTATIONS].map(({ kind, seed = 5 }) => [`${kind}, seed ${seed}`, { kind, seed }]),
+);
+
+describe("the explorer finds nothing in the real store with", () => {
+  for (const [name, place] of PLACES) {
+    it(name, async () => {
+      expect((await exploreCrashes(scenario(place))).violations).toBe(0);
+    });
+  }
+});
+
+describe("the explorer notices that", () => {
+  for (const { what, broken, ...place } of BREAKAGES) {
+    it(what, async () => {
+      const { open, ...rest } = scenario(place);
+      await expect(exploreCrashes({ ...rest, open: (fileSystem) => open(broken(fileSystem)) })).rejects.toThrow(
+        CrashError,
+      );
+    });
+  }
+
+  it("commits are acknowledged early", async () => {
+    const early = { ...scenario({ kind: "new log segments" }) };
+    const open = (fileSystem: FileSystem): Promise<FileEventStore> => openLog(fileSystem, { durability: "os" });
+    await expect(exploreCrashes({ ...early, open })).rejects.toThrow(CrashError);
+  });
+});
+
+describe("the explorer notices an engine in which", () => {
+  afterEach(() => {
+    for (const { module } of MUTATIONS) vi.doUnmock(module);
+    vi.resetModules();
+  });
+
+  for (const { what, module, mutate, ...place } of MUTATIONS) {
+    it(what, async () => {
+      vi.resetModules();
+      vi.doMock(module, async (importOriginal) => {
+        const original = await importOriginal<never>();
+        return { ...(original as object), ...mutate(original) };
+      });
+      const { WORKLOADS: mutated } = await import("../support/crash-workloads.ts");
+      await expect(exploreCrashes(scenario(place, mutated))).rejects.toThrow(CrashError);
+    });
+  }
+});

@@ -1,0 +1,69 @@
+import { describe, expect, it } from "vitest";
+import { AggregateStore } from "eventfold-es";
+import { CrashError, checkInvariants, type CrashScenario, exploreCrashes } from "eventfold-es/testing";
+import { Account } from "../support/account.ts";
+import { WORKLOADS } from "../support/crash-workloads.ts";
+
+/** Disks for each kind here; `npm run test:crash` takes many more. */
+const DISKS = 100;
+
+describe("the power is cut at every step of", () => {
+  for (const { kind, scenario } of WORKLOADS) {
+    it(kind, async () => {
+      const report = await exploreCrashes({
+        ...(scenario(1) as unknown as CrashScenario<never>),
+        seed: 1,
+        maxDisks: DISKS,
+      });
+      expect(report.disks).toBeGreaterThan(DISKS / 3);
+      expect(report.nested).toBeGreaterThan(0);
+    });
+  }
+});
+
+describe("a user's own scenario", () => {
+  const open: CrashScenario<AggregateStore<typeof Account>>["open"] = (fileSystem) =>
+    AggregateStore.builder("/store").aggregate(Account).fileSystem(fileSystem).open();
+
+  it("is a workload and a check", async () => {
+    const report = await exploreCrashes({
+      open,
+      workload: async ({ store, commit }) => {
+        const ada = store.get(Account, "ada");
+        await commit((context) => ada.execute(Account.commands.Open({ owner: "Ada" }), context));
+        await commit((context) => ada.execute(Account.commands.Split({ amounts: [1, 2, 3] }), context), 3);
+      },
+      check: async ({ store, ...remains }) => {
+        const { balance } = await store.get(Account, "ada").state();
+        if (balance !== 0 && balance !== 6) throw new Error(`half of a commit: ${balance}`);
+        return checkInvariants({ store, ...remains });
+      },
+      maxDisks: 100,
+    });
+    expect(report).toMatchObject({ violations: 0 });
+    expect(report.disks).toBeGreaterThan(20);
+  });
+
+  it("gets a seed and a name that lead to the failing disk again", async () => {
+    const scenario: CrashScenario<AggregateStore<typeof Account>> = {
+      open,
+      workload: async ({ store, commit }) => {
+        const ada = store.get(Account, "ada");
+        await commit((context) => ada.execute(Account.commands.Open({ owner: "Ada" }), context));
+      },
+      check: async ({ store }) => {
+        if ((await store.get(Account, "ada").state()).open) throw new Error("Ada is there");
+      },
+      seed: "a seed",
+      maxDisks: 100,
+    };
+    const error = await exploreCrashes(scenario).then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
+    expect(error).toBeInstanceOf(CrashError);
+    if (!(error instanceof CrashError)) return;
+    expect(error.message).toContain("Ada is there");
+    await expect(exploreCrashes({ ...scenario, only: error.only })).rejects.toThrow(error.message);
+  });
+});
