@@ -16,7 +16,12 @@
 import { aggregate, type CommandContext, data, type RejectionOf, type Rejections } from "eventfold-es";
 
 const DAY = 24 * 60 * 60 * 1000;
-const DAYS_BEFORE_PENALTY = 60;
+export const DAYS_BEFORE_PENALTY = 60;
+/** From the penalty to the debt collector, if it is the office that takes care of the fine. */
+export const DAYS_BEFORE_COLLECTION = 365;
+
+/** The law says half of the maximum, which comes to about twice the fine. The office takes it for exactly that. */
+const FINES_IN_PENALTY = 2;
 
 /** The steps of an appeal to the prefect, in their only order. */
 const APPEAL_STEPS = [
@@ -36,12 +41,14 @@ export type FineState = {
   paid: number;
   sent: boolean;
   notifiedAt: number | null;
-  penalty: boolean;
+  penaltyAt: number | null;
   /** How many of the four steps of an appeal to the prefect are done. */
   appealSteps: number;
   judge: boolean;
   dismissed: boolean;
   collection: boolean;
+  /** The office takes care of it from here on: see `office.ts`. */
+  handedOver: boolean;
   /** Entries that the clerk refused, with the reason given at the time. */
   refusals: readonly Refusal[];
 };
@@ -53,11 +60,12 @@ const initial: FineState = {
   paid: 0,
   sent: false,
   notifiedAt: null,
-  penalty: false,
+  penaltyAt: null,
   appealSteps: 0,
   judge: false,
   dismissed: false,
   collection: false,
+  handedOver: false,
   refusals: [],
 };
 
@@ -69,7 +77,7 @@ export const outstanding = (state: FineState): number => Math.max(0, charged(sta
 export const credit = (state: FineState): number => Math.max(0, state.paid - charged(state));
 
 /** `#`: the prefect dismissed the fine. `G`: the judge did. The log's other codes are kept, but do not end a fine. */
-const isDismissal = (code: string | null): boolean => code === "#" || code === "G";
+export const isDismissal = (code: string | null): boolean => code === "#" || code === "G";
 const isNotified = (state: FineState): boolean => state.notifiedAt !== null;
 
 const errors = {
@@ -107,6 +115,7 @@ export const Fine = aggregate("fine", {
     AppealedToJudge: data<{ dismissal: string | null }>(),
     SentToCollection: data(),
     EntryRefused: data<Refusal>(),
+    HandedOver: data<{ notifiedAt: number; penaltyAt: number | null }>(),
   },
   commands: {
     Create: data<{ amount: number; article: number; vehicleClass: string; points: number; dismissal: string | null }>(),
@@ -124,6 +133,11 @@ export const Fine = aggregate("fine", {
     SendToCollection: data(),
     /** Keeps for good that an entry was refused: see `admit`. */
     RefuseEntry: data<Refusal>(),
+    /** Leaves an open fine to the office. One that is settled, dismissed, collected or was never notified stays where it is. */
+    HandOver: data(),
+    /** The office's own steps: taken if they are due and the rules allow them, otherwise there is nothing to do. */
+    AddPenaltyIfDue: data(),
+    CollectIfDue: data(),
   },
   errors,
 }).define({
@@ -138,16 +152,7 @@ export const Fine = aggregate("fine", {
       done(c, isNotified(c.state), "Insert Fine Notification") ??
       c.emit.Notified(c.data),
 
-    AddPenalty: (c) =>
-      admit(c) ??
-      dismissed(c) ??
-      done(c, c.state.penalty, "Add penalty") ??
-      missing(c, isNotified(c.state), "Insert Fine Notification") ??
-      inCollection(c) ??
-      settled(c) ??
-      tooEarly(c) ??
-      tooLow(c, c.data.amount) ??
-      c.emit.PenaltyAdded(c.data),
+    AddPenalty: (c) => admit(c) ?? noPenalty(c) ?? tooLow(c, c.data.amount) ?? c.emit.PenaltyAdded(c.data),
 
     Pay: (c) => admit(c) ?? totalDiffers(c, c.data) ?? c.emit.Paid(c.data),
 
@@ -164,23 +169,29 @@ export const Fine = aggregate("fine", {
       underAppeal(c) ??
       c.emit.AppealedToJudge(c.data),
 
-    SendToCollection: (c) =>
-      admit(c) ??
-      dismissed(c) ??
-      done(c, c.state.collection, "Send for Credit Collection") ??
-      missing(c, isNotified(c.state), "Insert Fine Notification") ??
-      underAppeal(c) ??
-      settled(c) ??
-      c.emit.SentToCollection(),
+    SendToCollection: (c) => admit(c) ?? noCollection(c) ?? c.emit.SentToCollection(),
 
     RefuseEntry: ({ data, emit }) => emit.EntryRefused(data),
+
+    HandOver: ({ state, emit }) =>
+      state.handedOver || state.collection || state.notifiedAt === null || outstanding(state) === 0
+        ? undefined
+        : emit.HandedOver({ notifiedAt: state.notifiedAt, penaltyAt: state.penaltyAt }),
+
+    AddPenaltyIfDue: (c) =>
+      c.state.handedOver && noPenalty(c) === undefined
+        ? c.emit.PenaltyAdded({ amount: FINES_IN_PENALTY * c.state.fine })
+        : undefined,
+
+    CollectIfDue: (c) =>
+      c.state.handedOver && isPenaltyOld(c) && noCollection(c) === undefined ? c.emit.SentToCollection() : undefined,
   },
 
   apply: {
     Created: (s, { amount, dismissal }) => ({ ...s, created: true, fine: amount, dismissed: isDismissal(dismissal) }),
     Sent: (s, { postage }) => ({ ...s, sent: true, postage: s.postage + postage }),
     Notified: (s, _, { timestamp }) => ({ ...s, notifiedAt: timestamp }),
-    PenaltyAdded: (s, { amount }) => ({ ...s, penalty: true, fine: amount }),
+    PenaltyAdded: (s, { amount }, { timestamp }) => ({ ...s, penaltyAt: timestamp, fine: amount }),
     Paid: (s, { amount }) => ({ ...s, paid: s.paid + amount }),
     AppealFiled: (s) => ({ ...s, appealSteps: 1 }),
     AppealSent: (s, { dismissal }) => ({ ...s, appealSteps: 2, dismissed: s.dismissed || isDismissal(dismissal) }),
@@ -189,6 +200,7 @@ export const Fine = aggregate("fine", {
     AppealedToJudge: (s, { dismissal }) => ({ ...s, judge: true, dismissed: s.dismissed || isDismissal(dismissal) }),
     SentToCollection: (s) => ({ ...s, collection: true }),
     EntryRefused: (s, refusal) => ({ ...s, refusals: [...s.refusals, refusal] }),
+    HandedOver: (s) => ({ ...s, handedOver: true }),
   },
 });
 
@@ -250,9 +262,38 @@ function appealOutOfTurn(c: Deciding, step: 1 | 2 | 3 | 4) {
   );
 }
 
+/** Why there can be no penalty now, whatever its amount. */
+function noPenalty(c: Deciding) {
+  return (
+    dismissed(c) ??
+    done(c, c.state.penaltyAt !== null, "Add penalty") ??
+    missing(c, isNotified(c.state), "Insert Fine Notification") ??
+    inCollection(c) ??
+    settled(c) ??
+    tooEarly(c)
+  );
+}
+
+/** Why the debt collector cannot have it now. */
+function noCollection(c: Deciding) {
+  return (
+    dismissed(c) ??
+    done(c, c.state.collection, "Send for Credit Collection") ??
+    missing(c, isNotified(c.state), "Insert Fine Notification") ??
+    underAppeal(c) ??
+    settled(c)
+  );
+}
+
+/** Days from one moment to another. In a file both are midnights, and one of the days between may have had 23 or 25 hours. */
+export const daysBetween = (from: number, to: number): number => Math.round((to - from) / DAY);
+
+function isPenaltyOld({ state, now }: Deciding): boolean {
+  return state.penaltyAt !== null && daysBetween(state.penaltyAt, now.getTime()) >= DAYS_BEFORE_COLLECTION;
+}
+
 function tooEarly({ state, now, reject }: Deciding) {
-  // Both are midnights, and one of the days between may have had 23 or 25 hours.
-  const days = Math.round((now.getTime() - (state.notifiedAt ?? 0)) / DAY);
+  const days = daysBetween(state.notifiedAt ?? 0, now.getTime());
   return days < DAYS_BEFORE_PENALTY ? reject.TooEarly({ days, needed: DAYS_BEFORE_PENALTY }) : undefined;
 }
 

@@ -2,32 +2,47 @@
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { isDeepStrictEqual } from "node:util";
+import { isDeepStrictEqual, parseArgs } from "node:util";
 import { AggregateStore } from "eventfold-es";
 import { CsvError } from "./csv.ts";
 import { Fine } from "./fine.ts";
+import { Office } from "./office.ts";
 import { explain, formatReport, readBooks, type Tally } from "./report.ts";
-import { readRows, type Row } from "./rows.ts";
+import { inOrderOfTime, readRows, type Row } from "./rows.ts";
+import { Statistics } from "./statistics.ts";
 
 export const SAMPLE = fileURLToPath(new URL("sample.csv", import.meta.url));
 const DEFAULT_DIRECTORY = "data/traffic-fines";
+const DAY = 24 * 60 * 60 * 1000;
+/** The office looks what is due once a day, at eight in the morning (UTC). */
+const OFFICE_OPENS = 8 * 60 * 60 * 1000;
+
+export type ImportOptions = {
+  /** Leaves each fine to the office when the file has nothing more to say on it, and lets the office work meanwhile. */
+  readonly office?: boolean;
+};
 
 /**
  * Books every row of `file` in the store at `directory`; resolves to the report. Rows that an earlier run has booked are
  * recognised by their key, so a run that was interrupted, or a file that has grown, is simply run again.
  * Throws `CsvError`, before anything is booked, if the file is not such a log.
  */
-export async function importFines(file: string, directory: string): Promise<{ report: string; tally: Tally }> {
+export async function importFines(
+  file: string,
+  directory: string,
+  { office = false }: ImportOptions = {},
+): Promise<{ report: string; tally: Tally }> {
   const rows = readRows(await readFile(file, "utf8"));
   const run = crypto.randomUUID();
   let now = 0;
-  await using store = await AggregateStore.builder(directory)
+  const builder = AggregateStore.builder(directory)
     .aggregate(Fine)
-    .clock(() => now)
-    .open();
+    .projection(Statistics)
+    .clock(() => now);
+  await using store = await (office ? builder.processManager(Office).processManagers("manual") : builder).open();
 
   const tally: Tally = { rows: rows.length, accepted: 0, known: 0, rejected: [] };
-  for (const row of rows) {
+  async function book(row: Row): Promise<void> {
     now = row.at; // one row after the other: each is decided, and recorded, at its own time
     const refuse = (reason: string) =>
       tally.rejected.push({ row: row.number, fine: row.fine, activity: row.activity, reason });
@@ -38,10 +53,10 @@ export async function importFines(file: string, directory: string): Promise<{ re
     if (!outcome.ok) {
       const reason = explain(outcome.rejection);
       refuse(reason);
-      if (outcome.rejection.type === "RefusedBefore") continue;
+      if (outcome.rejection.type === "RefusedBefore") return;
       const refusal = Fine.commands.RefuseEntry({ key: row.key, activity: row.activity, reason });
       await fine.execute(refusal, { ...context, idempotencyKey: `${row.key} refused` });
-      continue;
+      return;
     }
     // For a key it has seen before, the store answers with the events of that time; they carry the id of that run.
     const event = outcome.events[0]!;
@@ -49,7 +64,26 @@ export async function importFines(file: string, directory: string): Promise<{ re
     else if (isBookingOf(row, event)) tally.known += 1;
     else refuse("this row was changed after it was booked; the books keep what it said then");
   }
-  return { report: formatReport(await readBooks(store), tally), tally };
+
+  if (office) {
+    const lastRows = new Set(new Map(rows.map((row) => [row.fine, row])).values());
+    let morning: number | undefined;
+    for (const row of inOrderOfTime(rows)) {
+      morning ??= morningAfter(row.at);
+      for (; morning < row.at; morning += DAY) {
+        now = morning;
+        await store.runProcessManagers();
+      }
+      await book(row);
+      if (lastRows.has(row)) await store.get(Fine, row.fine).execute(Fine.commands.HandOver());
+    }
+  } else for (const row of rows) await book(row);
+  tally.rejected.sort((a, b) => a.row - b.row);
+  return { report: formatReport(await readBooks(store), await store.projection(Statistics), tally), tally };
+}
+
+function morningAfter(time: number): number {
+  return Math.ceil((time - OFFICE_OPENS) / DAY) * DAY + OFFICE_OPENS;
 }
 
 /** Whether the event says what the row says now: an edited row must not pass for the one that was booked. */
@@ -58,14 +92,15 @@ function isBookingOf(row: Row, event: { timestamp: number; data?: unknown }): bo
 }
 
 async function main(args: string[]): Promise<void> {
-  if (args.length > 2 || args.some((arg) => arg.startsWith("-"))) {
-    console.error("usage: main.ts [file.csv [store-dir]]");
+  const parsed = parse(args);
+  if (parsed === undefined || parsed.positionals.length > 2) {
+    console.error("usage: main.ts [--office] [file.csv [store-dir]]");
     process.exitCode = 2;
     return;
   }
-  const [file = SAMPLE, directory = DEFAULT_DIRECTORY] = args;
+  const [file = SAMPLE, directory = DEFAULT_DIRECTORY] = parsed.positionals;
   try {
-    const { report, tally } = await importFines(file, directory);
+    const { report, tally } = await importFines(file, directory, parsed.values);
     console.log(report);
     console.log(
       `\nThis run: ${tally.accepted} booked, ${tally.known} known from an earlier run, ${tally.rejected.length} rejected.`,
@@ -76,6 +111,14 @@ async function main(args: string[]): Promise<void> {
     if (!(error instanceof CsvError) && path !== file) throw error;
     console.error(error instanceof CsvError ? `${file}, ${message}` : message);
     process.exitCode = 1;
+  }
+}
+
+function parse(args: string[]) {
+  try {
+    return parseArgs({ args, allowPositionals: true, options: { office: { type: "boolean", default: false } } });
+  } catch {
+    return undefined;
   }
 }
 

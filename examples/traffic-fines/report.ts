@@ -1,6 +1,7 @@
 /** What the clerk reads: sums over all fines in the store, and the rows that were refused. */
-import type { AggregateStore } from "eventfold-es";
+import type { AggregateStore, ProjectionState } from "eventfold-es";
 import { charged, credit, Fine, type FineRejection, outstanding } from "./fine.ts";
+import { count as times, percentile, type Statistics, STEPS } from "./statistics.ts";
 
 /** Sums over the store; amounts in cents. */
 type Books = {
@@ -18,8 +19,8 @@ type Rejected = { row: number; fine: string; activity: string; reason: string };
 /** What became of the rows of one file. */
 export type Tally = { rows: number; accepted: number; known: number; rejected: Rejected[] };
 
-/** Asks every fine in the store. For thousands of them, a projection keeps such sums up to date. */
-export async function readBooks(store: AggregateStore<typeof Fine>): Promise<Books> {
+/** Asks every fine in the store. For thousands of them, a projection such as `Statistics` keeps such sums up to date. */
+export async function readBooks(store: AggregateStore<typeof Fine, typeof Statistics>): Promise<Books> {
   const books: Books = {
     fines: 0,
     owed: 0,
@@ -46,8 +47,13 @@ function add(sum: { fines: number; amount: number }, amount: number): void {
   sum.amount += amount;
 }
 
-/** The table, and the refused rows under it. The same after every run of the same file. */
-export function formatReport(books: Books, { rows, accepted, known, rejected }: Tally): string {
+/** The tables, and the refused rows between them. The same after every run of the same file. */
+export function formatReport(
+  books: Books,
+  statistics: ProjectionState<typeof Statistics>,
+  { rows, accepted, known, rejected }: Tally,
+): string {
+  const { penalties, collections } = statistics.office;
   const lines: [label: string, value: string, remark: string][] = [
     ["fines", `${books.fines}`, ""],
     ["owed", euros(books.owed), "fines, penalties and postage"],
@@ -60,6 +66,15 @@ export function formatReport(books: Books, { rows, accepted, known, rejected }: 
     ],
     ["open", euros(books.open.amount), `on ${count(books.open.fines, "fine")}`],
     ["in collection", euros(books.collection.amount), `on ${count(books.collection.fines, "fine")}`],
+    ...(penalties + collections === 0
+      ? []
+      : [
+          [
+            "done by the office",
+            `${penalties + collections}`,
+            `${count(penalties, "penalty", "penalties")}, ${count(collections, "collection")}`,
+          ] as [string, string, string],
+        ]),
     ["rejected rows", `${rejected.length}`, ""],
     ["rows accounted for", `${accepted + known + rejected.length}`, `of ${rows}`],
   ];
@@ -67,7 +82,49 @@ export function formatReport(books: Books, { rows, accepted, known, rejected }: 
     `${label.padEnd(18)}  ${value.padStart(14)}  ${remark}`.trimEnd(),
   );
   const refused = rejected.map(({ row, fine, activity, reason }) => `row ${row}, fine ${fine}, ${activity}: ${reason}`);
-  return [...table, ...(refused.length > 0 ? ["", "Rejected:", ...refused] : [])].join("\n");
+  return [
+    ...table,
+    ...(refused.length > 0 ? ["", "Rejected:", ...refused] : []),
+    "",
+    "By the year of the fine and the vehicle class:",
+    ...formatGroups(statistics),
+    "",
+    "Days from one step to the next:",
+    ...formatPassages(statistics),
+  ].join("\n");
+}
+
+function formatGroups({ groups }: ProjectionState<typeof Statistics>): string[] {
+  const sorted = Object.values(groups).toSorted(
+    (a, b) => a.year.localeCompare(b.year) || a.vehicleClass.localeCompare(b.vehicleClass),
+  );
+  const line = (year: string, vehicleClass: string, ...numbers: string[]): string =>
+    `${year.padEnd(6)}${vehicleClass.padEnd(8)}${numbers.map((number) => number.padStart(13)).join("")}`;
+  return [
+    line("year", "class", "fines", "owed", "collected"),
+    ...sorted.map(({ year, vehicleClass, fines, owed, collected }) =>
+      line(year, vehicleClass, `${fines}`, euros(owed), euros(collected)),
+    ),
+  ];
+}
+
+function formatPassages({ passages }: ProjectionState<typeof Statistics>): string[] {
+  const sorted = Object.values(passages).toSorted(
+    (a, b) => STEPS.indexOf(a.from) - STEPS.indexOf(b.from) || STEPS.indexOf(a.to) - STEPS.indexOf(b.to),
+  );
+  const line = (what: string, ...numbers: string[]): string =>
+    `${what.padEnd(80)}${numbers.map((number) => number.padStart(8)).join("")}`;
+  return [
+    line("", "times", "median", "90 %"),
+    ...sorted.map((passage) =>
+      line(
+        `${passage.from} → ${passage.to}`,
+        `${times(passage)}`,
+        `${percentile(passage, 50)}`,
+        `${percentile(passage, 90)}`,
+      ),
+    ),
+  ];
 }
 
 /** A rejection in the clerk's words. A kind of rejection that is forgotten here does not compile. */
@@ -102,6 +159,6 @@ function euros(cents: number): string {
   return (cents / 100).toLocaleString("en-GB", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 }
 
-function count(n: number, noun: string): string {
-  return `${n} ${noun}${n === 1 ? "" : "s"}`;
+function count(n: number, noun: string, plural = `${noun}s`): string {
+  return `${n} ${n === 1 ? noun : plural}`;
 }

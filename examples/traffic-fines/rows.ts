@@ -96,6 +96,17 @@ export function readRows(text: string): Row[] {
   });
 }
 
+/** The rows in the order of their times, as far as that leaves each fine's own rows in theirs. */
+export function inOrderOfTime(rows: readonly Row[]): Row[] {
+  const latest = new Map<string, number>();
+  const placed = rows.map((row) => {
+    const time = Math.max(row.at, latest.get(row.fine) ?? 0);
+    latest.set(row.fine, time);
+    return { row, time };
+  });
+  return placed.toSorted((a, b) => a.time - b.time).map(({ row }) => row);
+}
+
 /** The cells of one row, read as what they must be. */
 class Cells {
   readonly #record: CsvRecord;

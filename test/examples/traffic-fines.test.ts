@@ -1,61 +1,23 @@
 import { existsSync } from "node:fs";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { CsvError, parseCsv } from "../../examples/traffic-fines/csv.ts";
 import { importFines, SAMPLE } from "../../examples/traffic-fines/main.ts";
 import { readRows } from "../../examples/traffic-fines/rows.ts";
-
-const REAL = fileURLToPath(new URL("../../../shared/data/road-traffic-fines-100.csv", import.meta.url));
-
-const HEADER =
-  "amount,article,case:concept:name,concept:name,dismissal,expense,lastSent,lifecycle:transition,notificationType,org:resource,paymentAmount,points,time:timestamp,totalPaymentAmount,vehicleClass";
-
-type Cell = "amount" | "dismissal" | "expense" | "paymentAmount" | "totalPaymentAmount";
-
-/** A row of fine "F", unless told otherwise. */
-function row(
-  day: string,
-  activity: string,
-  cells: Partial<Record<Cell, string | number>> & { fine?: string } = {},
-): string {
-  const { fine = "F", amount = "", dismissal = "", expense = "", paymentAmount = "", totalPaymentAmount = "" } = cells;
-  const [article, points, vehicle] = activity === "Create Fine" ? ["7.0", "0.0", "A"] : ["", "", ""];
-  return [
-    amount,
-    article,
-    fine,
-    activity,
-    dismissal,
-    expense,
-    "",
-    "complete",
-    "",
-    "",
-    paymentAmount,
-    points,
-    `${day} 00:00:00+00:00`,
-    totalPaymentAmount,
-    vehicle,
-  ].join(",");
-}
-
-const created = row("2020-01-01", "Create Fine", { amount: 40 });
-const sent = row("2020-01-10", "Send Fine", { expense: 10 });
-const notified = row("2020-01-20", "Insert Fine Notification");
-const pay = (amount: number, total: number | string = "", day = "2020-02-01") =>
-  row(day, "Payment", { paymentAmount: amount, totalPaymentAmount: total });
-const penalty = (day = "2020-03-20", amount = 80) => row(day, "Add penalty", { amount });
-const collection = row("2021-01-01", "Send for Credit Collection");
-const appeal = (steps: number, dismissal = "NIL") =>
-  [
-    row("2020-02-02", "Insert Date Appeal to Prefecture"),
-    row("2020-02-03", "Send Appeal to Prefecture", { dismissal }),
-    row("2020-02-04", "Receive Result Appeal from Prefecture"),
-    row("2020-02-05", "Notify Result Appeal to Offender"),
-  ].slice(0, steps);
+import {
+  appeal,
+  collection,
+  created,
+  notified,
+  pay,
+  penalty,
+  REAL_FINES as REAL,
+  row,
+  sent,
+  writeFines,
+} from "../support/fine-rows.ts";
 
 describe("example: traffic fines", () => {
   let directory: string;
@@ -79,9 +41,7 @@ describe("example: traffic fines", () => {
   }
 
   async function run(...rows: string[]) {
-    const file = join(directory, "fines.csv");
-    await writeFile(file, [HEADER, ...rows, ""].join("\n"));
-    const { report, tally } = await importFines(file, store());
+    const { report, tally } = await importFines(await writeFines(directory, ...rows), store());
     return { report, tally, reasons: tally.rejected.map(({ row, reason }) => `${row}: ${reason}`) };
   }
 
@@ -325,6 +285,14 @@ describe("example: traffic fines", () => {
       expect(first.report).toMatch(/^open +1,417\.99 +on 25 fines$/m);
       expect(first.report).toMatch(/^in collection +3,380\.28 +on 36 fines$/m);
       expect(first.report).toMatch(/^rows accounted for +390 +of 390$/m);
+      // The sum of the second table is the line of the first; the steps are as many as the rows but for the first of each fine.
+      const groups = [...first.report.matchAll(/^20\d\d {2}[AM] +(\d+) +([\d,.]+) +([\d,.]+)$/gm)];
+      const sum = (column: number): number =>
+        groups.reduce((total, group) => total + Math.round(Number(group[column]!.replaceAll(",", "")) * 100), 0);
+      expect([sum(1) / 100, sum(2), sum(3)]).toEqual([100, 776_630, 296_803]);
+      const steps = [...first.report.matchAll(/ → .+? +(\d+) +\d+ +\d+$/gm)];
+      expect(steps.reduce((total, [, times]) => total + Number(times), 0)).toBe(290);
+      expect(first.report).toMatch(/^Insert Fine Notification → Add penalty +\d+ +60 +60$/m);
     },
   );
 });
