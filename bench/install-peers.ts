@@ -1,0 +1,14 @@
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+
+/** Installs what the benchmark compares with, once. Some of it is compiled, which takes minutes. */
+export function installPeers(directory: string): void {
+  if (existsSync(`${directory}/node_modules`)) return;
+  process.stderr.write("  installing the peers (some are compiled, so this takes minutes)\n");
+  const { status } = spawnSync("npm", ["ci", "--no-audit", "--no-fund"], {
+    cwd: directory,
+    stdio: ["ignore", "inherit", "inherit"],
+    shell: process.platform === "win32",
+  });
+  if (status !== 0) process.stderr.write("  the peers could not be installed; they are left out\n");
+}

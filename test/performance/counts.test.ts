@@ -1,0 +1,277 @@
+import { AggregateStore, projection } from "eventfold-es";
+import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { Account } from "../support/account.ts";
+import { type Tally, TalliedFileSystem } from "../support/tallied-file-system.ts";
+import { copyOf, temporaryDirectory } from "../support/temporary-directory.ts";
+
+/*
+ * What speed rests on, as counts that are the same on every machine. A count that grows makes things slower everywhere; who
+ * has a good reason changes the bound here. Bounds are those of today and a little slack.
+ */
+
+/** What all accounts together hold. */
+const Total = projection("total", { total: 0 }).on(Account, {
+  Deposited: (state, { data }) => {
+    state.total += data.amount;
+  },
+});
+
+/** Handles nothing that happens here. */
+const Closed = projection("closed", { count: 0 }).on(Account, { Closed: ({ count }) => ({ count: count + 1 }) });
+
+/** How often the log is read to read it once. */
+const READ_AGAIN = 1.1;
+
+const CONTEXT = { actor: "user-1", correlationId: "request-1" };
+
+async function openStore(directory: string, tallied: TalliedFileSystem) {
+  return AggregateStore.builder(directory)
+    .aggregate(Account)
+    .projection(Total)
+    .projection(Closed)
+    .fileSystem(tallied.fileSystem)
+    .open();
+}
+
+type Store = Awaited<ReturnType<typeof openStore>>;
+
+function ids(count: number): string[] {
+  return Array.from({ length: count }, (_, n) => `a-${String(n).padStart(4, "0")}`);
+}
+
+function openAll(store: Store, accounts: readonly string[]): Promise<unknown> {
+  return Promise.all(
+    accounts.map((id) => store.get(Account, id).execute({ type: "Open", data: { owner: "Ada" } }, CONTEXT)),
+  );
+}
+
+function deposit(store: Store, id: string): Promise<unknown> {
+  return store.get(Account, id).execute({ type: "Deposit", data: { amount: 1 } }, CONTEXT);
+}
+
+/** Makes a store with so many accounts, and so many deposits in each; closed again. */
+async function fill(
+  fileSystem: TalliedFileSystem,
+  directory: string,
+  accounts: number,
+  deposits: number,
+): Promise<void> {
+  const store = await openStore(directory, fileSystem);
+  await openAll(store, ids(accounts));
+  for (let n = 0; n < deposits; n++) await Promise.all(ids(accounts).map((id) => deposit(store, id)));
+  await store.close();
+}
+
+/** `Tally`, and how often `JSON.parse` was called: about the number of events whose payload was looked at. */
+interface Counts extends Tally {
+  readonly parsed: number;
+}
+
+let tallied: TalliedFileSystem;
+const parse = vi.spyOn(JSON, "parse");
+
+beforeEach(async () => {
+  tallied = await TalliedFileSystem.create();
+  // The time stands still: what runs in the background after a while must not be counted by chance, and long work that pauses
+  // for others every few milliseconds would do so more often on a slow machine.
+  vi.useFakeTimers({ toFake: ["setTimeout", "performance"] });
+});
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+async function countsOf(work: () => Promise<unknown>): Promise<Counts> {
+  parse.mockClear();
+  const tally = await tallied.during(work);
+  return { ...tally, parsed: parse.mock.calls.length };
+}
+
+type Bounds = Readonly<Record<Exclude<keyof Counts, "byName">, number>>;
+
+function expectAtMost(counts: Counts, bounds: Bounds): void {
+  const exceeded = Object.entries(bounds)
+    .map(([name, bound]) => ({ name, count: counts[name as keyof Bounds], bound }))
+    .filter(({ count, bound }) => count > bound)
+    .map(({ name, count, bound }) => `${name}: ${count}, at most ${bound} allowed; ${JSON.stringify(counts.byName)}`);
+  expect(exceeded).toEqual([]);
+}
+
+/** The bounds of one piece of work for many. */
+function each(count: number, bounds: Bounds): Bounds {
+  return Object.fromEntries(Object.entries(bounds).map(([name, bound]) => [name, bound * count])) as Bounds;
+}
+
+describe("commands", () => {
+  it("one after the other: one flush each", async () => {
+    const store = await openStore(temporaryDirectory(), tallied);
+    await openAll(store, ["ada"]);
+    const counts = await countsOf(async () => {
+      for (let n = 0; n < 50; n++) await deposit(store, "ada");
+    });
+    vi.useRealTimers();
+    await store.close();
+    expectAtMost(
+      counts,
+      each(50, { calls: 13, flushes: 1, bytesWritten: 560, bytesRead: 185, streamsOpened: 0, parsed: 2 }),
+    );
+  });
+
+  it("200 instances at the same time: a flush for all, and a few calls each", async () => {
+    const store = await openStore(temporaryDirectory(), tallied);
+    await openAll(store, ids(200));
+    const counts = await countsOf(() => Promise.all(ids(200).map((id) => deposit(store, id))));
+    vi.useRealTimers();
+    await store.close();
+    expectAtMost(counts, {
+      ...each(200, { calls: 5.2, flushes: 0, bytesWritten: 440, bytesRead: 65, streamsOpened: 0, parsed: 2 }),
+      flushes: 2,
+    });
+  });
+
+  it("2,000 of one instance at the same time: a flush for all", async () => {
+    const store = await openStore(temporaryDirectory(), tallied);
+    await openAll(store, ["ada"]);
+    const counts = await countsOf(() => Promise.all(Array.from({ length: 2000 }, () => deposit(store, "ada"))));
+    vi.useRealTimers();
+    await store.close();
+    expectAtMost(counts, {
+      ...each(2000, { calls: 1.05, flushes: 0, bytesWritten: 440, bytesRead: 1, streamsOpened: 0, parsed: 2 }),
+      flushes: 2,
+    });
+  });
+
+  it("to new instances, one after the other: one flush each", async () => {
+    const store = await openStore(temporaryDirectory(), tallied);
+    await openAll(store, ["ada"]);
+    const counts = await countsOf(async () => {
+      for (const id of ids(20)) await openAll(store, [id]);
+    });
+    vi.useRealTimers();
+    await store.close();
+    expectAtMost(
+      counts,
+      each(20, { calls: 20, flushes: 1, bytesWritten: 610, bytesRead: 310, streamsOpened: 1, parsed: 2 }),
+    );
+  });
+
+  it("to 200 new instances at the same time: a flush for all", async () => {
+    const store = await openStore(temporaryDirectory(), tallied);
+    await openAll(store, ["ada"]);
+    const counts = await countsOf(() => openAll(store, ids(200)));
+    vi.useRealTimers();
+    await store.close();
+    expectAtMost(counts, {
+      ...each(200, { calls: 9.3, flushes: 0, bytesWritten: 490, bytesRead: 185, streamsOpened: 1, parsed: 2 }),
+      flushes: 2,
+    });
+  });
+});
+
+/** A small store, and one whose log is longer than what is read at once. */
+const SIZES = [
+  [10, 10],
+  [120, 40],
+] as const;
+
+describe.each(SIZES)("with %i streams of %i deposits", (accounts, deposits) => {
+  let original: string;
+
+  beforeAll(async () => {
+    original = mkdtempSync(join(tmpdir(), "eventfold-es-test-"));
+    await fill(await TalliedFileSystem.create(), original, accounts, deposits);
+  });
+
+  afterAll(() => rmSync(original, { recursive: true, force: true }));
+
+  function filled(): { readonly directory: string; readonly logBytes: number } {
+    const directory = copyOf(original);
+    return { directory, logBytes: statSync(`${directory}/commit_log/0000000000000001.jsonl`).size };
+  }
+
+  it("opening reads little, whatever the size", async () => {
+    const { directory } = filled();
+    let store: Store | undefined;
+    const counts = await countsOf(async () => (store = await openStore(directory, tallied)));
+    vi.useRealTimers();
+    await store?.close();
+    expectAtMost(counts, { calls: 42, flushes: 1, bytesWritten: 64, bytesRead: 200, streamsOpened: 0, parsed: 0 });
+  });
+
+  it("a rebuild reads the log, opens no stream, and parses what is handled", async () => {
+    const { directory, logBytes } = filled();
+    const store = await openStore(directory, tallied);
+    const counts = await countsOf(() => store.rebuildProjection(Total));
+    vi.useRealTimers();
+    await store.close();
+    expectAtMost(counts, {
+      calls: 24,
+      flushes: 0,
+      bytesWritten: 200,
+      bytesRead: READ_AGAIN * logBytes + 4096,
+      streamsOpened: 0,
+      parsed: accounts * deposits,
+    });
+  });
+
+  it("events that are not handled are not parsed", async () => {
+    const { directory, logBytes } = filled();
+    const store = await openStore(directory, tallied);
+    const counts = await countsOf(() => store.projection(Closed));
+    vi.useRealTimers();
+    await store.close();
+    expectAtMost(counts, {
+      calls: 24,
+      flushes: 0,
+      bytesWritten: 200,
+      bytesRead: READ_AGAIN * logBytes + 4096,
+      streamsOpened: 0,
+      parsed: 0,
+    });
+  });
+
+  it("reading a projection after one event reads that event", async () => {
+    const { directory } = filled();
+    const store = await openStore(directory, tallied);
+    await store.projection(Total);
+    await deposit(store, "a-0001");
+    const afterOne = await countsOf(() => store.projection(Total));
+    const afterNone = await countsOf(() => store.projection(Total));
+    vi.useRealTimers();
+    await store.close();
+    expectAtMost(afterOne, { calls: 8, flushes: 0, bytesWritten: 0, bytesRead: 520, streamsOpened: 0, parsed: 1 });
+    expectAtMost(afterNone, { calls: 1, flushes: 0, bytesWritten: 0, bytesRead: 72, streamsOpened: 0, parsed: 0 });
+  });
+
+  it("loading an instance reads its stream only", async () => {
+    const { directory } = filled();
+    const store = await openStore(directory, tallied);
+    const counts = await countsOf(() => store.get(Account, "a-0002").state());
+    vi.useRealTimers();
+    await store.close();
+    expectAtMost(counts, {
+      calls: 12,
+      flushes: 0,
+      bytesWritten: 0,
+      bytesRead: 600 + 350 * (deposits + 1),
+      streamsOpened: 2,
+      parsed: deposits + 1,
+    });
+  });
+});
+
+it("loading an instance with a snapshot reads the snapshot and what is behind it", async () => {
+  vi.useRealTimers();
+  const directory = temporaryDirectory();
+  await fill(tallied, directory, 1, 250);
+  vi.useFakeTimers({ toFake: ["setTimeout", "performance"] });
+  const store = await openStore(directory, tallied);
+  const counts = await countsOf(() => store.get(Account, "a-0000").state());
+  vi.useRealTimers();
+  await store.close();
+  // Snapshots are taken every 100 events: 251 leave 51 behind the last one.
+  expectAtMost(counts, { calls: 22, flushes: 0, bytesWritten: 0, bytesRead: 24_000, streamsOpened: 4, parsed: 53 });
+});
