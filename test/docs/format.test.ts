@@ -272,7 +272,14 @@ describe("what docs/format.md says of", () => {
     expect(read(LOG).equals(damaged)).toBe(true);
 
     damaged.write("#", thirdRecord + 100);
-    writeFileSync(join(directory, LOG), Buffer.concat([whole.subarray(0, thirdRecord), damaged.subarray(thirdRecord)]));
+    const torn = Buffer.concat([whole.subarray(0, thirdRecord), damaged.subarray(thirdRecord)]);
+    writeFileSync(join(directory, LOG), torn);
+    const known: unknown = await open().catch((error: unknown) => error);
+    expect(isEventfoldError(known, "CORRUPT_LOG")).toBe(true);
+    expect(read(LOG).equals(torn)).toBe(true);
+
+    // Nobody knows of the third one.
+    rmSync(join(directory, "meta/head"));
     await (await open()).close();
     expect(read(LOG).equals(whole.subarray(0, thirdRecord))).toBe(true);
     expect(read(`meta/aside/commit_log.1.${thirdRecord}`).equals(damaged.subarray(thirdRecord))).toBe(true);
