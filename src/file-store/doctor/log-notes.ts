@@ -20,7 +20,7 @@ interface Consumer {
 
 /** Follows what process managers note through the log. */
 export class LogNotes {
-  readonly consumers = new Map<string, Consumer>();
+  readonly consumers: Map<string, Consumer> = new Map();
   /** Notes that are missing in front of a position. */
   readonly missing: { readonly notes: LostNotes; readonly before: number }[] = [];
 

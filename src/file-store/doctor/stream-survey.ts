@@ -65,9 +65,9 @@ const NEWLINE = 0x0a;
 
 /** Follows the streams through the log and compares each section with the stream's own file. */
 export class StreamSurvey {
-  readonly streams = new Map<StreamKey, SurveyedStream>();
+  readonly streams: Map<StreamKey, SurveyedStream> = new Map();
   /** Files that the system does not let us read. */
-  readonly unreadable = new Map<string, unknown>();
+  readonly unreadable: Map<string, unknown> = new Map();
   readonly #fs: FileSystem;
   readonly #layout: Layout;
   readonly #open = new Map<StreamKey, FileHandle | undefined>();
