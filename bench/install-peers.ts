@@ -5,7 +5,8 @@ import { existsSync } from "node:fs";
 export function installPeers(directory: string): void {
   if (existsSync(`${directory}/node_modules`)) return;
   process.stderr.write("  installing the peers (some are compiled, so this takes minutes)\n");
-  const { status } = spawnSync("npm", ["ci", "--no-audit", "--no-fund"], {
+  // Not `npm ci`: it refuses when an optional package for another platform is missing from the lock file.
+  const { status } = spawnSync("npm", ["install", "--no-save", "--no-audit", "--no-fund"], {
     cwd: directory,
     stdio: ["ignore", "inherit", "inherit"],
     shell: process.platform === "win32",

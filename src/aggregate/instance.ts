@@ -215,24 +215,18 @@ export class Instance {
         if (this.#pending.length === 0) this.#inBackground(this.#loadKeys());
         return;
       }
-      // With nothing pending, the answer may rest on the committed state alone: it must be the newest.
-      if (job.kind === "command" && this.#pending.length === 0 && !this.#isFresh(job)) continue;
       this.#queue.shift();
       if (job.kind === "command") this.#decide(job);
       else job.run();
     }
   }
 
-  /** Looks for commits of other processes. False when there were some, or when looking failed and with it the command. */
+  /** Looks for commits of other processes. False when there were some: then the command is decided again. */
   #isFresh(job: CommandJob): boolean {
-    try {
-      this.#events.refreshNow();
-      return !this.#stale;
-    } catch (error) {
-      this.#queue.shift();
-      job.reject(error);
-      return false;
-    }
+    this.#events.refreshNow();
+    if (!this.#stale) return true;
+    this.#queue.unshift(job);
+    return false;
   }
 
   #inBackground(work: Promise<void>): void {
@@ -361,10 +355,20 @@ export class Instance {
     }
   }
 
-  /** Answers once everything that the decision rests on is durable. */
+  /**
+   * Answers a command that writes nothing, once everything that the decision rests on is durable. A decision on the committed
+   * state alone must rest on the newest; one that writes is compared with that when it is committed.
+   */
   #answer(job: CommandJob, answer: () => void): void {
-    if (this.#pending.length === 0) answer();
-    else this.#pending.push({ job, answer });
+    if (this.#pending.length > 0) {
+      this.#pending.push({ job, answer });
+      return;
+    }
+    try {
+      if (this.#isFresh(job)) answer();
+    } catch (error) {
+      job.reject(error);
+    }
   }
 
   #commit(

@@ -268,7 +268,9 @@ export class CommitLog {
   hasMore(): boolean {
     if (this.#end.offset > 0) {
       const probe = Buffer.alloc(1);
-      if (this.#open().read(probe, 0, 1, this.#end.offset) === 1 && probe[0] !== 0) return true;
+      const length = this.#open().read(probe, 0, 1, this.#end.offset);
+      // Untouched room: it would have been cut off if there were a next segment.
+      if (length === 1) return probe[0] !== 0;
     }
     return this.#nextSegmentHasRecords();
   }

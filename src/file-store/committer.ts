@@ -96,7 +96,8 @@ export class Committer {
 
   #start(): void {
     this.#arrived?.();
-    this.#running ??= turn()
+    // Whoever is answered by the same batch asks for the next thing in the same turn: all of that is one batch again.
+    this.#running ??= endOfTurn()
       .then(() => this.#run())
       .finally(() => {
         this.#running = undefined;
@@ -347,6 +348,11 @@ export class Committer {
 function giveUp({ commit, reject }: QueuedCommit, error: Error): void {
   if (commit.chain !== undefined) commit.chain.broken = true;
   reject(error);
+}
+
+/** Resolves when all that can go on without waiting has done so. */
+function endOfTurn(): Promise<void> {
+  return new Promise((resolve) => process.nextTick(resolve));
 }
 
 function turn(): Promise<void> {
