@@ -1,4 +1,4 @@
-import type { Command, CommandOutcome, Lease } from "../aggregate/instance.ts";
+import type { Command, Lease } from "../aggregate/instance.ts";
 import type { CommandContext } from "../aggregate/messages.ts";
 import { CommandRejected, EventfoldError, isEventfoldError } from "../errors.ts";
 import type { ConsumerAppend, EventStore, StreamName } from "../event-store/event-store.ts";
@@ -32,7 +32,7 @@ export interface DispatcherParts {
 
 /** How a delivery ended. All but `"overtaken"` are in the log, together with the note. */
 export type DeliveryResult =
-  | { readonly kind: "dispatched"; readonly outcome: CommandOutcome | undefined }
+  | { readonly kind: "dispatched"; readonly events: number; readonly position: number }
   | { readonly kind: "dead-letter"; readonly error: unknown }
   /** Another process has taken the step; nothing was written. */
   | { readonly kind: "overtaken" };
@@ -72,8 +72,8 @@ export function deliver(
     if (trace === undefined) return result;
     if (result.kind === "dead-letter") trace.deadLetter = true;
     if (result.kind !== "dispatched") return result;
-    trace.events = result.outcome?.events.length ?? 0;
-    trace.position = result.outcome?.position ?? 0;
+    trace.events = result.events;
+    trace.position = result.position;
     return result;
   });
 }
@@ -137,7 +137,8 @@ async function send(
           lease.committed(decision.state, to, result.position, new Map([[identity, { from: version + 1, to }]]));
         }
         next = "keep";
-        return { kind: "dispatched", outcome: before ?? lease.outcome() };
+        const { events: made, position } = before ?? { events: drafts, position: lease.outcome().position };
+        return { kind: "dispatched", events: made.length, position };
       }
       if ("consumer" in result) {
         next = "keep";

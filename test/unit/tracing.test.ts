@@ -1,6 +1,7 @@
 import diagnostics from "node:diagnostics_channel";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { AggregateStore } from "eventfold-es";
+import { AggregateStore, processManager, projection } from "eventfold-es";
+import { executing } from "../../src/tracing/tracing.ts";
 import { Account } from "../support/account.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { until } from "../support/until.ts";
@@ -121,5 +122,85 @@ describe("tracing", () => {
     await using store = await AggregateStore.open(directory);
     expect(recoveries).toEqual([{ directory, from: 0, position: 1, tornBytes: 0 }]);
     await store.close();
+  });
+
+  test("a projection: how much it has read, again only when there is something new", async () => {
+    const heard = listen("project");
+    const Sum = projection("sum", { sum: 0 }).on(Account, {
+      Deposited: (state, { data }) => void (state.sum += data.amount),
+    });
+    await using store = await AggregateStore.builder(temporaryDirectory()).aggregate(Account).projection(Sum).open();
+    await store.get(Account, "ada").execute(Open({ owner: "Ada" }));
+    await store.get(Account, "ada").execute(Deposit({ amount: 1 }));
+    await store.projection(Sum);
+    await store.projection(Sum);
+    await store.rebuildProjection(Sum);
+    expect(ends(heard)).toEqual([
+      expect.objectContaining({ projection: "sum", from: 0, rebuild: false, events: 1, position: 2 }),
+      expect.objectContaining({ projection: "sum", from: 0, rebuild: true, events: 1, position: 2 }),
+    ]);
+  });
+
+  test("a process manager: its reactions, its commands, its dead letters", async () => {
+    const [reactions, dispatches, commits, letters] = [
+      listen("react"),
+      listen("dispatch"),
+      listen("commit"),
+      listenTo("dead-letter"),
+    ];
+    const Bonus = processManager("bonus", { dispatches: [Account], initial: {} }).on(Account, {
+      Opened: (_, { id }) => (id === "ada" ? { dispatch: Account.at("ada").Deposit({ amount: 5 }) } : undefined),
+      Deposited: (_, { data }) =>
+        data.amount === 5 ? { dispatch: Account.at("nobody").Deposit({ amount: 1 }) } : undefined,
+    });
+    await using store = await AggregateStore.builder(temporaryDirectory())
+      .aggregate(Account)
+      .processManager(Bonus)
+      .processManagers("manual")
+      .open();
+    await store.get(Account, "ada").execute(Open({ owner: "Ada" }));
+    expect(await store.runProcessManagers()).toEqual({ dispatched: 1, deadLettered: 1 });
+    const about = { processManager: "bonus", aggregate: "account", id: "ada" };
+    expect(reactions.filter(([event]) => event === "end").map(([, message]) => message)).toEqual([
+      expect.objectContaining({ ...about, event: "Opened", position: 1, commands: 1, duration: expect.any(Number) }),
+      expect.objectContaining({ ...about, event: "Deposited", position: 2, commands: 1 }),
+    ]);
+    expect(ends(dispatches)).toEqual([
+      expect.objectContaining({
+        processManager: "bonus",
+        commands: [{ aggregate: "account", id: "ada", command: "Deposit" }],
+        cause: 1,
+        events: 1,
+        position: 2,
+      }),
+      expect.objectContaining({
+        commands: [{ aggregate: "account", id: "nobody", command: "Deposit" }],
+        cause: 2,
+        deadLetter: true,
+      }),
+    ]);
+    expect(ends(commits).map(({ processManager: name, events }) => [name, events])).toEqual([
+      [undefined, 1],
+      ["bonus", 1],
+      ["bonus", 0],
+    ]);
+    const letter = { processManager: "bonus", aggregate: "account", id: "nobody", command: "Deposit" };
+    expect(letters).toEqual([{ ...letter, key: expect.any(String), reason: expect.stringContaining("NotOpen") }]);
+  });
+
+  test("nothing is put together for nobody", async () => {
+    let asked = 0;
+    const begin = () => {
+      asked++;
+      return { aggregate: "a", id: "1", command: "C", actor: undefined, correlationId: undefined };
+    };
+    expect(await executing.promise(begin, async (trace) => trace)).toBe(undefined);
+    expect(asked).toBe(0);
+    const channel = diagnostics.tracingChannel("eventfold-es:execute").asyncEnd as diagnostics.Channel;
+    const hear = (): void => {};
+    channel.subscribe(hear);
+    expect(await executing.promise(begin, async (trace) => trace)).toMatchObject({ command: "C" });
+    channel.unsubscribe(hear);
+    expect(asked).toBe(1);
   });
 });
