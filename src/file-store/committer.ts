@@ -3,7 +3,6 @@ import type { FileHandle } from "../fs/file-system.ts";
 import type { Applier } from "./applier.ts";
 import { Batch, type QueuedCommit } from "./batch.ts";
 import type { LogPlace } from "./commit-log.ts";
-import type { Section } from "./commit-record.ts";
 import { ioError } from "./io-error.ts";
 import { BatchPlan, type BatchPlanParts } from "./batch-plan.ts";
 import type { PendingBatch } from "./pending-batches.ts";
@@ -35,7 +34,7 @@ export interface CommitterParts extends BatchPlanParts {
   /** Accepts or cuts what a dead process left at the end of the log. */
   readonly recoverTail: () => Promise<void>;
   /** There are new commits that readers here can see. */
-  readonly visible: (sections: readonly Section[]) => void;
+  readonly visible: (written: PendingBatch) => void;
   /** Everything up to this place is durable and applied. */
   readonly committed: (end: LogPlace) => void;
 }
@@ -158,7 +157,7 @@ export class Committer {
       pending.add(written);
       plan.carryOut();
       this.#buffer = undefined;
-      this.#parts.visible(batch.slices);
+      this.#parts.visible(written);
       if (durability === "flush") {
         try {
           this.#applyPending(pending.list.length);

@@ -278,10 +278,12 @@ export class LineEvent implements StoredEvent {
 export interface LineStart {
   readonly type: string;
   readonly text: string;
+  readonly bytes: Buffer;
 }
 
 export function lineStart(type: string): LineStart {
-  return { type, text: `{"type":${quoted(type)},"data":` };
+  const text = `{"type":${quoted(type)},"data":`;
+  return { type, text, bytes: Buffer.from(text) };
 }
 
 /** Whether a line that begins at `at` of a text begins like this. */

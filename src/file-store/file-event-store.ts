@@ -38,6 +38,7 @@ import { type Layout, layoutOf } from "./layout.ts";
 import { readMarker } from "./marker.ts";
 import { LogReader } from "./log-reader.ts";
 import { PendingBatches } from "./pending-batches.ts";
+import { RecentRecords } from "./recent-records.ts";
 import { recoverLog } from "./recovery.ts";
 import { Registry } from "./registry.ts";
 import { type LineHash, loadLineHash } from "./snapshot-file.ts";
@@ -86,6 +87,7 @@ export class FileEventStore implements EventStore {
   readonly #table: StreamTable;
   readonly #streams: StreamReader;
   readonly #pending = new PendingBatches();
+  readonly #recent = new RecentRecords();
   readonly #committer: Committer;
   readonly #listeners = new Set<() => void>();
   readonly #foreignListeners = new Set<(stream: StreamName) => void>();
@@ -123,7 +125,7 @@ export class FileEventStore implements EventStore {
     const shared = { fs, layout, log, lock, files: this.#files, ends: this.#ends, pending: this.#pending };
     this.#applier = new Applier({ ...shared, registry: this.#registry, consumers: this.#consumers });
     this.#streams = new StreamReader({ ...shared, table: this.#table });
-    this.#reader = new LogReader(log, (stream, key) => this.#streams.origin(stream, key));
+    this.#reader = new LogReader(log, this.#recent, (stream, key) => this.#streams.origin(stream, key));
     const parts = { ...shared, applier: this.#applier };
     this.#checkpointer = new Checkpointer({ ...parts, reapply: (from) => this.#reapply(from) }, marked);
     this.#committer = new Committer({
@@ -133,8 +135,9 @@ export class FileEventStore implements EventStore {
       durability: options.durability,
       catchUp: () => this.#catchUp(),
       recoverTail: () => this.#recoverFrom(this.#log.end),
-      visible: (sections) => {
-        for (const section of sections) this.#streams.add(section);
+      visible: ({ batch, start, place, end }) => {
+        for (const section of batch.slices) this.#streams.add(section);
+        this.#recent.add(batch.buffer.subarray(start, batch.end), place, end);
         this.#tellListeners();
       },
       committed: (end) => this.#committed(end),

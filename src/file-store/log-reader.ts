@@ -3,6 +3,7 @@ import type { EventTypes, ReadAllOptions, StoredEvent, StreamName } from "../eve
 import { type CommitLog, isBefore, type LogPlace, type RecordVisitor, ScanCursor } from "./commit-log.ts";
 import { type RecordHeader, readSections, type Section } from "./commit-record.ts";
 import { LineEvent, type LineOrigin, type LineStart, lineStart, startsWith } from "./event-line.ts";
+import type { RecentRecords } from "./recent-records.ts";
 import { type StreamKey, streamOfKey } from "./stream-directory.ts";
 
 /** Events in a batch at least, unless it takes longer than a slice. */
@@ -18,13 +19,15 @@ const MAX_PLACES = 256;
 /** Reads the commit log front to back: all events of the store in their global order. */
 export class LogReader {
   readonly #log: CommitLog;
+  readonly #recent: RecentRecords;
   readonly #origin: (stream: StreamName, key: StreamKey) => LineOrigin;
   /** Places behind a position, most recently used last. */
   readonly #places = new Map<number, LogPlace>();
   readonly #starts = new WeakMap<ReadonlySet<string>, readonly LineStart[]>();
 
-  constructor(log: CommitLog, origin: (stream: StreamName, key: StreamKey) => LineOrigin) {
+  constructor(log: CommitLog, recent: RecentRecords, origin: (stream: StreamName, key: StreamKey) => LineOrigin) {
     this.#log = log;
+    this.#recent = recent;
     this.#origin = origin;
   }
 
@@ -44,6 +47,14 @@ export class LogReader {
             this.#collect(header, buffer, base, from, wanted, origins, events);
           return events.length < BATCH && performance.now() - started < SLICE_MS;
         };
+        const recent = this.#recent.at(place);
+        if (recent !== undefined) {
+          visit(recent.header, recent.bytes, recent.base, place.segment);
+          place = recent.end;
+          this.#remember(place);
+          yield events;
+          continue;
+        }
         const result = this.#log.scan(place, limit, visit, cursor);
         if (result.invalid !== undefined) throw this.#log.corruption(result.end, result.invalid);
         if (!isBefore(place, result.end))
@@ -118,10 +129,13 @@ export class LogReader {
     readSections(buffer, header, base, (section) => {
       const types = wanted?.get(section.key.slice(0, section.key.indexOf("/")));
       if (wanted !== undefined && types === undefined) return;
+      const bytes = buffer.subarray(section.start, section.end);
+      const starts = types === undefined || section.adopted ? undefined : this.#startsOf(types);
+      // One search over a whole section that has nothing of interest is much cheaper than a look at each of its lines.
+      if (starts?.every((start) => !bytes.includes(start.bytes)) === true) return;
       const origin = this.#sectionOrigin(origins, section);
-      const ascii = isAscii(buffer.subarray(section.start, section.end));
-      if (ascii && types !== undefined && !section.adopted)
-        collectByStart(section, buffer, from, this.#startsOf(types), origin, events);
+      const ascii = isAscii(bytes);
+      if (ascii && starts !== undefined) collectByStart(section, buffer, from, starts, origin, events);
       else collectAny(section, buffer, ascii ? "latin1" : "utf8", from, types, origin, events);
     });
   }
@@ -160,10 +174,11 @@ function collectByStart(
   for (let at = 0; at < text.length; position++) {
     const stop = text.indexOf("\n", at);
     if (position >= from) {
-      const start = starts.find((candidate) => startsWith(text, at, candidate));
-      if (start !== undefined) {
+      for (const start of starts) {
+        if (!startsWith(text, at, start)) continue;
         const line = buffer.toString("latin1", section.start + at, section.start + stop);
         events.push(new LineEvent(line, position + toVersion, section.at + at, origin, position, start));
+        break;
       }
     }
     at = stop + 1;

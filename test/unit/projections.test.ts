@@ -346,7 +346,7 @@ describe("what a read costs", () => {
     expect(seen).toEqual([40_001, 40_002]);
     expect(counted.openedStreams).toEqual([]);
     expect(counted.logBytes).toBeLessThan(10_000);
-  });
+  }, 240_000);
 });
 
 describe("a projection's checkpoint", () => {

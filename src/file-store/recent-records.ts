@@ -1,0 +1,46 @@
+import type { LogPlace } from "./commit-log.ts";
+import { type RecordHeader, readRecord } from "./commit-record.ts";
+
+/** Bytes that are kept at most. */
+const MAX_BYTES = 1 << 20;
+
+/** A record that we have committed, as it stands in the log. */
+export interface RecentRecord {
+  readonly header: RecordHeader;
+  readonly bytes: Buffer;
+  /** The segment's offset of the first byte. */
+  readonly base: number;
+  /** The place behind it. */
+  readonly end: LogPlace;
+}
+
+/** Our own last commits: whoever follows the log, as projections do, gets them from memory. */
+export class RecentRecords {
+  /** Oldest first; by their place. */
+  readonly #records = new Map<string, RecentRecord>();
+  #bytes = 0;
+
+  add(record: Buffer, place: LogPlace, end: LogPlace): void {
+    if (record.length > MAX_BYTES) return;
+    // The buffer is used again for the next batch.
+    const bytes = Buffer.from(record);
+    const read = readRecord(bytes, 0, bytes.length, place.offset);
+    if (read.kind !== "record") return;
+    this.#records.set(nameOf(place), { header: read.header, bytes, base: place.offset, end });
+    this.#bytes += bytes.length;
+    for (const [name, oldest] of this.#records) {
+      if (this.#bytes <= MAX_BYTES) return;
+      this.#records.delete(name);
+      this.#bytes -= oldest.bytes.length;
+    }
+  }
+
+  /** The record that begins at a place, if we have it. */
+  at(place: LogPlace): RecentRecord | undefined {
+    return this.#records.get(nameOf(place));
+  }
+}
+
+function nameOf({ segment, offset }: LogPlace): string {
+  return `${segment}:${offset}`;
+}
