@@ -38,7 +38,19 @@ class NodeFileSystem implements FileSystem {
   }
 
   makeDirectory(directory: string): string | undefined {
-    return fs.mkdirSync(directory, { recursive: true });
+    // Not `recursive`: where a directory cannot be made although its parent is there (/proc), Node.js tries for ever.
+    try {
+      fs.mkdirSync(directory);
+      return directory;
+    } catch (error) {
+      const parent = path.dirname(directory);
+      if (systemErrorCode(error) === "ENOENT" && parent !== directory && this.stat(parent) === undefined) {
+        const topmost = this.makeDirectory(parent);
+        return this.makeDirectory(directory) === undefined ? topmost : (topmost ?? directory);
+      }
+      if (systemErrorCode(error) === "EEXIST" && this.stat(directory)?.directory === true) return undefined;
+      throw error;
+    }
   }
 
   readDirectory(directory: string): readonly { readonly name: string; readonly directory: boolean }[] {
