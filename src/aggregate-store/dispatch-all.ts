@@ -126,17 +126,19 @@ async function decideAll(
 function place(parts: readonly Part[], works: readonly Work[], last: number): CommandOutcome[] {
   const total = works.reduce((sum, { drafts }) => sum + drafts.length, 0);
   const firstPositions = new Map<Work, number>();
+  const before = new Map(works.map((work) => [work, work.lease.outcome().position]));
   let position = last - total + 1;
   for (const work of works) {
     firstPositions.set(work, position);
     position += work.drafts.length;
     work.lease.committed(work.state, work.version, position - 1, work.keys);
   }
-  return parts.map(({ work, events, state, version, before }) => {
+  return parts.map(({ work, events, state, version, before: earlier }) => {
     const first = firstPositions.get(work);
-    if (before !== undefined) return before;
+    if (earlier !== undefined) return earlier;
     if (first === undefined) return work.lease.outcome();
-    const end = first + version - work.from - 1;
+    // Without an event of its own so far, the instance is where it was.
+    const end = version === work.from ? (before.get(work) ?? 0) : first + version - work.from - 1;
     return { events: atPositions(events, end), state, version, position: end };
   });
 }

@@ -45,10 +45,11 @@ export function metaOf(context: CommandContext): StoredMeta | undefined {
   return Object.keys(meta).length === 0 ? undefined : meta;
 }
 
-/** The key of the command that made an event. */
-export function idempotencyKeyOf(event: StoredEvent): string | undefined {
-  const key = event.meta?.["idempotency_key"];
-  return typeof key === "string" ? key : undefined;
+/** The keys by which the command that made an event is known: its own, and its identity when a process manager sent it. */
+export function idempotencyKeysOf({ meta }: StoredEvent): string[] {
+  if (meta === undefined) return [];
+  const dispatch = meta["dispatch"] as { readonly id?: unknown } | null | undefined;
+  return [meta["idempotency_key"], dispatch?.id].filter((key) => typeof key === "string");
 }
 
 interface ContextOfEvent {

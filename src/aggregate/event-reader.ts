@@ -46,8 +46,8 @@ export class EventReader {
   dataOf(event: StoredEvent): unknown {
     let { data } = event;
     const upcasters = this.#upcasters.get(event.type);
-    if (upcasters !== undefined && upcasters.length > 0) {
-      const done = event.schemaVersion;
+    const done = upcasters === undefined ? 0 : event.schemaVersion;
+    if (upcasters !== undefined && done !== upcasters.length) {
       if (done > upcasters.length && done !== Infinity) {
         throw new EventfoldError(
           "UNKNOWN_EVENT",

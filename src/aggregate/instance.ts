@@ -10,7 +10,7 @@ import type {
 import { tracedCommit } from "../event-store/traced-commit.ts";
 import { loading, type LoadTrace, snapshotSaved } from "../tracing/tracing.ts";
 import type { AppliedEvent } from "./aggregate.ts";
-import { idempotencyKeyOf } from "./context.ts";
+import { idempotencyKeysOf } from "./context.ts";
 import type { CommandContext, RecordedEvent } from "./messages.ts";
 import { type AggregateModel, type Decision, type Environment, freeze } from "./model.ts";
 
@@ -283,7 +283,7 @@ export class Instance {
       for await (const batch of this.#events.readStream(this.stream, { from: this.#version + 1 })) {
         for (const event of batch) {
           state = this.#model.fold(state, event, this.#environment.onUnknownEvent);
-          if (this.#keys !== undefined) this.#noteKey(this.#keys, idempotencyKeyOf(event), event.version);
+          if (this.#keys !== undefined) this.#noteKeys(this.#keys, event);
           if (this.#eventIds !== undefined && event.eventId !== undefined) this.#eventIds.add(event.eventId);
           last = event;
         }
@@ -305,8 +305,7 @@ export class Instance {
   async #loadKeys(): Promise<void> {
     const keys = new Map<string, { from: number; to: number }>();
     for await (const batch of this.#events.readStream(this.stream)) {
-      for (const event of batch)
-        if (event.version <= this.#version) this.#noteKey(keys, idempotencyKeyOf(event), event.version);
+      for (const event of batch) if (event.version <= this.#version) this.#noteKeys(keys, event);
     }
     this.#keys = keys;
   }
@@ -319,11 +318,13 @@ export class Instance {
     return ids;
   }
 
-  #noteKey(keys: Map<string, { from: number; to: number }>, key: string | undefined, version: number): void {
-    if (key === undefined) return;
-    const known = keys.get(key);
-    if (known === undefined) keys.set(key, { from: version, to: version });
-    else if (known.to === version - 1) known.to = version;
+  #noteKeys(keys: Map<string, { from: number; to: number }>, event: StoredEvent): void {
+    const { version } = event;
+    for (const key of idempotencyKeysOf(event)) {
+      const known = keys.get(key);
+      if (known === undefined) keys.set(key, { from: version, to: version });
+      else if (known.to === version - 1) known.to = version;
+    }
   }
 
   #decide(job: CommandJob): void {

@@ -13,12 +13,37 @@ interface Consumer {
   readonly notes: ConsumerNote[];
 }
 
+/** A process manager's dead letters, as far as they are in the log. */
+interface Letters {
+  /** Not settled, oldest first. */
+  readonly open: Map<string, StoredDeadLetter>;
+  /** The keys of all that were ever written or settled. */
+  readonly known: Set<string>;
+  /** Of the last section that was taken in. */
+  sequence: number;
+}
+
+function addLetters(letters: Letters, { sequence, deadLetters = [], droppedLetters = [] }: ConsumerSection): void {
+  if (sequence <= letters.sequence) return;
+  letters.sequence = sequence;
+  for (const key of droppedLetters) {
+    letters.open.delete(key);
+    letters.known.add(key);
+  }
+  for (const letter of deadLetters) {
+    letters.open.set(letter.key, letter);
+    letters.known.add(letter.key);
+  }
+}
+
 /** What process managers have noted in the log, and their dead letters. */
 export class Consumers {
   readonly #fs: FileSystem;
   readonly #layout: Layout;
   readonly #log: CommitLog;
   readonly #consumers = new Map<string, Consumer>();
+  /** Of those whose letters somebody has asked for. */
+  readonly #letters = new Map<string, Letters>();
 
   constructor(fs: FileSystem, layout: Layout, log: CommitLog) {
     this.#fs = fs;
@@ -27,7 +52,10 @@ export class Consumers {
   }
 
   /** Takes note of a section that was committed, by whomever. */
-  add({ name, sequence, note }: ConsumerSection): void {
+  add(section: ConsumerSection): void {
+    const { name, sequence, note } = section;
+    const letters = this.#letters.get(name);
+    if (letters !== undefined) addLetters(letters, section);
     const consumer = this.#consumers.get(name);
     if (consumer === undefined || sequence <= consumer.sequence) return;
     consumer.sequence = sequence;
@@ -90,8 +118,30 @@ export class Consumers {
     }
   }
 
+  /**
+   * The letters that are not settled: those of the log, whatever has become of their file, and behind them in age those that only the file
+   * has, because the original wrote them.
+   */
   deadLetters(name: string): readonly StoredDeadLetter[] {
-    return keyedLetters(name, this.#lines(name));
+    let letters = this.#letters.get(name);
+    if (letters === undefined) {
+      letters = this.#lettersOfLog(name);
+      this.#letters.set(name, letters);
+    }
+    const { open, known } = letters;
+    return [...keyedLetters(name, this.#lines(name)).filter(({ key }) => !known.has(key)), ...open.values()];
+  }
+
+  #lettersOfLog(name: string): Letters {
+    const letters: Letters = { open: new Map(), known: new Set(), sequence: 0 };
+    const visit = (section: ConsumerSection): void => {
+      if (section.name === name) addLetters(letters, section);
+    };
+    const result = this.#log.scan(this.#log.beginning(), this.#log.end, (header, buffer, base) => {
+      readSections(buffer, header, base, () => {}, visit);
+    });
+    if (result.invalid !== undefined) throw this.#log.corruption(result.end, result.invalid);
+    return letters;
   }
 
   #lines(name: string): string[] {

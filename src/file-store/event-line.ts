@@ -91,6 +91,14 @@ function startOfTail(line: string): number {
   return start < end && matches(line, start - MS.length, MS) ? start - MS.length : -1;
 }
 
+function mayHaveKeyV(line: string): boolean {
+  return line.includes('"v":') || line.includes("\\u");
+}
+
+function endsWithPosition(line: string): boolean {
+  return matches(line, startOfDigits(line, line.length - 1) - POS.length, POS);
+}
+
 /** The position at the end of a line that we wrote, without parsing it; nothing for any other line. */
 export function positionOfLine(line: string): number | undefined {
   const tail = startOfTail(line);
@@ -146,6 +154,8 @@ export class LineEvent implements StoredEvent {
   private known: number | undefined;
   /** Where the payload begins in a line of known layout; -1 in any other, 0 if we have not looked. */
   private payload = 0;
+  /** We wrote it, for certain. */
+  private isOurs = false;
   /** Where `,"ms":` begins in such a line. */
   private tail = -1;
   private name: string | undefined = undefined;
@@ -170,6 +180,7 @@ export class LineEvent implements StoredEvent {
     this.origin = origin;
     this.known = position;
     if (start === undefined) return;
+    this.isOurs = true;
     this.name = start.type;
     this.payload = start.text.length;
   }
@@ -208,6 +219,9 @@ export class LineEvent implements StoredEvent {
   }
 
   get schemaVersion(): number {
+    // Most types have no upcasters, and their lines end with the position.
+    const line = this.text();
+    if (this.startOfPayload() > 0 && endsWithPosition(line) && (this.isOurs || !mayHaveKeyV(line))) return 0;
     return this.envelope().schemaVersion;
   }
 

@@ -106,19 +106,15 @@ export class StreamTable {
   }
 
   /**
-   * Whether another program's events stand behind the committed ones. Events with a position that is not
-   * reached yet are a commit that another process is just writing.
+   * Whether anything but blank lines stands behind the committed events: another program's, a commit that another process is just
+   * writing, or events that the commit log has lost. With the store's lock in hand these can be told apart.
    */
   #hasForeign(file: ReadableFile, committed: number, size: number): boolean {
     let end = endOfLastLine(file, size);
     while (end > committed) {
       const line = lineBefore(file, end);
       if (line === undefined) return false;
-      const position = positionOfLine(line.bytes.toString("latin1", Math.max(0, line.bytes.length - 80)));
-      if (
-        position === undefined ? !/^[ \t\r]*$/.test(line.bytes.toString("latin1")) : position <= this.#log.end.position
-      )
-        return true;
+      if (!/^[ \t\r]*$/.test(line.bytes.toString("latin1"))) return true;
       end = line.offset;
     }
     return false;

@@ -120,7 +120,9 @@ async function send(
   let next: "keep" | "reload" = "reload";
   try {
     for (let attempt = 1; ; attempt++) {
-      const before = await lease.first(identity);
+      const { idempotencyKey } = envelope.context ?? {};
+      const before =
+        (await lease.first(identity)) ?? (idempotencyKey === undefined ? undefined : await lease.first(idempotencyKey));
       const { state, version } = lease.situation();
       const decision =
         before === undefined
@@ -134,7 +136,9 @@ async function send(
       if (result.ok) {
         if (decision !== undefined && drafts.length > 0) {
           const to = version + drafts.length;
-          lease.committed(decision.state, to, result.position, new Map([[identity, { from: version + 1, to }]]));
+          const keys = idempotencyKey === undefined ? [identity] : [identity, idempotencyKey];
+          const versions = { from: version + 1, to };
+          lease.committed(decision.state, to, result.position, new Map(keys.map((key) => [key, versions])));
         }
         next = "keep";
         const { events: made, position } = before ?? { events: drafts, position: lease.outcome().position };
@@ -200,11 +204,18 @@ function mayPass(error: unknown): boolean {
 
 function contextOf({ manager, identity, envelope, cause }: Delivery): CommandContext & { readonly dispatch: object } {
   const correlationId = envelope.context?.correlationId ?? cause?.correlationId ?? cause?.eventId;
+  const key = envelope.context?.idempotencyKey;
   return {
     ...envelope.context,
     correlationId,
     causationId: envelope.context?.causationId ?? cause?.eventId,
-    idempotencyKey: identity,
-    dispatch: { manager, ...(cause === undefined ? {} : { event: cause.eventId }), depth: (cause?.depth ?? 0) + 1 },
+    // A key of the manager's own counts as for any command; the delivery's identity stands beside it then.
+    idempotencyKey: key ?? identity,
+    dispatch: {
+      manager,
+      ...(key === undefined ? {} : { id: identity }),
+      ...(cause === undefined ? {} : { event: cause.eventId }),
+      depth: (cause?.depth ?? 0) + 1,
+    },
   };
 }

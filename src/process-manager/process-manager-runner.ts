@@ -54,6 +54,8 @@ export class ProcessManagerRunner {
   readonly #fingerprint: string;
   #progress: Progress | undefined;
   #checkpointIsUsable = true;
+  /** From the checkpoint of other code: events up to here were dealt with, whatever the present code makes of them. */
+  #dealtWith = 0;
   #saved = 0;
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -278,7 +280,8 @@ export class ProcessManagerRunner {
       const progress = (this.#progress ??= await this.#load());
       const notes = await this.#events.consumerNotes(this.name, progress.sequence, progress.cursor.bookmark);
       try {
-        if (notes.length > 0) await this.#follow(progress, notes);
+        if (notes.length > 0 || this.#dealtWith > progress.cursor.position) await this.#follow(progress, notes);
+        this.#dealtWith = 0;
         return progress;
       } catch (error) {
         // The notes are taken, and the state lags behind them.
@@ -293,11 +296,13 @@ export class ProcessManagerRunner {
   async #follow(progress: Progress, notes: readonly ConsumerNote[]): Promise<void> {
     let { position } = progress.cursor;
     let { done } = progress;
+    const settled = Math.min(this.#dealtWith, await this.#events.head());
     for (const note of notes) {
       const { position: at, done: count } = note.note as Note;
       if (at !== undefined && count !== undefined) [position, done] = [at, count];
       take(progress, note);
     }
+    if (settled >= position) [position, done] = [settled, Infinity];
     if (position <= progress.cursor.position) return;
     for await (const batch of progress.cursor.read()) {
       for (const event of batch) {
@@ -336,6 +341,8 @@ export class ProcessManagerRunner {
         versions: new Map(versions),
       };
     }
+    if (checkpoint !== undefined && checkpoint.versions === undefined)
+      this.#dealtWith = (checkpoint.state as Kept).dealtWith;
     if (checkpoint?.versions !== undefined)
       await this.#adopt({ state: checkpoint.state, versions: [...checkpoint.versions] });
     const { continued } = await this.#continued();
@@ -379,7 +386,13 @@ export class ProcessManagerRunner {
     // The bookmark says: all notes behind the sequence are behind this place. So there must be none that we do not know.
     if ((await this.#events.consumerNotes(this.name, progress.sequence)).length > 0) return;
     const { state, sequence, appointments, versions } = progress;
-    const kept: Kept = { state, sequence, appointments: appointments.all, versions: [...versions] };
+    const kept: Kept = {
+      state,
+      sequence,
+      appointments: appointments.all,
+      versions: [...versions],
+      dealtWith: progress.cursor.position,
+    };
     const mark = progress.cursor.mark();
     this.#saved = mark.position;
     this.#checkpointIsUsable = true;

@@ -29,6 +29,8 @@ export interface Kept {
   readonly sequence: number;
   readonly appointments: readonly Appointment[];
   readonly versions: Continued["versions"];
+  /** Position up to which everything was dealt with, events included that the code of then did not react to. */
+  readonly dealtWith: number;
 }
 
 /** State behind the last event that is dealt with completely. */

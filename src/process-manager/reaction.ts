@@ -5,6 +5,9 @@ import type { StoredEvent } from "../event-store/event-store.ts";
 import { isJsonValue } from "../json.ts";
 import type { Reaction, Scheduled } from "./process-manager.ts";
 
+/** A chain of events in which somebody has waited this long is not taken for a loop. */
+const NO_LOOP_MS = 1000;
+
 /** A command that waits for its time. */
 export interface Appointment {
   /** Identity: manager, event and place among the event's appointments. */
@@ -88,7 +91,9 @@ function appointment(manager: string, item: Scheduled, index: number, cause: Cau
     item.at === undefined ? time + milliseconds(item.in, "in") : item.at instanceof Date ? item.at.getTime() : item.at;
   if (!Number.isFinite(due)) throw bad(manager, "a scheduled command's time is not a time");
   const id = identityOf(manager, cause, `s${index}`);
-  const scheduled = { id, due, envelope: envelope(manager, item.dispatch), cause };
+  // Something that comes again and again, each time after a while, is no runaway loop.
+  const depth = due - time >= NO_LOOP_MS ? 0 : cause.depth;
+  const scheduled = { id, due, envelope: envelope(manager, item.dispatch), cause: { ...cause, depth } };
   return item.key === undefined ? scheduled : { ...scheduled, key: item.key };
 }
 

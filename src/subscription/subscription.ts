@@ -53,10 +53,11 @@ export function subscribe(
   options: SubscribeOptions,
 ): AsyncGenerator<RecordedEvent, void, undefined> {
   checkOptions(options);
+  const pinnedOptions = pinned(source.events, options);
   const run = async function* (): AsyncGenerator<RecordedEvent, void, undefined> {
     source.loops.add(loop);
     try {
-      yield* follow(source, options, {});
+      yield* follow(source, pinnedOptions, {});
     } finally {
       source.loops.delete(loop);
     }
@@ -68,7 +69,7 @@ export function subscribe(
 /** `place` keeps the cursor, so that whoever reads on after a failure goes on where it was. */
 async function* follow(
   source: SubscriptionSource,
-  options: SubscribeOptions,
+  options: Pinned,
   place: { cursor?: LogCursor },
 ): AsyncGenerator<RecordedEvent, void, undefined> {
   const { events } = source;
@@ -141,6 +142,7 @@ export function handleEach(
   handler: (event: RecordedEvent) => unknown,
 ): Subscription {
   checkOptions(options);
+  const pinnedOptions = pinned(source.events, options);
   const stop = new AbortController();
   const signal = options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
   const ended = AbortSignal.any([signal, source.closing]);
@@ -159,7 +161,7 @@ export function handleEach(
     }
   };
   const done = untilDone(async () => {
-    for await (const event of follow(source, { ...options, signal }, place)) {
+    for await (const event of follow(source, { ...pinnedOptions, signal }, place)) {
       // Not dealt with: the position must not move on.
       if (!(await untilDone(() => handler(event), event))) return;
     }
@@ -229,14 +231,26 @@ class Bell {
   }
 }
 
-async function startOf(events: EventStore, options: SubscribeOptions): Promise<LogCursor> {
+/** With `"now"` made a position: that of the call, not of the first event that is asked for. */
+function pinned(events: EventStore, options: SubscribeOptions): Pinned {
+  const { from = 1 } = options;
+  if (from !== "now") return { ...options, after: Promise.resolve(from - 1) };
+  const after = events.head();
+  // Whoever reads on gets the error.
+  after.catch(() => {});
+  return { ...options, after };
+}
+
+type Pinned = SubscribeOptions & { readonly after: Promise<number> };
+
+async function startOf(events: EventStore, options: Pinned): Promise<LogCursor> {
   const { name } = options;
   const checkpoint = name === undefined ? undefined : await events.loadCheckpoint("subscription", name);
   return checkpoint === undefined ? beginningOf(events, options) : new LogCursor(events, checkpoint);
 }
 
-async function beginningOf(events: EventStore, { from = 1 }: SubscribeOptions): Promise<LogCursor> {
-  return new LogCursor(events, from === "now" ? await events.head() : from - 1);
+async function beginningOf(events: EventStore, { after }: Pinned): Promise<LogCursor> {
+  return new LogCursor(events, await after);
 }
 
 function filterOf({ aggregates, types }: SubscribeOptions): (event: StoredEvent) => boolean {

@@ -152,13 +152,33 @@ describe("a dead letter", () => {
     // The letter of a command that has taken effect: its identity says so.
     const [line = ""] = linesOf(lettersFile(directory));
     const letter = JSON.parse(line) as { key: string; envelope: { command: { data: { n: number } } } };
+    const { key } = letter;
     letter.key = letter.key.replace("/1:0", "/2:0");
     letter.envelope.command.data.n = 5;
     fs.writeFileSync(lettersFile(directory), `${JSON.stringify(letter)}\n`);
     await using again = await open(directory);
     await again.replayDeadLetter(letter.key);
-    expect(await again.deadLetters()).toEqual([]);
+    // The other one, which only its file has lost, is there still.
+    expect((await again.deadLetters()).map(({ key }) => key)).toEqual([key]);
     expect(await taken(again, "a")).toEqual([5]);
+  });
+
+  test("is what the commit log says, whatever becomes of the file", async () => {
+    const directory = temporaryDirectory();
+    const store = await open(directory);
+    await store.dispatch(add(-2));
+    await store.runProcessManagers();
+    const letters = await store.deadLetters();
+    expect(letters).toHaveLength(1);
+    await store.close();
+    const text = fs.readFileSync(lettersFile(directory), "utf8");
+    for (const damaged of [text.replace('"n":-2', '"n":7'), text.slice(0, 20), "", undefined]) {
+      if (damaged === undefined) fs.rmSync(lettersFile(directory));
+      else fs.writeFileSync(lettersFile(directory), damaged);
+      await using again = await open(directory);
+      const found = await again.deadLetters();
+      expect(found.filter(({ key }) => key === letters[0]?.key)).toEqual(letters);
+    }
   });
 
   const ORIGINALS = [

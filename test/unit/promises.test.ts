@@ -1,0 +1,154 @@
+import fs from "node:fs";
+import path from "node:path";
+import { aggregate, AggregateStore, data, processManager } from "eventfold-es";
+import { manualClock } from "eventfold-es/testing";
+import { describe, expect, test } from "vitest";
+import { backends } from "../support/backends.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+
+/** Promises that somebody who knew nothing else has once found broken. */
+const Job = aggregate("job", {
+  initial: { runs: 0 },
+  events: { Ran: data(), Paid: data<{ n: number }>() },
+  commands: { Run: data(), Pay: data<{ n: number }>(), Nothing: data() },
+}).define({
+  handle: { Run: ({ emit }) => emit.Ran(), Pay: ({ data: d, emit }) => emit.Paid(d), Nothing: () => undefined },
+  apply: { Ran: (s) => ({ runs: s.runs + 1 }), Paid: (s) => s },
+});
+
+describe.each(backends)("$backend", ({ builder }) => {
+  test("a job that comes again every hour is no loop", async () => {
+    const clock = manualClock(0);
+    const Hourly = processManager("hourly", { dispatches: [Job], initial: {} }).on(Job, {
+      Ran: () => ({ schedule: [{ in: "1h", dispatch: Job.at("a").Run() }] }),
+    });
+    const open = builder().aggregate(Job).processManager(Hourly).processManagers("manual").clock(clock.now);
+    await using store = await open.open();
+    await store.dispatch(Job.at("a").Run());
+    for (let hour = 0; hour < 150; hour++) {
+      await store.runProcessManagers();
+      clock.advance("1h");
+    }
+    await store.runProcessManagers();
+    expect(await store.deadLetters()).toEqual([]);
+    expect((await store.get(Job, "a").state()).runs).toBe(151);
+  });
+
+  test("an idempotency key that a process manager gives counts", async () => {
+    const Fee = processManager("fee", { dispatches: [Job], initial: {} }).on(Job, {
+      Ran: () => ({
+        dispatch: { ...Job.at("fees").Pay({ n: 1 }), context: { idempotencyKey: "fee-2026" } },
+      }),
+    });
+    const open = builder().aggregate(Job).processManager(Fee).processManagers("manual");
+    await using store = await open.open();
+    await store.dispatch(Job.at("a").Run());
+    await store.dispatch(Job.at("a").Run());
+    await store.runProcessManagers();
+    await store.dispatch(Job.at("fees").Pay({ n: 1 }), { idempotencyKey: "fee-2026" });
+    const events = [];
+    for await (const event of store.readEvents("job", "fees")) events.push(event);
+    expect(events).toHaveLength(1);
+  });
+
+  test("a command without events that comes first in dispatchAll tells where its instance is", async () => {
+    await using store = await builder().aggregate(Job).open();
+    await store.dispatch(Job.at("a").Run());
+    await store.dispatch(Job.at("b").Run());
+    const { results } = await store.dispatchAll([Job.at("a").Nothing(), Job.at("a").Run()]);
+    expect(results.map(({ version, position }) => [version, position])).toEqual([
+      [1, 1],
+      [2, 3],
+    ]);
+  });
+
+  test("a loop over what comes from now on begins when it is asked for", async () => {
+    await using store = await builder().aggregate(Job).open();
+    await store.dispatch(Job.at("a").Run());
+    const events = store.subscribe({ from: "now" })[Symbol.asyncIterator]();
+    await store.dispatch(Job.at("a").Pay({ n: 1 }));
+    expect((await events.next()).value).toMatchObject({ type: "Paid" });
+    await events.return?.();
+  });
+
+  test("who commits without a pause does not keep a timer from its turn", async () => {
+    await using store = await builder().aggregate(Job).open();
+    let fired = false;
+    setTimeout(() => (fired = true), 5);
+    const started = performance.now();
+    while (!fired && performance.now() - started < 20_000) await store.dispatch(Job.at("a").Run());
+    expect(fired).toBe(true);
+  });
+});
+
+test("a payload that a newer program wrote is refused, also by a contract without upcasters", async () => {
+  const directory = temporaryDirectory();
+  const V1 = data<{ n: number }>();
+  const newer = aggregate("thing", {
+    initial: { n: 0 },
+    events: { Made: V1.to<{ n: number }>(({ n }) => ({ n: n * 2 })) },
+    commands: { Make: V1 },
+  }).define({
+    handle: { Make: ({ data: d, emit }) => emit.Made(d) },
+    apply: { Made: (_, { n }) => ({ n }) },
+  });
+  const older = aggregate("thing", { initial: { n: 0 }, events: { Made: V1 }, commands: { Make: V1 } }).define({
+    handle: { Make: ({ data: d, emit }) => emit.Made(d) },
+    apply: { Made: (_, { n }) => ({ n }) },
+  });
+  let store = await AggregateStore.open(directory);
+  await store.get(newer, "a").execute(newer.commands.Make({ n: 1 }));
+  await store.close();
+  store = await AggregateStore.open(directory);
+  await expect(store.get(older, "a").state()).rejects.toMatchObject({ code: "UNKNOWN_EVENT" });
+  await store.close();
+});
+
+test("events that an older commit log does not have are not hidden", async () => {
+  const directory = temporaryDirectory();
+  const old = path.join(temporaryDirectory(), "old");
+  let store = await AggregateStore.open(directory);
+  await store.get(Job, "a").execute({ type: "Run" });
+  await store.close();
+  fs.cpSync(directory, old, { recursive: true });
+  store = await AggregateStore.open(directory);
+  await store.get(Job, "a").execute({ type: "Run" });
+  await store.close();
+  for (const part of ["commit_log", "meta"]) {
+    fs.rmSync(path.join(directory, part), { recursive: true });
+    fs.cpSync(path.join(old, part), path.join(directory, part), { recursive: true });
+  }
+  store = await AggregateStore.open(directory);
+  await expect(store.get(Job, "a").state()).rejects.toMatchObject({ code: "CORRUPT_STREAM", line: 2 });
+  await store.close();
+});
+
+test("after a change of its code a process manager reacts to what comes, not to what was dealt with", async () => {
+  const directory = temporaryDirectory();
+  const open = (code: "old" | "new") => {
+    const Manager = processManager("m", { dispatches: [Job], initial: {} }).on(
+      Job,
+      code === "old"
+        ? { Paid: (_, { id }) => (id === "in" ? { dispatch: Job.at("out").Run() } : undefined) }
+        : {
+            Paid: (_, { id }) => (id === "in" ? { dispatch: [Job.at("out").Run(), Job.at("out").Run()] } : undefined),
+            Ran: (_, { id }) => (id === "in" ? { dispatch: Job.at("ran").Run() } : undefined),
+          },
+    );
+    const builder = AggregateStore.builder(directory).aggregate(Job).processManager(Manager);
+    return builder.processManagers("manual").open();
+  };
+  let store = await open("old");
+  const run = async () => {
+    for (const command of [{ type: "Run" }, { type: "Pay", data: { n: 1 } }, { type: "Run" }] as const)
+      await store.get(Job, "in").execute(command);
+  };
+  await run();
+  expect(await store.runProcessManagers()).toEqual({ dispatched: 1, deadLettered: 0 });
+  await store.close();
+  store = await open("new");
+  expect(await store.runProcessManagers()).toEqual({ dispatched: 0, deadLettered: 0 });
+  await run();
+  expect(await store.runProcessManagers()).toEqual({ dispatched: 4, deadLettered: 0 });
+  await store.close();
+});
