@@ -60,6 +60,7 @@ export class AggregateStore<
   readonly #stop = new AbortController();
   readonly #subscriptions = new Set<Subscription>();
   readonly #loops: SubscriptionSource["loops"] = new Set();
+  readonly #names: SubscriptionSource["names"] = new Set();
   #closing: Promise<void> | undefined;
 
   /** @internal Use `open`, `builder` or `inMemory`. */
@@ -221,6 +222,7 @@ export class AggregateStore<
       reader: (type: string) => this.#instances.reader(type),
       closing: this.#stop.signal,
       loops: this.#loops,
+      names: this.#names,
     };
     if (handler === undefined) return subscribe(source, options) as AsyncIterable<RecordedEventOf<A>>;
     const subscription = handleEach(source, options, handler as (event: unknown) => unknown);

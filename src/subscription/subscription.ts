@@ -45,6 +45,8 @@ export interface SubscriptionSource {
   readonly closing: AbortSignal;
   /** The loops that are under way: what closes the store ends them. */
   readonly loops: Set<AsyncGenerator<RecordedEvent, void, undefined>>;
+  /** The names of the subscriptions that are under way. */
+  readonly names: Set<string>;
 }
 
 /** Delivers events in global order: first those that are there, then each new one, without a gap or a double. */
@@ -55,11 +57,13 @@ export function subscribe(
   checkOptions(options);
   const pinnedOptions = pinned(source.events, options);
   const run = async function* (): AsyncGenerator<RecordedEvent, void, undefined> {
+    const release = claim(source, options);
     source.loops.add(loop);
     try {
       yield* follow(source, pinnedOptions, {});
     } finally {
       source.loops.delete(loop);
+      release();
     }
   };
   const loop = run();
@@ -142,6 +146,7 @@ export function handleEach(
   handler: (event: RecordedEvent) => unknown,
 ): Subscription {
   checkOptions(options);
+  const release = claim(source, options);
   const pinnedOptions = pinned(source.events, options);
   const stop = new AbortController();
   const signal = options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
@@ -165,7 +170,7 @@ export function handleEach(
       // Not dealt with: the position must not move on.
       if (!(await untilDone(() => handler(event), event))) return;
     }
-  }).then(() => {});
+  }).then(release);
   return {
     done,
     close: async () => {
@@ -173,6 +178,18 @@ export function handleEach(
       await done;
     },
   };
+}
+
+/** Takes a subscription's name; two of one name would overwrite each other's position. Gives what lets go of it. */
+function claim({ names }: SubscriptionSource, { name }: SubscribeOptions): () => void {
+  if (name === undefined) return () => {};
+  if (names.has(name))
+    throw new EventfoldError(
+      "INVALID_ARGUMENT",
+      `there is a subscription ${JSON.stringify(name)} already; end it first`,
+    );
+  names.add(name);
+  return () => void names.delete(name);
 }
 
 function tell({ onError }: SubscribeOptions, error: unknown, event: RecordedEvent | undefined): void {

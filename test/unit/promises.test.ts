@@ -71,6 +71,16 @@ describe.each(backends)("$backend", ({ builder }) => {
     await events.return?.();
   });
 
+  test("a name belongs to one subscription at a time", async () => {
+    await using store = await builder().aggregate(Job).open();
+    const first = store.subscribe({ name: "mailer" }, () => {});
+    const again = () => store.subscribe({ name: "mailer" }, () => {});
+    expect(again).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
+    await expect(store.subscribe({ name: "mailer" })[Symbol.asyncIterator]().next()).rejects.toThrow("mailer");
+    await first.close();
+    await again().close();
+  });
+
   test("who commits without a pause does not keep a timer from its turn", async () => {
     await using store = await builder().aggregate(Job).open();
     let fired = false;
