@@ -76,3 +76,8 @@ function objectProblem(value: object, path: string, depth: number, mode: JsonMod
 export function isWellFormed(text: string): boolean {
   return !/\p{Surrogate}/u.test(text);
 }
+
+/** Whether a value counts something: a whole number from 0 on that a double holds exactly. */
+export function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}

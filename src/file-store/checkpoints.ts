@@ -1,4 +1,5 @@
 import { crc32 } from "node:zlib";
+import { sealed } from "./checksum.ts";
 import type { Checkpoint, ConsumerKind } from "../event-store/event-store.ts";
 import type { FileHandle, FileSystem } from "../fs/file-system.ts";
 import { isJsonValue } from "../json.ts";
@@ -53,7 +54,7 @@ export class Checkpoints {
     const path = this.#path(kind, name);
     try {
       this.#fs.makeDirectory(path.slice(0, path.lastIndexOf("/")));
-      await replaceFile(this.#fs, path, `${text},"crc":"${crc32(text).toString(16).padStart(8, "0")}"}`, false);
+      await replaceFile(this.#fs, path, sealed(text), false);
     } catch (error) {
       throw ioError(error, `writing the checkpoint of ${name}`);
     }

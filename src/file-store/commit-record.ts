@@ -1,4 +1,6 @@
+import { isCount } from "../json.ts";
 import { crc32 } from "node:zlib";
+import { checksumEnd } from "./checksum.ts";
 import type { StoredDeadLetter } from "../event-store/event-store.ts";
 import type { StreamKey } from "./stream-directory.ts";
 
@@ -59,7 +61,7 @@ export interface Section {
 export function sealRecord(buffer: Buffer, bodyEnd: number, position: number, events: number, flushed: number): number {
   const checked = `{"commit":${position},"events":${events},"bytes":${bodyEnd - HEADER_ROOM},"flushed":${flushed}`;
   const checksum = crc32(buffer.subarray(HEADER_ROOM, bodyEnd), crc32(checked));
-  const header = `${checked},"crc":"${checksum.toString(16).padStart(8, "0")}"}\n`;
+  const header = `${checked}${checksumEnd(checksum)}\n`;
   const start = HEADER_ROOM - header.length;
   buffer.write(header, start, header.length, "latin1");
   return start;
@@ -147,10 +149,6 @@ const STREAM_PREFIX = 11; // {"stream":"
 /** A record whose checksum is right says something that cannot be: whoever wrote it was not us. */
 export class MalformedRecordError extends Error {
   override readonly name = "MalformedRecordError";
-}
-
-function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 /** Calls `visit` for each stream's section of a record, and `visitConsumer` for each consumer's. */

@@ -6,6 +6,7 @@ import type { LogPlace } from "./commit-log.ts";
 import { ioError } from "./io-error.ts";
 import { BatchPlan, type BatchPlanParts } from "./batch-plan.ts";
 import type { PendingBatch } from "./pending-batches.ts";
+import { turn } from "./slice.ts";
 import type { StoreLock } from "./store-lock.ts";
 import type { StreamKey } from "./stream-directory.ts";
 
@@ -352,8 +353,4 @@ function giveUp({ commit, reject }: QueuedCommit, error: Error): void {
 /** Resolves when all that can go on without waiting has done so. */
 function endOfTurn(): Promise<void> {
   return new Promise((resolve) => process.nextTick(resolve));
-}
-
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

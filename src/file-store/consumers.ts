@@ -1,4 +1,5 @@
 import { crc32 } from "node:zlib";
+import { checksumText } from "./checksum.ts";
 import type { ConsumerNote, StoredDeadLetter } from "../event-store/event-store.ts";
 import { EventfoldError } from "../errors.ts";
 import { isPlainName } from "./stream-directory.ts";
@@ -167,9 +168,7 @@ function keyedLetters(name: string, lines: readonly string[]): StoredDeadLetter[
   const taken = new Set(letters.map(({ key }) => key));
   return letters.map(({ key, letter }, index) => {
     if (key !== undefined) return { key, letter };
-    const text = crc32(lines[index] ?? "")
-      .toString(16)
-      .padStart(8, "0");
+    const text = checksumText(crc32(lines[index] ?? ""));
     let place = index + 1;
     while (taken.has(`${name}/line-${place}-${text}`)) place++;
     const made = `${name}/line-${place}-${text}`;

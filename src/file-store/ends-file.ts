@@ -2,6 +2,7 @@ import { hash } from "node:crypto";
 import { crc32 } from "node:zlib";
 import type { FileHandle, FileSystem } from "../fs/file-system.ts";
 import { systemErrorCode } from "../fs/file-system.ts";
+import { Slice } from "./slice.ts";
 import type { StreamKey } from "./stream-directory.ts";
 
 /** Where a stream ends: all of it that is committed, durable, and in its file. */
@@ -32,8 +33,6 @@ const HASH = 12;
 const FIRST_SLOTS = 256;
 /** Slots that are read at once: a search seldom needs more. */
 const PROBE = 4;
-/** Writing for longer than this lets other work run in between. */
-const SLICE_MS = 10;
 
 /** The table says something about itself that cannot be. */
 export class DamagedEndsError extends Error {
@@ -117,16 +116,14 @@ export class EndsFile {
       return;
     }
     let { used } = this.#header;
-    let started = performance.now();
+    const slice = new Slice();
     for (const [key, end] of ends) {
       const name = nameOf(key);
       const { end: there, slot } = this.#search(name);
       if (there !== undefined && there.version >= end.version) continue;
       if (there === undefined) used++;
       this.#file.write(encodeSlot(name, end), 0, SLOT, HEADER + slot * SLOT);
-      if (performance.now() - started < SLICE_MS) continue;
-      await new Promise<void>((resolve) => setImmediate(resolve));
-      started = performance.now();
+      if (slice.isOver) await slice.next();
     }
     this.#header = { ...this.#header, used, position: Math.max(position, this.#header.position) };
     this.#file.write(encodeHeader(this.#header), 0, HEADER, 0);
@@ -192,14 +189,12 @@ async function build(
   // Room to grow by half before the next time.
   while (slotsByName.size * 1.5 > slots * MAX_LOAD) slots *= 2;
   const buffer = Buffer.alloc(HEADER + slots * SLOT);
-  let started = performance.now();
+  const slice = new Slice();
   for (const slot of slotsByName.values()) {
     let at = slot.readUInt32BE(0) % slots;
     while (!isFree(buffer.subarray(HEADER + at * SLOT, HEADER + (at + 1) * SLOT))) at = (at + 1) % slots;
     slot.copy(buffer, HEADER + at * SLOT);
-    if (performance.now() - started < SLICE_MS) continue;
-    await new Promise<void>((resolve) => setImmediate(resolve));
-    started = performance.now();
+    if (slice.isOver) await slice.next();
   }
   return [buffer, slotsByName.size];
 }

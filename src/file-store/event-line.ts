@@ -1,4 +1,4 @@
-import { jsonProblem } from "../json.ts";
+import { isCount, jsonProblem } from "../json.ts";
 import type { EventDraft, StoredEvent, StoredMeta, StreamName } from "../event-store/event-store.ts";
 
 /**
@@ -394,7 +394,7 @@ export function parseLine(line: string, problem: (why: string, cause?: unknown) 
       ? "type is not a string"
       : !Object.hasOwn(event, "data")
         ? "data is missing"
-        : !isSafeCount(event["ts"])
+        : !isCount(event["ts"])
           ? "ts is not a whole number of seconds"
           : !isOptionalString(event["id"])
             ? "id is not a string"
@@ -402,11 +402,11 @@ export function parseLine(line: string, problem: (why: string, cause?: unknown) 
               ? "actor is not a string"
               : !isOptional(event["meta"], (meta) => typeof meta === "object" && !Array.isArray(meta))
                 ? "meta is not an object"
-                : !isOptional(event["ms"], (ms) => isSafeCount(ms) && ms < 1000)
+                : !isOptional(event["ms"], (ms) => isCount(ms) && ms < 1000)
                   ? "ms is not a number from 0 to 999"
-                  : !isOptional(event["pos"], (pos) => isSafeCount(pos) && pos > 0)
+                  : !isOptional(event["pos"], (pos) => isCount(pos) && pos > 0)
                     ? "pos is not a position"
-                    : !isOptional(event["v"], isSafeCount)
+                    : !isOptional(event["v"], isCount)
                       ? "v is not a count of upcasting steps"
                       : undefined;
   const unsound = bad ?? (positionOfLine(line) === undefined ? foreignProblem(line, event) : undefined);
@@ -458,10 +458,6 @@ function scanTopLevel(line: string): { readonly ts: string | undefined; readonly
     }
   }
   return { ts, twice };
-}
-
-function isSafeCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 function isOptionalString(value: unknown): boolean {

@@ -281,16 +281,6 @@ export class FileEventStore implements EventStore {
 
   async deadLetters(name: string): Promise<readonly StoredDeadLetter[]> {
     await this.refresh();
-    const letters = new Map(this.#deadLettersOnDisk(name).map((letter) => [letter.key, letter]));
-    for (const section of this.#pending.list.flatMap(({ batch }) => batch.consumers)) {
-      if (section.name !== name) continue;
-      for (const letter of section.deadLetters ?? []) letters.set(letter.key, letter);
-      for (const key of section.droppedLetters ?? []) letters.delete(key);
-    }
-    return [...letters.values()];
-  }
-
-  #deadLettersOnDisk(name: string): readonly StoredDeadLetter[] {
     try {
       return this.#consumers.deadLetters(name);
     } catch (error) {

@@ -1,4 +1,5 @@
 import { crc32 } from "node:zlib";
+import { checksumText } from "./checksum.ts";
 import type { FileHandle, FileSystem } from "../fs/file-system.ts";
 import type { LogPlace } from "./commit-log.ts";
 
@@ -29,7 +30,7 @@ export class Head {
 
   write(place: LogPlace): void {
     const text = [place.segment, place.offset, place.position].map((n) => String(n).padStart(16, "0")).join(" ");
-    const line = `${text} ${crc32(text).toString(16).padStart(8, "0")}\n`;
+    const line = `${text} ${checksumText(crc32(text))}\n`;
     this.#buffer.write(line, 0, line.length, "latin1");
     this.#file.write(this.#buffer, 0, line.length, 0);
   }

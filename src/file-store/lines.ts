@@ -78,7 +78,8 @@ export function crcOfLines(buffer: Buffer, start: number, end: number, before: n
   return crc32(buffer.subarray(from, end), crc);
 }
 
-function isBlank(buffer: Buffer, start: number, end: number): boolean {
+/** Whether there is nothing but blanks between two offsets. */
+export function isBlank(buffer: Buffer, start: number, end: number): boolean {
   for (let i = start; i < end; i++) {
     const byte = buffer[i];
     if (byte !== SPACE && byte !== TAB && byte !== CARRIAGE_RETURN) return false;

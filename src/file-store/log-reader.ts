@@ -1,15 +1,16 @@
+import { isCount } from "../json.ts";
 import { isAscii } from "node:buffer";
 import type { EventTypes, ReadAllOptions, StoredEvent, StreamName } from "../event-store/event-store.ts";
 import { type CommitLog, isBefore, type LogPlace, type RecordVisitor, ScanCursor } from "./commit-log.ts";
 import { type RecordHeader, readSections, type Section } from "./commit-record.ts";
 import { LineEvent, type LineOrigin, type LineStart, lineStart, startsWith } from "./event-line.ts";
+import { Slice, turn } from "./slice.ts";
+import { isBlank } from "./lines.ts";
 import type { RecentRecords } from "./recent-records.ts";
 import { type StreamKey, streamOfKey } from "./stream-directory.ts";
 
 /** Events in a batch at least, unless it takes longer than a slice. */
 const BATCH = 1000;
-/** Reading for longer than this lets other work run in between. */
-const SLICE_MS = 10;
 /** Streams whose names are kept at hand while reading. */
 const MAX_ORIGINS = 10_000;
 const NEWLINE = 0x0a;
@@ -41,11 +42,11 @@ export class LogReader {
     try {
       while (isBefore(place, limit)) {
         const events: StoredEvent[] = [];
-        const started = performance.now();
+        const slice = new Slice();
         const visit: RecordVisitor = (header, buffer, base) => {
           if (header.position + header.events > from)
             this.#collect(header, buffer, base, from, wanted, origins, events);
-          return events.length < BATCH && performance.now() - started < SLICE_MS;
+          return events.length < BATCH && !slice.isOver;
         };
         const recent = this.#recent.at(place);
         if (recent !== undefined) {
@@ -62,7 +63,7 @@ export class LogReader {
         place = result.end;
         this.#remember(place);
         yield events;
-        if (isBefore(place, limit)) await new Promise<void>((resolve) => setImmediate(resolve));
+        if (isBefore(place, limit)) await turn();
       }
     } finally {
       cursor.close();
@@ -197,20 +198,17 @@ function collectAny(
   let { position, version } = section;
   for (let start = section.start; start < section.end;) {
     const stop = buffer.indexOf(NEWLINE, start);
-    const text = buffer.toString(encoding, start, stop);
-    const offset = section.at + start - section.start;
+    const line = start;
     start = stop + 1;
     // Another program may have left blank lines between its events.
-    if (section.adopted && /^[ \t\r]*$/.test(text)) continue;
+    if (section.adopted && isBlank(buffer, line, stop)) continue;
     if (position >= from) {
+      const text = buffer.toString(encoding, line, stop);
+      const offset = section.at + line - section.start;
       const event = new LineEvent(text, version, offset, origin, position);
       if (types === undefined || types.has(event.type)) events.push(event);
     }
     position++;
     version++;
   }
-}
-
-function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
 }

@@ -1,4 +1,5 @@
 import { crc32 } from "node:zlib";
+import { sealed } from "./checksum.ts";
 import type { FileSystem } from "../fs/file-system.ts";
 import type { LogPlace } from "./commit-log.ts";
 import { readWhole, replaceFile } from "./layout.ts";
@@ -19,5 +20,5 @@ export function readMarker(fs: FileSystem, path: string): LogPlace | undefined {
 
 export async function writeMarker(fs: FileSystem, path: string, place: LogPlace): Promise<void> {
   const text = `{"segment":${place.segment},"offset":${place.offset},"position":${place.position}`;
-  await replaceFile(fs, path, `${text},"crc":"${crc32(text).toString(16).padStart(8, "0")}"}\n`, true);
+  await replaceFile(fs, path, `${sealed(text)}\n`, true);
 }

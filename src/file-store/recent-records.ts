@@ -17,16 +17,14 @@ export interface RecentRecord {
 /** Our own last commits: whoever follows the log, as projections do, gets them from memory. */
 export class RecentRecords {
   /** Oldest first; by their place. */
-  readonly #records = new Map<string, RecentRecord>();
+  readonly #records = new Map<string, Pick<RecentRecord, "bytes" | "base" | "end">>();
   #bytes = 0;
 
   add(record: Buffer, place: LogPlace, end: LogPlace): void {
     if (record.length > MAX_BYTES) return;
     // The buffer is used again for the next batch.
     const bytes = Buffer.from(record);
-    const read = readRecord(bytes, 0, bytes.length, place.offset);
-    if (read.kind !== "record") return;
-    this.#records.set(nameOf(place), { header: read.header, bytes, base: place.offset, end });
+    this.#records.set(nameOf(place), { bytes, base: place.offset, end });
     this.#bytes += bytes.length;
     for (const [name, oldest] of this.#records) {
       if (this.#bytes <= MAX_BYTES) return;
@@ -37,7 +35,10 @@ export class RecentRecords {
 
   /** The record that begins at a place, if we have it. */
   at(place: LogPlace): RecentRecord | undefined {
-    return this.#records.get(nameOf(place));
+    const record = this.#records.get(nameOf(place));
+    if (record === undefined) return undefined;
+    const read = readRecord(record.bytes, 0, record.bytes.length, record.base);
+    return read.kind === "record" ? { ...record, header: read.header } : undefined;
   }
 }
 

@@ -1,6 +1,7 @@
 import { crc32 } from "node:zlib";
 import xxhash from "xxhash-wasm";
 import type { Snapshot } from "../event-store/event-store.ts";
+import { sealed } from "./checksum.ts";
 import { isJsonValue } from "../json.ts";
 
 /** xxh64 with seed 0, as 16 lower-case hex digits: the original's hash of a line without its LF. */
@@ -33,7 +34,7 @@ export function encodeSnapshot(snapshot: SnapshotFile): string | undefined {
   if (!isJsonValue(snapshot.state)) return undefined;
   const { state, offset, hash, version, position, fingerprint, lines } = snapshot;
   const text = JSON.stringify({ state, offset, hash, version, position, fingerprint, lines }).slice(0, -1);
-  return `${text},"crc":"${crc32(text).toString(16).padStart(8, "0")}"}`;
+  return sealed(text);
 }
 
 /** What an intact snapshot of ours says; nothing for any other content, the original's included: who made it is unknown. */

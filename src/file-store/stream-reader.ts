@@ -8,13 +8,12 @@ import { ioError } from "./io-error.ts";
 import { crcOfLines, readLines, type ReadableFile } from "./lines.ts";
 import { LogIndex } from "./log-index.ts";
 import type { PendingBatches } from "./pending-batches.ts";
+import { Slice } from "./slice.ts";
 import type { StreamEnds } from "./stream-ends.ts";
 import type { StreamKey } from "./stream-directory.ts";
 import type { StreamFiles } from "./stream-files.ts";
 import { STREAM_START, type StreamEntry, type StreamPlace, type StreamTable } from "./stream-table.ts";
 
-/** Reading for longer than this lets other work run in between. */
-const SLICE_MS = 10;
 const CHUNK = 256 << 10;
 const NEWLINE = 0x0a;
 
@@ -51,7 +50,7 @@ export class StreamReader {
       const readable = pending.overlay(key, file);
       if (readable !== undefined) {
         const crc = await this.#verified(key, readable, entry, start, last);
-        let sliceStart = performance.now();
+        const slice = new Slice();
         for (const lines of readLines(readable, offset, last.end)) {
           const events: StoredEvent[] = [];
           for (const line of lines) {
@@ -59,10 +58,7 @@ export class StreamReader {
             offset = line.end;
           }
           if (events.length > 0) yield events;
-          if (performance.now() - sliceStart > SLICE_MS) {
-            await turn();
-            sliceStart = performance.now();
-          }
+          if (slice.isOver) await slice.next();
         }
         if (version === last.version && table.known(key) === entry && entry.mark.version < version)
           entry.mark = { ...last, crc };
@@ -77,10 +73,8 @@ export class StreamReader {
   }
 
   origin(stream: StreamName, key: StreamKey): LineOrigin {
-    const { files } = this.#parts;
-    const file = files.path(key);
     const problem = (offset: number, why: string, cause?: unknown): CorruptionError =>
-      new CorruptionError("CORRUPT_STREAM", { file, line: files.lineNumber(key, offset), offset }, why, { cause });
+      this.#problem(key, offset, why, cause);
     return {
       stream,
       problem,
@@ -91,6 +85,12 @@ export class StreamReader {
         return position;
       },
     };
+  }
+
+  #problem(key: StreamKey, offset: number, why: string, cause?: unknown): CorruptionError {
+    const { files } = this.#parts;
+    const place = { file: files.path(key), line: files.lineNumber(key, offset), offset };
+    return new CorruptionError("CORRUPT_STREAM", place, why, { cause });
   }
 
   /** Takes note of a section that was committed. */
@@ -126,13 +126,7 @@ export class StreamReader {
 
   /** The error for the first byte in which a stream's file and the commit log differ. */
   #differenceFromLog(key: StreamKey, file: ReadableFile, end: number): CorruptionError | undefined {
-    const { files, log } = this.#parts;
-    const problem = (offset: number, why: string): CorruptionError =>
-      new CorruptionError(
-        "CORRUPT_STREAM",
-        { file: files.path(key), line: files.lineNumber(key, offset), offset },
-        why,
-      );
+    const { log } = this.#parts;
     let found: CorruptionError | undefined;
     let compared = 0;
     const { invalid } = log.scan(log.beginning(), log.end, (header, buffer, base) => {
@@ -146,7 +140,8 @@ export class StreamReader {
         const lines = buffer.toString("latin1", section.start, section.start + different).split("\n");
         const offset = section.at + different - (lines.at(-1)?.length ?? 0);
         const version = section.version + lines.length - 1;
-        found = problem(
+        found = this.#problem(
+          key,
           offset,
           `this line is not what was committed as version ${version}; the commit log still has it, and repair() brings it back`,
         );
@@ -154,7 +149,8 @@ export class StreamReader {
       return found === undefined;
     });
     if (found === undefined && invalid !== undefined)
-      return problem(
+      return this.#problem(
+        key,
         compared,
         `the file is not what was committed (from here on), and the commit log is damaged too: ${invalid}`,
       );
@@ -172,7 +168,7 @@ async function crcOf(
   let crc = from.crc ?? 0;
   let buffer = Buffer.allocUnsafe(Math.max(1, Math.min(CHUNK, end - from.end)));
   let kept = 0;
-  let sliceStart = performance.now();
+  const slice = new Slice();
   for (let at = from.end; at < end;) {
     if (kept === buffer.length) buffer = Buffer.concat([buffer, Buffer.allocUnsafe(buffer.length)]);
     const count = file.read(buffer, kept, Math.min(buffer.length - kept, end - at), at);
@@ -183,14 +179,7 @@ async function crcOf(
     crc = add(buffer.subarray(0, whole), crc);
     buffer.copyWithin(0, whole, length);
     kept = length - whole;
-    if (performance.now() - sliceStart > SLICE_MS) {
-      await turn();
-      sliceStart = performance.now();
-    }
+    if (slice.isOver) await slice.next();
   }
   return kept === 0 ? crc : undefined;
-}
-
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

@@ -2,7 +2,7 @@ import { CorruptionError } from "../errors.ts";
 import type { CommitLog } from "./commit-log.ts";
 import type { Section } from "./commit-record.ts";
 import { positionOfLine } from "./event-line.ts";
-import { endOfLastLine, lineBefore, readLines, type ReadableFile } from "./lines.ts";
+import { endOfLastLine, isBlank, lineBefore, readLines, type ReadableFile } from "./lines.ts";
 import type { PendingBatches } from "./pending-batches.ts";
 import { crcOfSection, type StreamEnds } from "./stream-ends.ts";
 import type { StreamKey } from "./stream-directory.ts";
@@ -114,7 +114,7 @@ export class StreamTable {
     while (end > committed) {
       const line = lineBefore(file, end);
       if (line === undefined) return false;
-      if (!/^[ \t\r]*$/.test(line.bytes.toString("latin1"))) return true;
+      if (!isBlank(line.bytes, 0, line.bytes.length)) return true;
       end = line.offset;
     }
     return false;

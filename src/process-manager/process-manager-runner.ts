@@ -1,16 +1,9 @@
-import { EventReader } from "../aggregate/event-reader.ts";
 import type { CommandEnvelope } from "../aggregate/messages.ts";
 import { EventfoldError } from "../errors.ts";
-import type {
-  ConsumerNote,
-  EventStore,
-  EventTypes,
-  StoredDeadLetter,
-  StoredEvent,
-} from "../event-store/event-store.ts";
+import type { ConsumerNote, EventStore, StoredDeadLetter, StoredEvent } from "../event-store/event-store.ts";
 import { tracedCommit } from "../event-store/traced-commit.ts";
 import { reacting, type ReactTrace } from "../tracing/tracing.ts";
-import { fingerprint, textOf } from "../fingerprint.ts";
+import { EventSources, initialOf } from "../projection/event-sources.ts";
 import { ChangedHistoryError, LogCursor } from "../projection/log-cursor.ts";
 import { Appointments } from "./appointments.ts";
 import { addressed } from "./dead-letter.ts";
@@ -46,12 +39,7 @@ export class ProcessManagerRunner {
   readonly #events: EventStore;
   readonly #targets: CommandTargets;
   readonly #now: () => number;
-  readonly #sources: ReadonlyMap<
-    string,
-    { readonly reader: EventReader; readonly handlers: ReadonlyMap<string, React> }
-  >;
-  readonly #wanted: EventTypes;
-  readonly #fingerprint: string;
+  readonly #sources: EventSources<React>;
   #progress: Progress | undefined;
   #checkpointIsUsable = true;
   /** From the checkpoint of other code: events up to here were dealt with, whatever the present code makes of them. */
@@ -65,21 +53,7 @@ export class ProcessManagerRunner {
     this.#events = events;
     this.#targets = targets;
     this.#now = now;
-    this.#sources = new Map(
-      definition.sources.map(({ aggregate, handlers }) => {
-        const named = Object.entries(handlers).filter(
-          (entry): entry is [string, React] => typeof entry[1] === "function",
-        );
-        return [aggregate.type, { reader: new EventReader(aggregate), handlers: new Map(named) }];
-      }),
-    );
-    this.#wanted = new Map([...this.#sources].map(([type, { handlers }]) => [type, new Set(handlers.keys())]));
-    const code = [...this.#sources].map(([type, { reader, handlers }]) => [
-      type,
-      reader.code,
-      [...handlers].map(([event, react]) => [event, String(react)]),
-    ]);
-    this.#fingerprint = fingerprint(textOf([this.#initial(), code]));
+    this.#sources = new EventSources<React>(definition);
   }
 
   /** Time of the next appointment; `Infinity` if there is none. */
@@ -239,7 +213,7 @@ export class ProcessManagerRunner {
   #react(progress: Progress, event: StoredEvent): Outputs {
     const { stream, version, position } = event;
     if (progress.reacted?.position === position) return progress.reacted.outputs;
-    const source = this.#sources.get(stream.type);
+    const source = this.#sources.of(stream.type);
     const react = source?.handlers.get(event.type);
     if (
       source === undefined ||
@@ -328,12 +302,16 @@ export class ProcessManagerRunner {
       ? await this.#events.loadCheckpoint("process-manager", this.name)
       : undefined;
     this.#saved = 0;
-    if (checkpoint !== undefined && checkpoint.versions === undefined && checkpoint.fingerprint === this.#fingerprint) {
+    if (
+      checkpoint !== undefined &&
+      checkpoint.versions === undefined &&
+      checkpoint.fingerprint === this.#sources.fingerprint
+    ) {
       this.#saved = checkpoint.position;
       const { state, sequence, appointments, versions } = checkpoint.state as Kept;
       return {
         state,
-        cursor: new LogCursor(this.#events, checkpoint, this.#wanted),
+        cursor: new LogCursor(this.#events, checkpoint, this.#sources.wanted),
         sequence,
         done: 0,
         reacted: undefined,
@@ -346,10 +324,10 @@ export class ProcessManagerRunner {
     if (checkpoint?.versions !== undefined)
       await this.#adopt({ state: checkpoint.state, versions: [...checkpoint.versions] });
     const { continued } = await this.#continued();
-    const { state, versions } = continued ?? { state: this.#initial(), versions: [] };
+    const { state, versions } = continued ?? { state: initialOf(this.#definition.initial), versions: [] };
     return {
       state,
-      cursor: new LogCursor(this.#events, 0, this.#wanted),
+      cursor: new LogCursor(this.#events, 0, this.#sources.wanted),
       sequence: 0,
       done: 0,
       reacted: undefined,
@@ -398,7 +376,7 @@ export class ProcessManagerRunner {
     this.#checkpointIsUsable = true;
     await this.#events.saveCheckpoint("process-manager", this.name, {
       state: kept,
-      fingerprint: this.#fingerprint,
+      fingerprint: this.#sources.fingerprint,
       ...mark,
     });
   }
@@ -411,10 +389,5 @@ export class ProcessManagerRunner {
         `process manager ${this.name} has no dead letter ${JSON.stringify(key)}`,
       );
     return letter;
-  }
-
-  #initial(): unknown {
-    const { initial } = this.#definition;
-    return typeof initial === "function" ? (initial as () => unknown)() : structuredClone(initial);
   }
 }

@@ -1,9 +1,9 @@
-import { EventReader, GLANCE } from "../aggregate/event-reader.ts";
+import { GLANCE } from "../aggregate/event-reader.ts";
 import { EventfoldError } from "../errors.ts";
-import type { EventStore, EventTypes, StoredEvent } from "../event-store/event-store.ts";
-import { fingerprint, textOf } from "../fingerprint.ts";
+import type { EventStore, StoredEvent } from "../event-store/event-store.ts";
 import { usesOnly } from "../aggregate/source-inspection.ts";
 import { projecting, type ProjectTrace } from "../tracing/tracing.ts";
+import { EventSources, initialOf } from "./event-sources.ts";
 import { ChangedHistoryError, LogCursor } from "./log-cursor.ts";
 import type { ProjectionDefinition } from "./projection.ts";
 
@@ -34,16 +34,9 @@ interface Folded {
 export class ProjectionRunner {
   readonly #definition: ProjectionDefinition;
   readonly #events: EventStore;
-  readonly #fingerprint: string;
-  readonly #sources: ReadonlyMap<
-    string,
-    {
-      readonly reader: EventReader;
-      readonly handlers: ReadonlyMap<string, Handler>;
-      readonly glances: ReadonlySet<string>;
-    }
-  >;
-  readonly #wanted: EventTypes;
+  readonly #sources: EventSources<Handler>;
+  /** Handlers that look at nothing but what a glance gives. */
+  readonly #glancing: ReadonlySet<unknown>;
   #folded: Folded | undefined;
   #working: Promise<void> | undefined;
   readonly #rebuilds = new Set<Promise<void>>();
@@ -55,25 +48,9 @@ export class ProjectionRunner {
   constructor(definition: ProjectionDefinition, events: EventStore) {
     this.#definition = definition;
     this.#events = events;
-    this.#sources = new Map(
-      definition.sources.map(({ aggregate, handlers }) => {
-        const named = Object.entries(handlers).filter(
-          (entry): entry is [string, Handler] => typeof entry[1] === "function",
-        );
-        const glances = named.filter(([, handler]) => usesOnly(handler, GLANCE)).map(([event]) => event);
-        return [
-          aggregate.type,
-          { reader: new EventReader(aggregate), handlers: new Map(named), glances: new Set(glances) },
-        ];
-      }),
-    );
-    this.#wanted = new Map([...this.#sources].map(([type, { handlers }]) => [type, new Set(handlers.keys())]));
-    const code = [...this.#sources].map(([type, { reader, handlers }]) => [
-      type,
-      reader.code,
-      [...handlers].map(([event, handler]) => [event, String(handler)]),
-    ]);
-    this.#fingerprint = fingerprint(textOf([this.#initial(), code]));
+    this.#sources = new EventSources<Handler>(definition);
+    const handlers = definition.sources.flatMap((source) => Object.values(source.handlers));
+    this.#glancing = new Set(handlers.filter((handler) => typeof handler === "function" && usesOnly(handler, GLANCE)));
   }
 
   /** Catches up with everything committed so far. The state is the live one: later events change it. */
@@ -152,21 +129,25 @@ export class ProjectionRunner {
       const versions = stillToCome(checkpoint.versions);
       return { state: checkpoint.state, cursor: new LogCursor(this.#events, 0), versions };
     }
-    if (checkpoint === undefined || checkpoint.fingerprint !== this.#fingerprint) return this.#fresh();
+    if (checkpoint === undefined || checkpoint.fingerprint !== this.#sources.fingerprint) return this.#fresh();
     this.#saved.position = checkpoint.position;
     return {
       state: checkpoint.state,
-      cursor: new LogCursor(this.#events, checkpoint, this.#wanted),
+      cursor: new LogCursor(this.#events, checkpoint, this.#sources.wanted),
       versions: new Map(),
     };
   }
 
   #fresh(): Folded {
-    return { state: this.#initial(), cursor: new LogCursor(this.#events, 0, this.#wanted), versions: new Map() };
+    return {
+      state: initialOf(this.#definition.initial),
+      cursor: new LogCursor(this.#events, 0, this.#sources.wanted),
+      versions: new Map(),
+    };
   }
 
   #fold(folded: Folded, event: StoredEvent): void {
-    const source = this.#sources.get(event.stream.type);
+    const source = this.#sources.of(event.stream.type);
     const handler = source?.handlers.get(event.type);
     const isNew = folded.versions.size === 0 || !isFoldedIn(folded.versions, event);
     if (source !== undefined && handler !== undefined && isNew) {
@@ -174,7 +155,7 @@ export class ProjectionRunner {
         const result = handler(
           folded.state,
           // Most handlers look at the payload and the id alone: the rest need not be read for them.
-          source.glances.has(event.type) ? source.reader.glance(event) : source.reader.recorded(event),
+          this.#glancing.has(handler) ? source.reader.glance(event) : source.reader.recorded(event),
         );
         if (result instanceof Promise) {
           result.catch(() => {});
@@ -248,7 +229,7 @@ export class ProjectionRunner {
       try {
         await this.#events.saveCheckpoint("projection", this.#definition.name, {
           state: folded.state,
-          fingerprint: this.#fingerprint,
+          fingerprint: this.#sources.fingerprint,
           ...mark,
         });
       } catch {
@@ -262,11 +243,6 @@ export class ProjectionRunner {
 
   #checkOpen(): void {
     if (this.#isClosed) throw new EventfoldError("STORE_CLOSED", "the store was closed");
-  }
-
-  #initial(): unknown {
-    const { initial } = this.#definition;
-    return typeof initial === "function" ? (initial as () => unknown)() : structuredClone(initial);
   }
 }
 

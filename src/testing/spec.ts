@@ -1,5 +1,6 @@
+import { EventSources, initialOf } from "../projection/event-sources.ts";
 import type { AnyAggregate, CommandOf, EventOf, RejectionOf, StateOf } from "../aggregate/aggregate.ts";
-import { EventReader } from "../aggregate/event-reader.ts";
+import type { EventReader } from "../aggregate/event-reader.ts";
 import type { CommandContext, CommandEnvelope, RecordedEvent } from "../aggregate/messages.ts";
 import { AggregateModel, freeze } from "../aggregate/model.ts";
 import type { StoredEvent } from "../event-store/event-store.ts";
@@ -138,14 +139,15 @@ function thrownBy(run: () => unknown): string | undefined {
   }
 }
 
-type Handlers = Readonly<Record<string, ((state: unknown, event: unknown) => unknown) | undefined>>;
+type Handler = (state: unknown, event: unknown) => unknown;
 
 function projectionSpec(projection: AnyProjection, given: readonly GivenEvent[]): ProjectionSpec<AnyProjection> {
-  const { initial, sources } = definitionOf(projection);
+  const definition = definitionOf(projection);
+  const sources = new EventSources<Handler>(definition);
   return {
     given: (...events) => projectionSpec(projection, [...given, ...events]),
     thenState(expected) {
-      let state = initialOf(initial);
+      let state = initialOf(definition.initial);
       for (const [index, event] of given.entries()) {
         const found = handlerOf(sources, event);
         const result = found?.handler(state, found.reader.recorded(asStored(event, index)));
@@ -157,16 +159,20 @@ function projectionSpec(projection: AnyProjection, given: readonly GivenEvent[])
 }
 
 function managerSpec(manager: AnyProcessManager, given: readonly GivenEvent[]): ProcessManagerSpec<AnyProcessManager> {
-  const { name, initial, sources } = processManagerDefinition(manager);
+  const definition = processManagerDefinition(manager);
+  const { name, initial } = definition;
+  const sources = new EventSources<Handler>(definition);
   const react = (state: unknown, event: GivenEvent, index: number): ReturnType<typeof outputsOf> => {
-    const recorded = (found: NonNullable<ReturnType<typeof handlerOf>>): RecordedEvent =>
-      found.reader.recorded(asStored(event, index));
     const found = handlerOf(sources, event);
-    const { id, version, position, eventId, timestamp } =
-      found === undefined ? { ...asStored(event, index), id: event.id, eventId: "" } : recorded(found);
+    const recorded = found?.reader.recorded(asStored(event, index));
+    const { id, version, position, eventId, timestamp } = recorded ?? {
+      ...asStored(event, index),
+      id: event.id,
+      eventId: "",
+    };
     const cause = { aggregate: event.aggregate, id, version, position, eventId, depth: 0 };
     const before = structuredClone(state);
-    return outputsOf(name, found?.handler(before, recorded(found)), before, cause, timestamp);
+    return outputsOf(name, found?.handler(before, recorded), before, cause, timestamp);
   };
   return {
     given: (...events) => managerSpec(manager, [...given, ...events]),
@@ -202,14 +208,12 @@ function managerSpec(manager: AnyProcessManager, given: readonly GivenEvent[]): 
 }
 
 function handlerOf(
-  sources: readonly { readonly aggregate: { readonly type: string }; readonly handlers: Handlers }[],
+  sources: EventSources<Handler>,
   event: GivenEvent,
-): { readonly handler: (state: unknown, event: unknown) => unknown; readonly reader: EventReader } | undefined {
-  const source = sources.find(({ aggregate }) => aggregate.type === event.aggregate);
-  const handler = source?.handlers[event.type];
-  return source === undefined || handler === undefined
-    ? undefined
-    : { handler, reader: new EventReader(source.aggregate as AnyAggregate) };
+): { readonly handler: Handler; readonly reader: EventReader } | undefined {
+  const source = sources.of(event.aggregate);
+  const handler = source?.handlers.get(event.type);
+  return source === undefined || handler === undefined ? undefined : { handler, reader: source.reader };
 }
 
 /** A given event as a store would keep it, in the newest shape. */
@@ -253,10 +257,6 @@ function message(event: { readonly type: string; readonly data?: unknown }): {
   readonly data?: unknown;
 } {
   return event.data === undefined ? { type: event.type } : { type: event.type, data: event.data };
-}
-
-function initialOf(initial: unknown): unknown {
-  return typeof initial === "function" ? (initial as () => unknown)() : structuredClone(initial);
 }
 
 function expectState<State>(state: State, expected: Expected<State>): void {

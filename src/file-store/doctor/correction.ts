@@ -1,3 +1,4 @@
+import { checksumEnd } from "../checksum.ts";
 import { crc32 } from "node:zlib";
 import { readRecord } from "../commit-record.ts";
 
@@ -36,10 +37,6 @@ export const SURE_BYTES = 4096;
 
 const CHECKSUM_LENGTH = ',"crc":"00000000"}\n'.length;
 
-function checksumText(checksum: number): string {
-  return `,"crc":"${checksum.toString(16).padStart(8, "0")}"}`;
-}
-
 /** The whole record that begins `bytes` if at most one of its bytes is damaged, and where it ends; nothing if that cannot be. */
 export function correctRecord(bytes: Buffer, position: number): Buffer | undefined {
   for (const candidate of candidates(bytes)) {
@@ -72,7 +69,7 @@ function* candidates(bytes: Buffer): Generator<Buffer> {
     const covered = Buffer.concat([bytes.subarray(0, length), bytes.subarray(length + CHECKSUM_LENGTH)]);
     const whole = Buffer.concat([
       bytes.subarray(0, length),
-      Buffer.from(`${checksumText(crc32(covered))}\n`),
+      Buffer.from(`${checksumEnd(crc32(covered))}\n`),
       bytes.subarray(length + CHECKSUM_LENGTH),
     ]);
     if (differingBytes(whole, bytes) <= 1) yield whole;
@@ -88,7 +85,7 @@ export function correctText(bytes: Buffer): Buffer | undefined {
   const checksum = /^,"crc":"([0-9a-f]{8})"\}$/.exec(end);
   const corrected = checksum === null ? undefined : correctOneByte(covered, Number.parseInt(checksum[1] ?? "", 16));
   if (corrected !== undefined) return Buffer.concat([corrected, bytes.subarray(length)]);
-  const whole = Buffer.concat([covered, Buffer.from(checksumText(crc32(covered)))]);
+  const whole = Buffer.concat([covered, Buffer.from(checksumEnd(crc32(covered)))]);
   return differingBytes(whole, bytes) <= 1 ? whole : undefined;
 }
 

@@ -1,3 +1,4 @@
+import { turn } from "../slice.ts";
 import { EventfoldError } from "../../errors.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { listSegments, type LogPlace, segmentHeader, segmentPath } from "../commit-log.ts";
@@ -61,9 +62,9 @@ export class LogSurvey {
 
   /** Reads on, up to a place or to the end of the log. Other work runs between two segments. */
   async advance(limit?: LogPlace): Promise<void> {
-    await new Promise<void>((resolve) => setImmediate(resolve));
+    await turn();
     for (const segment of listSegments(this.#fs, this.#directory)) {
-      await new Promise<void>((resolve) => setImmediate(resolve));
+      await turn();
       if (segment < this.end.segment || (limit !== undefined && segment > limit.segment)) continue;
       if (segment === this.end.segment && this.end.offset > 0) {
         this.#scan(segment, limit);

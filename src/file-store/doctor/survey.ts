@@ -16,6 +16,7 @@ import { findingOf, type Problem, type StoreCounts, type VerifyReport } from "./
 import { LogDamage } from "./log-damage.ts";
 import { LogNotes } from "./log-notes.ts";
 import { LogSurvey } from "./log-survey.ts";
+import { Slice } from "../slice.ts";
 import {
   type Difference,
   StreamSurvey,
@@ -23,9 +24,6 @@ import {
   type Uncovered,
   type UncoveredLine,
 } from "./stream-survey.ts";
-
-/** Working for longer than this lets other work run in between. */
-const SLICE_MS = 10;
 
 /** Runs work with the store's lock held, or without it when it cannot be had; tells which. */
 export type HoldLock = (work: () => Promise<void>) => Promise<boolean>;
@@ -165,12 +163,9 @@ export class Survey {
     for (const checkpoint of this.#checkpoints) this.problems.push(...checkCheckpoint(checkpoint, this.#lastPosition));
     this.#counts.checkpoints = this.#checkpoints.length;
     this.problems.push(...checkLayout(this.#fs, this.layout));
-    let started = performance.now();
+    const slice = new Slice();
     for (const [key, stream] of this.#streams.streams) {
-      if (performance.now() - started > SLICE_MS) {
-        await new Promise<void>((resolve) => setImmediate(resolve));
-        started = performance.now();
-      }
+      if (slice.isOver) await slice.next();
       const path = this.#streams.path(key);
       if (stream.differences.length > 0 || stream.holes.length > 0 || this.#streams.unreadable.has(path)) continue;
       try {

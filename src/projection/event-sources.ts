@@ -1,0 +1,52 @@
+import type { AnyContract } from "../aggregate/aggregate.ts";
+import { EventReader } from "../aggregate/event-reader.ts";
+import type { EventTypes } from "../event-store/event-store.ts";
+import { fingerprint, textOf } from "../fingerprint.ts";
+
+interface Definition<Handler> {
+  readonly initial: unknown;
+  readonly sources: readonly {
+    readonly aggregate: AnyContract;
+    readonly handlers: Readonly<Record<string, Handler | undefined>>;
+  }[];
+}
+
+interface Source<Handler> {
+  readonly reader: EventReader;
+  readonly handlers: ReadonlyMap<string, Handler>;
+}
+
+/** What a projection or a process manager listens to: its handlers, by type of aggregate and of event. */
+export class EventSources<Handler> {
+  readonly #byType: ReadonlyMap<string, Source<Handler>>;
+  readonly wanted: EventTypes;
+  /** Tells which code it is: that of the handlers and upcasters, and the initial state. */
+  readonly fingerprint: string;
+
+  constructor(definition: Definition<Handler>) {
+    this.#byType = new Map(
+      definition.sources.map(({ aggregate, handlers }) => {
+        const named = Object.entries(handlers).filter(
+          (entry): entry is [string, Handler & {}] => typeof entry[1] === "function",
+        );
+        return [aggregate.type, { reader: new EventReader(aggregate), handlers: new Map<string, Handler>(named) }];
+      }),
+    );
+    this.wanted = new Map([...this.#byType].map(([type, { handlers }]) => [type, new Set(handlers.keys())]));
+    const code = [...this.#byType].map(([type, { reader, handlers }]) => [
+      type,
+      reader.code,
+      [...handlers].map(([event, handler]) => [event, String(handler)]),
+    ]);
+    this.fingerprint = fingerprint(textOf([initialOf(definition.initial), code]));
+  }
+
+  of(aggregate: string): Source<Handler> | undefined {
+    return this.#byType.get(aggregate);
+  }
+}
+
+/** A fresh initial state, from a value or a function that makes it. */
+export function initialOf(initial: unknown): unknown {
+  return typeof initial === "function" ? (initial as () => unknown)() : structuredClone(initial);
+}
