@@ -171,7 +171,11 @@ export class Batch {
 
   /** Completes the record, after `finish`; returns where it starts in the buffer. */
   seal(flushed: number): number {
-    return sealRecord(this.buffer, this.end, this.firstPosition, this.events, flushed);
+    const { firstPosition: position, events, slices } = this;
+    return sealRecord(this.buffer, this.end, {
+      ...{ position, events, flushed },
+      adopted: slices.some(({ adopted }) => adopted),
+    });
   }
 
   #reserve(bytes: number): void {

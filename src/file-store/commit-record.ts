@@ -14,7 +14,8 @@ import type { StreamKey } from "./stream-directory.ts";
  *
  * `commit` is the position of the first event, `bytes` the length of what follows the first line, `crc`
  * the CRC-32 of the first line up to `,"crc"` and of all that follows, `flushed` the offset in this
- * segment up to which everything was durable when the record was written. A section's events are the very bytes of the stream's own file from offset
+ * segment up to which everything was durable when the record was written. With `,"adopted":true` behind it, the record has
+ * lines that another program wrote. A section's events are the very bytes of the stream's own file from offset
  * `at` on; `version` is that of its first event.
  *
  * A batch is all or nothing: a torn record has a wrong checksum. If a valid record with a `flushed`
@@ -34,6 +35,8 @@ export interface RecordHeader {
   /** Offset of the first byte behind the record. */
   readonly end: number;
   readonly flushed: number;
+  /** Whether some of the lines are not ours: they may be written in any way. */
+  readonly adopted: boolean;
 }
 
 export interface Section {
@@ -58,14 +61,21 @@ export interface Section {
  * Writes the header in front of a body that is already in `buffer` from `HEADER_ROOM` on; returns where
  * the record starts.
  */
-export function sealRecord(buffer: Buffer, bodyEnd: number, position: number, events: number, flushed: number): number {
-  const checked = `{"commit":${position},"events":${events},"bytes":${bodyEnd - HEADER_ROOM},"flushed":${flushed}`;
+export function sealRecord(
+  buffer: Buffer,
+  bodyEnd: number,
+  { position, events, flushed, adopted }: Pick<RecordHeader, "position" | "events" | "flushed" | "adopted">,
+): number {
+  const counted = `{"commit":${position},"events":${events},"bytes":${bodyEnd - HEADER_ROOM},"flushed":${flushed}`;
+  const checked = adopted ? counted + ADOPTED : counted;
   const checksum = crc32(buffer.subarray(HEADER_ROOM, bodyEnd), crc32(checked));
   const header = `${checked}${checksumEnd(checksum)}\n`;
   const start = HEADER_ROOM - header.length;
   buffer.write(header, start, header.length, "latin1");
   return start;
 }
+
+const ADOPTED = ',"adopted":true';
 
 export function sectionHeader(
   section: Pick<Section, "key" | "version" | "at" | "events" | "adopted">,
@@ -92,7 +102,7 @@ export function consumerLines(section: ConsumerSection): string {
 }
 
 const HEADER =
-  /^(\{"commit":(\d{1,16}),"events":(\d{1,16}),"bytes":(\d{1,16}),"flushed":(\d{1,16})),"crc":"([0-9a-f]{8})"\}\n/;
+  /^(\{"commit":(\d{1,16}),"events":(\d{1,16}),"bytes":(\d{1,16}),"flushed":(\d{1,16})(,"adopted":true)?),"crc":"([0-9a-f]{8})"\}\n/;
 
 export type RecordRead =
   | { readonly kind: "record"; readonly header: RecordHeader }
@@ -119,7 +129,7 @@ export function readRecord(buffer: Buffer, offset: number, length: number, base:
   const end = body + Number(match[4]);
   if (end > length) return { kind: "short", need: end - offset };
   const checksum = crc32(buffer.subarray(body, end), crc32(match[1] ?? ""));
-  if (checksum !== Number.parseInt(match[6] ?? "", 16))
+  if (checksum !== Number.parseInt(match[7] ?? "", 16))
     return { kind: "invalid", why: "the checksum of a commit record does not match" };
   return {
     kind: "record",
@@ -130,80 +140,108 @@ export function readRecord(buffer: Buffer, offset: number, length: number, base:
       body: base + body,
       end: base + end,
       flushed: Number(match[5]),
+      adopted: match[6] !== undefined,
     },
   };
 }
 
-const QUOTE = 0x22;
-const NEWLINE = 0x0a;
-const BACKSLASH = 0x5c;
-const COMMA = 0x2c;
 const LETTER_C = 0x63;
+const COMMA = 0x2c;
 interface ConsumerHeader {
   readonly consumer: string;
   readonly sequence: number;
   readonly bytes: number;
 }
-const STREAM_PREFIX = 11; // {"stream":"
+const STREAM_PREFIX = '{"stream":"'.length;
+const VERSION = '","version":'.length;
 
 /** A record whose checksum is right says something that cannot be: whoever wrote it was not us. */
 export class MalformedRecordError extends Error {
   override readonly name = "MalformedRecordError";
 }
 
-/** Calls `visit` for each stream's section of a record, and `visitConsumer` for each consumer's. */
+/** The body of a record as text with a character for each byte, and where that begins in the buffer. */
+export interface RecordText {
+  readonly text: string;
+  readonly start: number;
+}
+
+/**
+ * Calls `visit` for each stream's section of a record, and `visitConsumer` for each consumer's. Whoever reads many records passes
+ * the same `keys` each time, so that not every section makes its stream's key anew.
+ */
 export function readSections(
   buffer: Buffer,
   header: RecordHeader,
   base: number,
-  visit: (section: Section) => void,
+  visit: (section: Section, record: RecordText) => void,
   visitConsumer?: (section: ConsumerSection) => void,
+  keys?: Map<string, StreamKey>,
 ): void {
-  let at = header.body - base;
+  const bodyStart = header.body - base;
   const end = header.end - base;
+  const text = buffer.toString("latin1", bodyStart, end);
+  const record: RecordText = { text, start: bodyStart };
   let position = header.position;
-  while (at < end) {
-    const lineEnd = buffer.indexOf(NEWLINE, at);
-    if (lineEnd < 0 || lineEnd >= end) throw new MalformedRecordError("a section of a commit record has no first line");
-    if (buffer[at + 2] === LETTER_C) {
-      const bodyStart = lineEnd + 1;
-      const { consumer, sequence, bytes } = parseHeader(buffer, at, lineEnd) as ConsumerHeader;
-      at = bodyStart + bytes;
-      if (typeof consumer !== "string" || !isCount(sequence) || !isCount(bytes) || at > end)
+  let cursor = 0;
+  // The layout is ours and the checksum has been verified: skip the names, read the digits.
+  const number = (skip: number): number => {
+    cursor += skip;
+    let value = 0;
+    for (let unit = text.charCodeAt(cursor); unit >= 0x30 && unit <= 0x39; unit = text.charCodeAt(++cursor))
+      value = value * 10 + unit - 0x30;
+    return value;
+  };
+  for (let at = 0; at < text.length;) {
+    const lineEnd = text.indexOf("\n", at);
+    if (lineEnd < 0) throw new MalformedRecordError("a section of a commit record has no first line");
+    if (text.charCodeAt(at + 2) === LETTER_C) {
+      const { consumer, sequence, bytes } = parseHeader(buffer, bodyStart + at, bodyStart + lineEnd) as ConsumerHeader;
+      const start = bodyStart + lineEnd + 1;
+      if (typeof consumer !== "string" || !isCount(sequence) || !isCount(bytes) || start + bytes > end)
         throw new MalformedRecordError("a consumer's section is not what we write");
-      visitConsumer?.(consumerSection(consumer, sequence, buffer.toString("utf8", bodyStart, at)));
+      at = start + bytes - bodyStart;
+      visitConsumer?.(consumerSection(consumer, sequence, buffer.toString("utf8", start, start + bytes)));
       continue;
     }
-    const keyEnd = buffer.indexOf(QUOTE, at + STREAM_PREFIX);
-    let key: string;
-    let cursor: number;
-    if (buffer.subarray(at, keyEnd).indexOf(BACKSLASH) < 0) {
-      key = buffer.toString("utf8", at + STREAM_PREFIX, keyEnd);
-      cursor = keyEnd;
-    } else {
-      key = String((parseHeader(buffer, at, lineEnd) as { readonly stream: unknown }).stream);
-      cursor = at + STREAM_PREFIX - 1 + Buffer.byteLength(JSON.stringify(key)) - 1;
+    const keyStart = at + STREAM_PREFIX;
+    const keyEnd = text.indexOf('"', keyStart);
+    const raw = text.slice(keyStart, keyEnd);
+    let key = keys?.get(raw);
+    cursor = keyEnd;
+    if (key === undefined) {
+      if (isPlainAscii(raw)) {
+        // Its own text: a slice would keep the whole record in memory.
+        key = buffer.toString("latin1", bodyStart + keyStart, bodyStart + keyEnd);
+        keys?.set(key, key);
+      } else {
+        const line = parseHeader(buffer, bodyStart + at, bodyStart + lineEnd);
+        key = String((line as { readonly stream: unknown }).stream);
+        cursor = keyStart + Buffer.byteLength(JSON.stringify(key)) - 2;
+      }
     }
-    // The layout is ours and the checksum has been verified: skip the names, read the digits.
-    const number = (skip: number): number => {
-      cursor += skip;
-      let value = 0;
-      for (let byte = buffer[cursor] ?? 0; byte >= 0x30 && byte <= 0x39; byte = buffer[++cursor] ?? 0)
-        value = value * 10 + byte - 0x30;
-      return value;
-    };
-    const version = number('","version":'.length);
+    const version = number(VERSION);
     const fileOffset = number(',"at":'.length);
     const events = number(',"events":'.length);
     const bytes = number(',"bytes":'.length);
-    const adopted = buffer[cursor] === COMMA;
-    const start = lineEnd + 1;
+    const adopted = text.charCodeAt(cursor) === COMMA;
+    const start = bodyStart + lineEnd + 1;
     if (start + bytes > end || cursor > lineEnd)
       throw new MalformedRecordError("a section of a commit record is longer than the record");
-    visit({ key, version, position, events, adopted, at: fileOffset, start, end: start + bytes });
+    const section = { key, version, position, events, adopted, at: fileOffset, start, end: start + bytes };
+    at = section.end - bodyStart;
     position += events;
-    at = start + bytes;
+    visit(section, record);
   }
+}
+
+/** Whether a text of bytes is what it seems: ASCII, without a backslash. */
+function isPlainAscii(text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit > 0x7e || unit === 0x5c) return false;
+  }
+  return true;
 }
 
 function parseHeader(buffer: Buffer, start: number, end: number): object {

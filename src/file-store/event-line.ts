@@ -43,10 +43,10 @@ function matches(line: string, at: number, text: string): boolean {
   return true;
 }
 
-/** Where the digits that end at `end` (exclusive) begin; `end` itself if there are none. */
-function startOfDigits(line: string, end: number): number {
+/** Where the digits that end at `end` (exclusive) begin, not before `from`; `end` itself if there are none. */
+function startOfDigits(line: string, from: number, end: number): number {
   let start = end;
-  while (start > 0 && end - start < 16) {
+  while (start > from && end - start < 16) {
     const unit = line.charCodeAt(start - 1);
     if (unit < ZERO || unit > NINE) break;
     start--;
@@ -71,37 +71,33 @@ const MS = ',"ms":';
 const POS = ',"pos":';
 const V = ',"v":';
 
-/** Where `,"ms":…,"pos":…}` begins, with which the lines that we write end; -1 for any other line. */
-function startOfTail(line: string): number {
-  let end = line.length - 1;
-  if (line.charCodeAt(end) !== CLOSING_BRACE) return -1;
-  let start = startOfDigits(line, end);
-  if (start < end && matches(line, start - V.length, V)) {
+/**
+ * Where `,"ms":…,"pos":…}` begins, with which the lines that we write end; -1 for any other line. The line stands in `text`
+ * between `from` and `to`.
+ */
+function startOfTail(text: string, from: number, to: number): number {
+  let end = to - 1;
+  if (text.charCodeAt(end) !== CLOSING_BRACE) return -1;
+  let start = startOfDigits(text, from, end);
+  if (start < end && matches(text, start - V.length, V)) {
     end = start - V.length;
-    start = startOfDigits(line, end);
+    start = startOfDigits(text, from, end);
   }
   if (
     start === end ||
-    !matches(line, start - POS.length, POS) ||
-    (end - start === 1 && line.charCodeAt(start) === ZERO)
+    !matches(text, start - POS.length, POS) ||
+    (end - start === 1 && text.charCodeAt(start) === ZERO)
   )
     return -1;
   end = start - POS.length;
-  start = startOfDigits(line, end);
-  return start < end && matches(line, start - MS.length, MS) ? start - MS.length : -1;
-}
-
-function mayHaveKeyV(line: string): boolean {
-  return line.includes('"v":') || line.includes("\\u");
-}
-
-function endsWithPosition(line: string): boolean {
-  return matches(line, startOfDigits(line, line.length - 1) - POS.length, POS);
+  start = startOfDigits(text, from, end);
+  const tail = start - MS.length;
+  return start < end && tail > from && matches(text, tail, MS) ? tail : -1;
 }
 
 /** The position at the end of a line that we wrote, without parsing it; nothing for any other line. */
 export function positionOfLine(line: string): number | undefined {
-  const tail = startOfTail(line);
+  const tail = startOfTail(line, 0, line.length);
   return tail < 0 ? undefined : positionAt(line, tail);
 }
 
@@ -148,26 +144,32 @@ interface Envelope {
 export class LineEvent implements StoredEvent {
   // Plain fields, not #private ones: a million of these are made at a time.
   readonly version: number;
-  private readonly line: string | undefined;
+  private readonly source: string | undefined;
+  private readonly from: number;
+  private readonly to: number;
   private readonly offset: number;
   private readonly origin: LineOrigin;
   private known: number | undefined;
   /** Where the payload begins in a line of known layout; -1 in any other, 0 if we have not looked. */
   private payload = 0;
   /** We wrote it, for certain. */
-  private isOurs = false;
+  private readonly isOurs: boolean;
   /** Where `,"ms":` begins in such a line. */
   private tail = -1;
   private name: string | undefined = undefined;
+  /** The payload, once it was parsed. */
+  private value: unknown = undefined;
   private parsed: ParsedLine | undefined = undefined;
   private walked: Envelope | undefined = undefined;
 
   /**
-   * `line` is `undefined` for bytes that are not UTF-8; `offset` is that of its first byte. `position` is given when something more
-   * trustworthy than the line tells it; `start` when it is known to begin with that, and to be a line that we wrote.
+   * `offset` is that of the line's first byte in its file. `position` is given when something more trustworthy than the line
+   * tells it; `start` when it is known to begin with that, and to be a line that we wrote.
    */
   constructor(
-    line: string | undefined,
+    source: string | undefined,
+    from: number,
+    to: number,
     version: number,
     offset: number,
     origin: LineOrigin,
@@ -175,14 +177,16 @@ export class LineEvent implements StoredEvent {
     start?: LineStart,
   ) {
     this.version = version;
-    this.line = line;
+    this.source = source;
+    this.from = from;
+    this.to = to;
     this.offset = offset;
     this.origin = origin;
     this.known = position;
+    this.isOurs = start !== undefined;
     if (start === undefined) return;
-    this.isOurs = true;
     this.name = start.type;
-    this.payload = start.text.length;
+    this.payload = from + start.text.length;
   }
 
   get stream(): StreamName {
@@ -190,27 +194,33 @@ export class LineEvent implements StoredEvent {
   }
 
   get position(): number {
-    this.known ??=
-      positionOfLine(this.text()) ?? this.whole().pos ?? this.origin.adoptedPosition(this.version, this.offset);
+    if (this.known === undefined) {
+      const text = this.text();
+      if (this.tail < 0) this.tail = startOfTail(text, this.from, this.to);
+      this.known =
+        this.tail > 0
+          ? positionAt(text, this.tail)
+          : (this.whole().pos ?? this.origin.adoptedPosition(this.version, this.offset));
+    }
     return this.known;
   }
 
   get type(): string {
     if (this.name === undefined) {
       const start = this.startOfPayload();
-      this.name = start < 0 ? this.whole().type : this.text().slice(START.length, start - BEFORE_PAYLOAD.length);
+      this.name =
+        start < 0 ? this.whole().type : ownText(this.text(), this.from + START.length, start - BEFORE_PAYLOAD.length);
     }
     return this.name;
   }
 
   get data(): unknown {
+    if (this.value !== undefined) return this.value;
     if (this.parsed !== undefined) return this.parsed.data;
-    const start = this.startOfPayload();
-    if (start > 0) {
-      const line = this.text();
-      const end = line.indexOf(BEHIND_PAYLOAD, start);
+    const end = this.endOfPayload();
+    if (end > 0) {
       try {
-        if (end > 0) return JSON.parse(line.slice(start, end)) as unknown;
+        return (this.value = JSON.parse(this.text().slice(this.payload, end)) as unknown);
       } catch {
         // The text ended too early because the payload itself has a key "ts", or the line is damaged.
       }
@@ -218,10 +228,25 @@ export class LineEvent implements StoredEvent {
     return this.whole().data;
   }
 
+  /** The text of the payload in a line of known layout, as far as the first `,"ts":`; nothing if it was parsed already. */
+  payloadText(): string | undefined {
+    if (this.value !== undefined || this.parsed !== undefined) return undefined;
+    const end = this.endOfPayload();
+    return end < 0 ? undefined : this.source?.slice(this.payload, end);
+  }
+
+  /** Takes the payload from somebody who has parsed many at once. */
+  setData(value: unknown): void {
+    this.value = value;
+  }
+
   get schemaVersion(): number {
     // Most types have no upcasters, and their lines end with the position.
-    const line = this.text();
-    if (this.startOfPayload() > 0 && endsWithPosition(line) && (this.isOurs || !mayHaveKeyV(line))) return 0;
+    const text = this.text();
+    if (this.startOfPayload() > 0) {
+      const digits = startOfDigits(text, this.from, this.to - 1);
+      if (matches(text, digits - POS.length, POS) && (this.isOurs || !this.mayHaveKeyV(text))) return 0;
+    }
     return this.envelope().schemaVersion;
   }
 
@@ -248,23 +273,36 @@ export class LineEvent implements StoredEvent {
    */
   private startOfPayload(): number {
     if (this.payload !== 0) return this.payload;
-    const line = this.text();
+    const text = this.text();
     let start = -1;
-    if (matches(line, 0, START) && (this.tail = startOfTail(line)) > 0) {
-      const end = line.indexOf(BEFORE_PAYLOAD, START.length);
-      if (end > START.length && isPlain(line, START.length, end)) start = end + BEFORE_PAYLOAD.length;
+    if (matches(text, this.from, START) && (this.tail = startOfTail(text, this.from, this.to)) > 0) {
+      const name = this.from + START.length;
+      const end = text.indexOf(BEFORE_PAYLOAD, name);
+      if (end > name && end < this.tail && isPlain(text, name, end)) start = end + BEFORE_PAYLOAD.length;
     }
     return (this.payload = start);
+  }
+
+  /** Where the payload ends in such a line, unless it has a key `ts` itself; -1 if there is no end. */
+  private endOfPayload(): number {
+    const start = this.startOfPayload();
+    if (start < 0) return -1;
+    const end = this.text().indexOf(BEHIND_PAYLOAD, start);
+    return end < this.to ? end : -1;
+  }
+
+  private mayHaveKeyV(text: string): boolean {
+    const line = text.slice(this.from, this.to);
+    return line.includes('"v":') || line.includes("\\u");
   }
 
   private envelope(): Envelope {
     if (this.walked !== undefined) return this.walked;
     if (this.parsed === undefined) {
-      const line = this.text();
-      const start = this.startOfPayload();
-      const end = start < 0 ? -1 : line.indexOf(BEHIND_PAYLOAD, start);
-      const walked =
-        end < 0 ? undefined : walk(line, end + BEHIND_PAYLOAD.length, this.tail < 0 ? startOfTail(line) : this.tail);
+      const text = this.text();
+      const end = this.endOfPayload();
+      if (end > 0 && this.tail < 0) this.tail = startOfTail(text, this.from, this.to);
+      const walked = end < 0 ? undefined : walk(text, end + BEHIND_PAYLOAD.length, this.tail, this.to);
       if (walked !== undefined) return (this.walked = walked);
     }
     const { ts, ms, id, actor, meta, v } = this.whole();
@@ -278,14 +316,44 @@ export class LineEvent implements StoredEvent {
   }
 
   private text(): string {
-    if (this.line === undefined) throw this.origin.problem(this.offset, "this line is not UTF-8");
-    return this.line;
+    if (this.source === undefined) throw this.origin.problem(this.offset, "this line is not UTF-8");
+    return this.source;
   }
 
   private whole(): ParsedLine {
-    this.parsed ??= parseLine(this.text(), (why, cause) => this.origin.problem(this.offset, why, cause));
+    if (this.parsed === undefined) {
+      const line = this.text().slice(this.from, this.to);
+      this.parsed = parseLine(line, (why, cause) => this.origin.problem(this.offset, why, cause));
+    }
     return this.parsed;
   }
+}
+
+/**
+ * Parses the payloads of many events in one call, which takes a third less time than one at a time. They are left as they are
+ * if any of them is not what it looks like; then each parses itself when it is asked.
+ *
+ * A text that was cut too early, because its payload has a key `ts`, ends inside an object; what follows it here is the beginning of
+ * a value and not a key, so that it never parses.
+ */
+export function parsePayloads(events: readonly LineEvent[]): void {
+  const waiting: LineEvent[] = [];
+  const texts: string[] = [];
+  for (const event of events) {
+    const text = event.payloadText();
+    if (text === undefined) continue;
+    waiting.push(event);
+    texts.push(text);
+  }
+  if (texts.length < 2) return;
+  let values: unknown;
+  try {
+    values = JSON.parse(`[${texts.join(",")}]`);
+  } catch {
+    return;
+  }
+  if (!Array.isArray(values) || values.length !== waiting.length) return;
+  for (let i = 0; i < values.length; i++) waiting[i]?.setData(values[i]);
 }
 
 /** How a line of a certain type begins, up to its payload. */
@@ -300,10 +368,27 @@ export function lineStart(type: string): LineStart {
   return { type, text, bytes: Buffer.from(text) };
 }
 
-/** Whether a line that begins at `at` of a text begins like this. */
-export function startsWith(text: string, at: number, start: LineStart): boolean {
-  return matches(text, at, start.text);
+/** Which of these a line that begins at `at` of a text begins with. */
+export function startOf(text: string, at: number, starts: readonly LineStart[]): LineStart | undefined {
+  for (const start of starts) if (matches(text, at, start.text)) return start;
+  return undefined;
 }
+
+/** How a line begins that we wrote; nothing if that is not certain, or not so in the text that it stands in. */
+export function startOfOurs(text: string, from: number, to: number, known: LineStart[]): LineStart | undefined {
+  if (startOfTail(text, from, to) < 0) return undefined;
+  const start = startOf(text, from, known);
+  if (start !== undefined || !matches(text, from, START)) return start;
+  const name = from + START.length;
+  const end = text.indexOf(BEFORE_PAYLOAD, name);
+  if (end <= name || end >= to || !isPlain(text, name, end)) return undefined;
+  const found = lineStart(ownText(text, name, end));
+  if (known.length < MAX_STARTS) known.push(found);
+  return found;
+}
+
+/** Types whose lines are told apart by how they begin. */
+const MAX_STARTS = 32;
 
 const START = '{"type":"';
 const BEFORE_PAYLOAD = '","data":';
@@ -321,25 +406,25 @@ function isPlain(line: string, start: number, end: number): boolean {
 }
 
 /**
- * Reads what stands behind `,"ts":` up to the end of the line, if it is exactly what we write; nothing
+ * Reads what stands behind `,"ts":` up to the end of the line at `to`, if it is exactly what we write; nothing
  * otherwise. A cut inside the payload is noticed: what follows it does not end with the line.
  */
-function walk(line: string, from: number, tail: number): Envelope | undefined {
+function walk(line: string, from: number, tail: number, to: number): Envelope | undefined {
   let at = endOfDigits(line, from);
   if (at === from) return undefined;
   const seconds = toNumber(line, from, at);
   let eventId: string | undefined;
   if (matches(line, at, ',"id":"')) {
     const end = line.indexOf('"', (at += 7));
-    if (end < 0 || !isPlain(line, at, end)) return undefined;
-    eventId = line.slice(at, end);
+    if (end < 0 || end > tail || !isPlain(line, at, end)) return undefined;
+    eventId = ownText(line, at, end);
     at = end + 1;
   }
   let actor: string | undefined;
   if (matches(line, at, ',"actor":"')) {
     const end = line.indexOf('"', (at += 10));
-    if (end < 0 || !isPlain(line, at, end)) return undefined;
-    actor = line.slice(at, end);
+    if (end < 0 || end > tail || !isPlain(line, at, end)) return undefined;
+    actor = ownText(line, at, end);
     at = end + 1;
   }
   let meta: StoredMeta | undefined;
@@ -361,15 +446,20 @@ function walk(line: string, from: number, tail: number): Envelope | undefined {
     schemaVersion = toNumber(line, at, end);
     at = end;
   }
-  return at === line.length - 1 && Number.isSafeInteger(timestamp)
+  return at === to - 1 && Number.isSafeInteger(timestamp)
     ? { timestamp, eventId, actor, meta, schemaVersion }
     : undefined;
+}
+
+/** A part of a text that does not keep the whole of it in memory, as a slice does for as long as somebody has it. */
+function ownText(text: string, start: number, end: number): string {
+  return ` ${text.slice(start, end)}`.slice(1);
 }
 
 function metaOf(line: string, start: number, end: number): StoredMeta | undefined {
   const id = start + CORRELATION.length;
   if (id < end && matches(line, start, CORRELATION) && matches(line, end - 2, '"}') && isPlain(line, id, end - 2))
-    return { correlation_id: line.slice(id, end - 2) };
+    return { correlation_id: ownText(line, id, end - 2) };
   try {
     const meta = JSON.parse(line.slice(start, end)) as unknown;
     return typeof meta === "object" && meta !== null && !Array.isArray(meta) ? (meta as StoredMeta) : undefined;

@@ -21,15 +21,17 @@ export interface Line {
   readonly end: number;
 }
 
-/**
- * Reads the complete lines of a file from a byte offset up to `limit`, a chunk at a time. Blank lines
- * are left out; what follows the last LF is not a line.
- */
-export function* readLines(
-  file: ReadableFile,
-  from: number,
-  limit: number,
-): Generator<readonly Line[], void, undefined> {
+/** Some complete lines of a file. The buffer is used again for the next ones. */
+export interface LineChunk {
+  readonly buffer: Buffer;
+  /** Behind the last LF in the buffer. */
+  readonly end: number;
+  /** Byte offset of the first line in the file. */
+  readonly base: number;
+}
+
+/** Reads the complete lines of a file from a byte offset up to `limit`, a chunk at a time; what follows the last LF is not a line. */
+export function* readChunks(file: ReadableFile, from: number, limit: number): Generator<LineChunk, void, undefined> {
   let buffer = Buffer.allocUnsafe(Math.max(1, Math.min(CHUNK, limit - from)));
   let base = from;
   let kept = 0;
@@ -39,27 +41,38 @@ export function* readLines(
     if (count === 0) return;
     const length = kept + count;
     const end = buffer.lastIndexOf(NEWLINE, length - 1) + 1;
-    if (end > 0) {
-      const lines: Line[] = [];
-      // Most lines are ASCII, which is decoded in a third of the time.
-      const ascii = isAscii(buffer.subarray(0, end));
-      const sound = ascii || isUtf8(buffer.subarray(0, end));
-      const encoding = ascii ? "latin1" : "utf8";
-      for (let start = 0; start < end;) {
-        const stop = buffer.indexOf(NEWLINE, start);
-        if (!isBlank(buffer, start, stop)) {
-          const text =
-            sound || isUtf8(buffer.subarray(start, stop)) ? buffer.toString(encoding, start, stop) : undefined;
-          lines.push({ text, offset: base + start, end: base + stop + 1 });
-        }
-        start = stop + 1;
-      }
-      yield lines;
-    }
+    if (end > 0) yield { buffer, end, base };
     buffer.copyWithin(0, end, length);
     kept = length - end;
     base += end;
   }
+}
+
+/** Reads the complete lines of a file from a byte offset up to `limit`, but for blank ones. */
+export function* readLines(
+  file: ReadableFile,
+  from: number,
+  limit: number,
+): Generator<readonly Line[], void, undefined> {
+  for (const chunk of readChunks(file, from, limit)) yield linesOf(chunk);
+}
+
+/** The lines of a chunk, but for blank ones. */
+export function linesOf({ buffer, end, base }: LineChunk): Line[] {
+  const lines: Line[] = [];
+  // Most lines are ASCII, which is decoded in a third of the time.
+  const ascii = isAscii(buffer.subarray(0, end));
+  const sound = ascii || isUtf8(buffer.subarray(0, end));
+  const encoding = ascii ? "latin1" : "utf8";
+  for (let start = 0; start < end;) {
+    const stop = buffer.indexOf(NEWLINE, start);
+    if (!isBlank(buffer, start, stop)) {
+      const text = sound || isUtf8(buffer.subarray(start, stop)) ? buffer.toString(encoding, start, stop) : undefined;
+      lines.push({ text, offset: base + start, end: base + stop + 1 });
+    }
+    start = stop + 1;
+  }
+  return lines;
 }
 
 /** Carries a CRC-32 on over complete lines with their LFs; blank lines do not count. */

@@ -2,8 +2,8 @@ import { isCount } from "../json.ts";
 import { isAscii } from "node:buffer";
 import type { EventTypes, ReadAllOptions, StoredEvent, StreamName } from "../event-store/event-store.ts";
 import { type CommitLog, isBefore, type LogPlace, type RecordVisitor, ScanCursor } from "./commit-log.ts";
-import { type RecordHeader, readSections, type Section } from "./commit-record.ts";
-import { LineEvent, type LineOrigin, type LineStart, lineStart, startsWith } from "./event-line.ts";
+import { type RecordHeader, type RecordText, readSections, type Section } from "./commit-record.ts";
+import { LineEvent, type LineOrigin, type LineStart, lineStart, parsePayloads, startOf } from "./event-line.ts";
 import { Slice, turn } from "./slice.ts";
 import { isBlank } from "./lines.ts";
 import type { RecentRecords } from "./recent-records.ts";
@@ -11,11 +11,35 @@ import { type StreamKey, streamOfKey } from "./stream-directory.ts";
 
 /** Events in a batch at least, unless it takes longer than a slice. */
 const BATCH = 1000;
-/** Streams whose names are kept at hand while reading. */
-const MAX_ORIGINS = 10_000;
+/** Streams that are kept at hand while reading, about 250 bytes each. */
+const MAX_STREAMS = 1 << 17;
+/** More types than this are told apart line by line only. */
+const MAX_SEARCHED = 8;
 const NEWLINE = 0x0a;
 /** Places that are remembered, for readers who come back for what is new. */
 const MAX_PLACES = 256;
+
+/** What a reader needs to know of a stream whose events it comes across. */
+interface Source {
+  readonly origin: LineOrigin;
+  /** The types that are wanted of it; `undefined` for all. */
+  readonly types: ReadonlySet<string> | undefined;
+  /** How the lines of these types begin, if they are ours. */
+  readonly starts: readonly LineStart[] | undefined;
+}
+
+/** One pass over the log. */
+interface Pass {
+  readonly from: number;
+  readonly wanted: EventTypes | undefined;
+  /** Stands in every record that has a line of ours with a wanted type; nothing if that is not worth looking for. */
+  readonly searched: readonly Buffer[] | undefined;
+  /** Streams that were come across; `undefined` for those of which nothing is wanted. */
+  readonly sources: Map<StreamKey, Source | undefined>;
+  readonly keys: Map<string, StreamKey>;
+  /** Of lines that are certain to be what somebody has written as an event. */
+  readonly sound: LineEvent[];
+}
 
 /** Reads the commit log front to back: all events of the store in their global order. */
 export class LogReader {
@@ -33,7 +57,8 @@ export class LogReader {
   }
 
   async *read({ from = 1, bookmark, wanted }: ReadAllOptions): AsyncGenerator<readonly StoredEvent[], void, undefined> {
-    const origins = new Map<StreamKey, LineOrigin>();
+    const searched = wanted === undefined ? undefined : this.#searched(wanted);
+    const pass: Pass = { from, wanted, searched, sources: new Map(), keys: new Map(), sound: [] };
     const limit = this.#log.end;
     if (from > limit.position) return;
     let place = this.start(from, bookmark);
@@ -44,8 +69,7 @@ export class LogReader {
         const events: StoredEvent[] = [];
         const slice = new Slice();
         const visit: RecordVisitor = (header, buffer, base) => {
-          if (header.position + header.events > from)
-            this.#collect(header, buffer, base, from, wanted, origins, events);
+          if (header.position + header.events > from) this.#collect(header, buffer, base, pass, events);
           return events.length < BATCH && !slice.isOver;
         };
         const recent = this.#recent.at(place);
@@ -53,7 +77,7 @@ export class LogReader {
           visit(recent.header, recent.bytes, recent.base, place.segment);
           place = recent.end;
           this.#remember(place);
-          yield events;
+          yield ready(events, pass);
           continue;
         }
         const result = this.#log.scan(place, limit, visit, cursor);
@@ -62,7 +86,7 @@ export class LogReader {
           throw this.#log.corruption(result.end, `the commit log ends here; position ${limit.position} was committed`);
         place = result.end;
         this.#remember(place);
-        yield events;
+        yield ready(events, pass);
         if (isBefore(place, limit)) await turn();
       }
     } finally {
@@ -118,27 +142,29 @@ export class LogReader {
     if (this.#places.size > MAX_PLACES && oldest !== undefined) this.#places.delete(oldest);
   }
 
-  #collect(
-    header: RecordHeader,
-    buffer: Buffer,
-    base: number,
-    from: number,
-    wanted: EventTypes | undefined,
-    origins: Map<StreamKey, LineOrigin>,
-    events: StoredEvent[],
-  ): void {
-    readSections(buffer, header, base, (section) => {
-      const types = wanted?.get(section.key.slice(0, section.key.indexOf("/")));
-      if (wanted !== undefined && types === undefined) return;
-      const bytes = buffer.subarray(section.start, section.end);
-      const starts = types === undefined || section.adopted ? undefined : this.#startsOf(types);
-      // One search over a whole section that has nothing of interest is much cheaper than a look at each of its lines.
-      if (starts?.every((start) => !bytes.includes(start.bytes)) === true) return;
-      const origin = this.#sectionOrigin(origins, section);
-      const ascii = isAscii(bytes);
-      if (ascii && starts !== undefined) collectByStart(section, buffer, from, starts, origin, events);
-      else collectAny(section, buffer, ascii ? "latin1" : "utf8", from, types, origin, events);
-    });
+  #collect(header: RecordHeader, buffer: Buffer, base: number, pass: Pass, events: StoredEvent[]): void {
+    const { searched } = pass;
+    const body = buffer.subarray(header.body - base, header.end - base);
+    // One search over a whole record that has nothing of interest is much cheaper than a look at each of its lines.
+    if (searched !== undefined && !header.adopted && searched.every((text) => !body.includes(text))) return;
+    const ascii = isAscii(body);
+    const visit = (section: Section, record: RecordText): void => {
+      const source = this.#source(section.key, pass);
+      if (source === undefined) return;
+      const { origin, types, starts } = source;
+      if (section.adopted || !ascii || starts === undefined)
+        collectAny(section, buffer, ascii ? "latin1" : "utf8", pass, types, origin, events);
+      else collectByStart(section, record, pass, starts, origin, events);
+    };
+    readSections(buffer, header, base, visit, undefined, pass.keys);
+  }
+
+  /** What stands in every line of a wanted type, without what stands in all lines: that would make the search slow. */
+  #searched(wanted: EventTypes): readonly Buffer[] | undefined {
+    const types = [...new Set([...wanted.values()].flatMap((names) => [...names]))];
+    return types.length > MAX_SEARCHED
+      ? undefined
+      : types.map((type) => lineStart(type).bytes.subarray(lineStart("").text.indexOf('""') + 1));
   }
 
   #startsOf(types: ReadonlySet<string>): readonly LineStart[] {
@@ -147,39 +173,57 @@ export class LogReader {
     return starts;
   }
 
-  #sectionOrigin(origins: Map<StreamKey, LineOrigin>, { key }: Section): LineOrigin {
-    let origin = origins.get(key);
-    if (origin === undefined) {
-      // A reader of a hundred thousand streams does not need to know them all at once.
-      if (origins.size >= MAX_ORIGINS) origins.clear();
-      origins.set(key, (origin = this.#origin(streamOfKey(key), key)));
+  #source(key: StreamKey, { sources, keys, wanted }: Pass): Source | undefined {
+    const known = sources.get(key);
+    if (known !== undefined || sources.has(key)) return known;
+    if (sources.size >= MAX_STREAMS) {
+      sources.clear();
+      keys.clear();
     }
-    return origin;
+    const types = wanted?.get(key.slice(0, key.indexOf("/")));
+    const source =
+      wanted !== undefined && types === undefined
+        ? undefined
+        : {
+            origin: this.#origin(streamOfKey(key), key),
+            types,
+            starts: types === undefined ? undefined : this.#startsOf(types),
+          };
+    sources.set(key, source);
+    return source;
   }
+}
+
+/** What was collected, with the payloads parsed. */
+function ready(events: readonly StoredEvent[], { sound }: Pass): readonly StoredEvent[] {
+  parsePayloads(sound);
+  sound.length = 0;
+  return events;
 }
 
 /** The events of a section of lines that we wrote, of those types whose lines begin with one of `starts`. */
 function collectByStart(
   section: Section,
-  buffer: Buffer,
-  from: number,
+  record: RecordText,
+  { from, sound }: Pass,
   starts: readonly LineStart[],
   origin: LineOrigin,
   events: StoredEvent[],
 ): void {
-  // The lines are told apart in one string; those that are wanted get one of their own, so that whoever keeps a part of one
-  // does not keep them all.
-  const text = buffer.toString("latin1", section.start, section.end);
+  const { text, start: base } = record;
   const toVersion = section.version - section.position;
+  const first = section.start - base;
+  const end = section.end - base;
   let { position } = section;
-  for (let at = 0; at < text.length; position++) {
+  for (let at = first; at < end; position++) {
     const stop = text.indexOf("\n", at);
     if (position >= from) {
-      for (const start of starts) {
-        if (!startsWith(text, at, start)) continue;
-        const line = buffer.toString("latin1", section.start + at, section.start + stop);
-        events.push(new LineEvent(line, position + toVersion, section.at + at, origin, position, start));
-        break;
+      const start = startOf(text, at, starts);
+      if (start !== undefined) {
+        const offset = section.at + at - first;
+        const event = new LineEvent(text, at, stop, position + toVersion, offset, origin, position, start);
+        events.push(event);
+        sound.push(event);
       }
     }
     at = stop + 1;
@@ -190,7 +234,7 @@ function collectAny(
   section: Section,
   buffer: Buffer,
   encoding: "latin1" | "utf8",
-  from: number,
+  { from, sound }: Pass,
   types: ReadonlySet<string> | undefined,
   origin: LineOrigin,
   events: StoredEvent[],
@@ -205,8 +249,11 @@ function collectAny(
     if (position >= from) {
       const text = buffer.toString(encoding, line, stop);
       const offset = section.at + line - section.start;
-      const event = new LineEvent(text, version, offset, origin, position);
-      if (types === undefined || types.has(event.type)) events.push(event);
+      const event = new LineEvent(text, 0, text.length, version, offset, origin, position);
+      if (types === undefined || types.has(event.type)) {
+        events.push(event);
+        if (!section.adopted) sound.push(event);
+      }
     }
     position++;
     version++;

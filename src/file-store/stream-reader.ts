@@ -1,11 +1,12 @@
+import { isAscii } from "node:buffer";
 import { crc32 } from "node:zlib";
 import { CorruptionError } from "../errors.ts";
 import type { StoredEvent, StreamName } from "../event-store/event-store.ts";
 import type { CommitLog } from "./commit-log.ts";
 import { readSections } from "./commit-record.ts";
-import { LineEvent, type LineOrigin } from "./event-line.ts";
+import { LineEvent, type LineOrigin, type LineStart, parsePayloads, startOfOurs } from "./event-line.ts";
 import { ioError } from "./io-error.ts";
-import { crcOfLines, readLines, type ReadableFile } from "./lines.ts";
+import { crcOfLines, isBlank, type LineChunk, linesOf, readChunks, type ReadableFile } from "./lines.ts";
 import { LogIndex } from "./log-index.ts";
 import type { PendingBatches } from "./pending-batches.ts";
 import { Slice } from "./slice.ts";
@@ -16,6 +17,7 @@ import { STREAM_START, type StreamEntry, type StreamPlace, type StreamTable } fr
 
 const CHUNK = 256 << 10;
 const NEWLINE = 0x0a;
+const OPENING_BRACE = 0x7b;
 
 export interface StreamReaderParts {
   readonly log: CommitLog;
@@ -51,12 +53,12 @@ export class StreamReader {
       if (readable !== undefined) {
         const crc = await this.#verified(key, readable, entry, start, last);
         const slice = new Slice();
-        for (const lines of readLines(readable, offset, last.end)) {
-          const events: StoredEvent[] = [];
-          for (const line of lines) {
-            if (++version >= from) events.push(new LineEvent(line.text, version, line.offset, origin));
-            offset = line.end;
-          }
+        const starts: LineStart[] = [];
+        for (const chunk of readChunks(readable, offset, last.end)) {
+          const events: LineEvent[] = [];
+          // Whether the lines are what was committed is certain only if there was a checksum to compare them with.
+          version = collect(chunk, version, from, origin, crc === undefined ? undefined : starts, events);
+          offset = chunk.base + chunk.end;
           if (events.length > 0) yield events;
           if (slice.isOver) await slice.next();
         }
@@ -156,6 +158,40 @@ export class StreamReader {
       );
     return found;
   }
+}
+
+/**
+ * The events of some lines of a stream's file, from a version on. `version` is that of the line before; returns that of the last
+ * one. With `starts` the lines are certain to be what was committed, and their payloads are parsed; it is added to.
+ */
+function collect(
+  chunk: LineChunk,
+  version: number,
+  from: number,
+  origin: LineOrigin,
+  starts: LineStart[] | undefined,
+  events: LineEvent[],
+): number {
+  const { buffer, end, base } = chunk;
+  let last = version;
+  if (isAscii(buffer.subarray(0, end))) {
+    const text = buffer.toString("latin1", 0, end);
+    for (let at = 0; at < end;) {
+      const stop = text.indexOf("\n", at);
+      const line = at;
+      at = stop + 1;
+      if (text.charCodeAt(line) !== OPENING_BRACE && isBlank(buffer, line, stop)) continue;
+      if (++last < from) continue;
+      const start = starts === undefined ? undefined : startOfOurs(text, line, stop, starts);
+      events.push(new LineEvent(text, line, stop, last, base + line, origin, undefined, start));
+    }
+  } else {
+    for (const { text, offset } of linesOf(chunk)) {
+      if (++last >= from) events.push(new LineEvent(text, 0, text?.length ?? 0, last, offset, origin));
+    }
+  }
+  if (starts !== undefined) parsePayloads(events);
+  return last;
 }
 
 /** Carries a checksum on over whole lines of a file; nothing if the file ends too early, or in the middle of a line. */

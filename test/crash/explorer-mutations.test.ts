@@ -262,12 +262,13 @@ function withChecksum(
   const place: [Buffer, number, number, number] = [buffer, offset, length, base];
   if (read(...place).kind !== "invalid") return place;
   const text = buffer.toString("latin1", offset, Math.min(length, offset + HEADER_ROOM));
-  const header = /^\{"commit":(\d+),"events":(\d+),"bytes":(\d+),"flushed":(\d+),"crc":"[^"]*"\}\n/.exec(text);
+  const header =
+    /^\{"commit":(\d+),"events":(\d+),"bytes":(\d+),"flushed":(\d+)(,"adopted":true)?,"crc":"[^"]*"\}\n/.exec(text);
   if (header === null) return place;
-  const [position = 0, events = 0, bytes = 0, flushed = 0] = header.slice(1).map(Number);
+  const [position = 0, events = 0, bytes = 0, flushed = 0] = header.slice(1, 5).map(Number);
   const record = Buffer.alloc(HEADER_ROOM + bytes);
   buffer.copy(record, HEADER_ROOM, offset + header[0].length, length);
-  const start = sealRecord(record, record.length, position, events, flushed);
+  const start = sealRecord(record, record.length, { position, events, flushed, adopted: header[5] !== undefined });
   const copy = Buffer.from(buffer);
   record.copy(copy, offset, start);
   return [copy, offset, length, base];

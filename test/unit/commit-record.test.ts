@@ -37,7 +37,8 @@ function recordOf(
     } else body += consumerLines(part);
   }
   const buffer = Buffer.concat([Buffer.alloc(HEADER_ROOM), Buffer.from(body)]);
-  const start = sealRecord(buffer, buffer.length, position, events, flushed);
+  const adopted = parts.some((part) => "adopted" in part && part.adopted);
+  const start = sealRecord(buffer, buffer.length, { position, events, flushed, adopted });
   return { bytes: buffer.subarray(start), position, events };
 }
 

@@ -6,6 +6,7 @@ import {
   LineEvent,
   type LineOrigin,
   parseLine,
+  parsePayloads,
   positionOfLine,
   startOfLine,
 } from "../../src/file-store/event-line.ts";
@@ -18,19 +19,27 @@ const origin: LineOrigin = {
   adoptedPosition: () => ADOPTED,
 };
 
+const BEFORE = '{"type":"Before","data":{"n":1},"ts":1,"ms":1,"pos":1}\n';
+const BEHIND = '\n{"type":"Behind","data":{"n":2},"ts":2,"id":"x","actor":"y","meta":{"z":1},"ms":2,"pos":3,"v":1}\n';
+
+/** A line as a reader has it: in the middle of others. */
+function eventOf(line: string | undefined, version: number, offset: number): LineEvent {
+  return line === undefined
+    ? new LineEvent(undefined, 0, 0, version, offset, origin)
+    : new LineEvent(BEFORE + line + BEHIND, BEFORE.length, BEFORE.length + line.length, version, offset, origin);
+}
+
 const FIELDS = ["type", "data", "schemaVersion", "position", "timestamp", "eventId", "actor", "meta"] as const;
 type Fields = Pick<StoredEvent, (typeof FIELDS)[number]>;
 
 /** Every field as it is read alone, each from an event that nothing has been asked yet. */
 function fast(line: string): Fields {
-  return Object.fromEntries(
-    FIELDS.map((field) => [field, new LineEvent(line, 1, 0, origin)[field]]),
-  ) as unknown as Fields;
+  return Object.fromEntries(FIELDS.map((field) => [field, eventOf(line, 1, 0)[field]])) as unknown as Fields;
 }
 
 /** Every field as it is read when the whole line has been parsed before. */
 function slow(line: string): Fields {
-  const event = new LineEvent(line, 1, 0, origin);
+  const event = eventOf(line, 1, 0);
   void event.timestamp;
   return Object.fromEntries(FIELDS.map((field) => [field, event[field]])) as unknown as Fields;
 }
@@ -131,7 +140,7 @@ describe("a line that we wrote", () => {
       fc.property(draft, position, fc.shuffledSubarray([...FIELDS]), (event, at, order) => {
         const line = lineOf(event, at);
         const whole = slow(line);
-        const read = new LineEvent(line, 1, 0, origin);
+        const read = eventOf(line, 1, 0);
         for (const field of order) expect(read[field]).toStrictEqual(whole[field]);
       }),
       { numRuns: 300 },
@@ -291,7 +300,7 @@ describe("a bad line", () => {
 
   test.each(bad)("with $what is refused", ({ line }) => {
     expect(() => parseLine(line, problem)).toThrow();
-    expect(() => new LineEvent(line, 1, 0, origin).timestamp).toThrow("byte 0: ");
+    expect(() => eventOf(line, 1, 0).timestamp).toThrow("byte 0: ");
   });
 
   test("that is one of the lines that the original reads is not refused", () => {
@@ -307,14 +316,14 @@ describe("a bad line", () => {
 
   test("of bytes that are not UTF-8 is refused, whatever is read, with its place", () => {
     for (const field of FIELDS)
-      expect(() => new LineEvent(undefined, 1, 4096, origin)[field]).toThrow("byte 4096: this line is not UTF-8");
+      expect(() => eventOf(undefined, 1, 4096)[field]).toThrow("byte 4096: this line is not UTF-8");
   });
 
   test("is refused with the reason, its place and the cause", () => {
-    const event = new LineEvent('{"type":"A","data":{"by":', 3, 512, origin);
+    const event = eventOf('{"type":"A","data":{"by":', 3, 512);
     expect(() => event.data).toThrow("byte 512: this line is not JSON");
     expect(() => event.meta ?? event.actor).toThrow(expect.objectContaining({ cause: expect.any(SyntaxError) }));
-    expect(() => new LineEvent('{"type":"A","data":1}', 1, 7, origin).timestamp).toThrow("byte 7: ts is not a whole");
+    expect(() => eventOf('{"type":"A","data":1}', 1, 7).timestamp).toThrow("byte 7: ts is not a whole");
   });
 
   test("with one character changed is refused, or read in the same way field by field and as a whole", () => {
@@ -333,5 +342,40 @@ describe("a bad line", () => {
       }),
       { numRuns: 1500 },
     );
+  });
+});
+
+describe("payloads that are parsed together", () => {
+  const line = (data: string): string => `{"type":"A","data":${data},"ts":1,"ms":1,"pos":2}`;
+
+  test("are what each one is by itself", () => {
+    fc.assert(
+      fc.property(fc.array(fc.jsonValue(), { maxLength: 8 }), (values) => {
+        const events = values.map((value) => eventOf(line(JSON.stringify(value)), 1, 0));
+        parsePayloads(events);
+        expect(events.map(({ data }) => data)).toEqual(
+          values.map((value) => JSON.parse(JSON.stringify(value)) as unknown),
+        );
+      }),
+    );
+  });
+
+  test.each([
+    ["a key ts in an object", ['{"a":1,"ts":2}', '{"b":1}']],
+    ["a key ts in an array", ['[1,{"x":2,"ts":3}]', '[1,{"x":2,"ts":3}]', '{"b":1}']],
+    ["keys ts that follow each other", ['{"a":{"b":1,"ts":2},"ts":3}', '"text"', '{"a":1,"ts":3}']],
+    ["a text that looks like the end", ['",\\"ts\\":"', "1"]],
+  ])("with %s are not mixed up", (_, texts) => {
+    const events = texts.map((text) => eventOf(line(text), 1, 0));
+    parsePayloads(events);
+    expect(events.map(({ data }) => data)).toEqual(texts.map((text) => JSON.parse(text) as unknown));
+  });
+
+  test("leave the error to the one that is broken", () => {
+    const events = ['{"a":1}', '{"a":', '{"a":2}'].map((text, i) => eventOf(line(text), 1, i));
+    parsePayloads(events);
+    expect(events[0]?.data).toEqual({ a: 1 });
+    expect(() => events[1]?.data).toThrow("byte 1: this line is not JSON");
+    expect(events[2]?.data).toEqual({ a: 2 });
   });
 });

@@ -64,7 +64,9 @@ function* candidates(bytes: Buffer): Generator<Buffer> {
     }
   }
   // … or in the checksum's own place.
-  const head = /^\{"commit":\d{1,16},"events":\d{1,16},"bytes":\d{1,16},"flushed":\d{1,16}/.exec(start)?.[0] ?? "";
+  const head =
+    /^\{"commit":\d{1,16},"events":\d{1,16},"bytes":\d{1,16},"flushed":\d{1,16}(?:,"adopted":true)?/.exec(start)?.[0] ??
+    "";
   for (let length = head.length; length > 0 && length > head.length - 2; length--) {
     const covered = Buffer.concat([bytes.subarray(0, length), bytes.subarray(length + CHECKSUM_LENGTH)]);
     const whole = Buffer.concat([

@@ -94,10 +94,12 @@ function spliced(old: Buffer, runs: readonly LogRun[]): Buffer {
     for (let at = 0; ;) {
       const read = readRecord(bytes, at, bytes.length, 0);
       if (read.kind !== "record") return;
-      const { position, events, body, end } = read.header;
+      const { body, end } = read.header;
       // A record says up to where the segment was durable; that has moved with it.
       add(
-        length === base + at ? bytes.subarray(at, end) : resealed(bytes.subarray(body, end), position, events, length),
+        length === base + at
+          ? bytes.subarray(at, end)
+          : resealed(bytes.subarray(body, end), { ...read.header, flushed: length }),
       );
       at = end;
     }
@@ -115,7 +117,7 @@ function spliced(old: Buffer, runs: readonly LogRun[]): Buffer {
   return Buffer.concat(parts);
 }
 
-function resealed(body: Buffer, position: number, events: number, offset: number): Buffer {
+function resealed(body: Buffer, header: Parameters<typeof sealRecord>[2]): Buffer {
   const buffer = Buffer.concat([Buffer.alloc(HEADER_ROOM), body]);
-  return buffer.subarray(sealRecord(buffer, buffer.length, position, events, offset));
+  return buffer.subarray(sealRecord(buffer, buffer.length, header));
 }
