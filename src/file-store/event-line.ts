@@ -36,6 +36,7 @@ const CLOSING_BRACE = 0x7d;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const SPACE = 0x20;
+const LETTER_S = 0x73;
 
 /** Whether `text` stands at a place of a line. Faster than `startsWith` for texts this short. */
 function matches(line: string, at: number, text: string): boolean {
@@ -134,6 +135,8 @@ interface Envelope {
   readonly actor: string | undefined;
   readonly meta: StoredMeta | undefined;
   readonly schemaVersion: number;
+  /** The whole line, if it had to be parsed. */
+  readonly line?: ParsedLine;
 }
 
 /**
@@ -142,7 +145,7 @@ interface Envelope {
  * throws when the line is bad.
  */
 export class LineEvent implements StoredEvent {
-  // Plain fields, not #private ones: a million of these are made at a time.
+  // Plain fields, not #private ones, and few of them: a million of these are made at a time.
   readonly version: number;
   private readonly source: string | undefined;
   private readonly from: number;
@@ -154,13 +157,10 @@ export class LineEvent implements StoredEvent {
   private payload = 0;
   /** We wrote it, for certain. */
   private readonly isOurs: boolean;
-  /** Where `,"ms":` begins in such a line. */
-  private tail = -1;
   private name: string | undefined = undefined;
   /** The payload, once it was parsed. */
   private value: unknown = undefined;
-  private parsed: ParsedLine | undefined = undefined;
-  private walked: Envelope | undefined = undefined;
+  private behind: Envelope | undefined = undefined;
 
   /**
    * `offset` is that of the line's first byte in its file. `position` is given when something more trustworthy than the line
@@ -196,10 +196,10 @@ export class LineEvent implements StoredEvent {
   get position(): number {
     if (this.known === undefined) {
       const text = this.text();
-      if (this.tail < 0) this.tail = startOfTail(text, this.from, this.to);
+      const tail = startOfTail(text, this.from, this.to);
       this.known =
-        this.tail > 0
-          ? positionAt(text, this.tail)
+        tail > 0
+          ? positionAt(text, tail)
           : (this.whole().pos ?? this.origin.adoptedPosition(this.version, this.offset));
     }
     return this.known;
@@ -216,8 +216,7 @@ export class LineEvent implements StoredEvent {
 
   get data(): unknown {
     if (this.value !== undefined) return this.value;
-    if (this.parsed !== undefined) return this.parsed.data;
-    const end = this.endOfPayload();
+    const end = this.behind?.line === undefined ? this.endOfPayload() : -1;
     if (end > 0) {
       try {
         return (this.value = JSON.parse(this.text().slice(this.payload, end)) as unknown);
@@ -225,12 +224,12 @@ export class LineEvent implements StoredEvent {
         // The text ended too early because the payload itself has a key "ts", or the line is damaged.
       }
     }
-    return this.whole().data;
+    return (this.value = this.whole().data);
   }
 
-  /** The text of the payload in a line of known layout, as far as the first `,"ts":`; nothing if it was parsed already. */
+  /** The text of the payload in a line of ours, as far as the first `,"ts":`; nothing of any other line. */
   payloadText(): string | undefined {
-    if (this.value !== undefined || this.parsed !== undefined) return undefined;
+    if (!this.isOurs) return undefined;
     const end = this.endOfPayload();
     return end < 0 ? undefined : this.source?.slice(this.payload, end);
   }
@@ -243,6 +242,7 @@ export class LineEvent implements StoredEvent {
   get schemaVersion(): number {
     // Most types have no upcasters, and their lines end with the position.
     const text = this.text();
+    if (this.isOurs && text.charCodeAt(text.lastIndexOf(":", this.to) - 2) === LETTER_S) return 0;
     if (this.startOfPayload() > 0) {
       const digits = startOfDigits(text, this.from, this.to - 1);
       if (matches(text, digits - POS.length, POS) && (this.isOurs || !this.mayHaveKeyV(text))) return 0;
@@ -275,10 +275,10 @@ export class LineEvent implements StoredEvent {
     if (this.payload !== 0) return this.payload;
     const text = this.text();
     let start = -1;
-    if (matches(text, this.from, START) && (this.tail = startOfTail(text, this.from, this.to)) > 0) {
+    if (matches(text, this.from, START) && startOfTail(text, this.from, this.to) > 0) {
       const name = this.from + START.length;
       const end = text.indexOf(BEFORE_PAYLOAD, name);
-      if (end > name && end < this.tail && isPlain(text, name, end)) start = end + BEFORE_PAYLOAD.length;
+      if (end > name && end < this.to && isPlain(text, name, end)) start = end + BEFORE_PAYLOAD.length;
     }
     return (this.payload = start);
   }
@@ -297,22 +297,14 @@ export class LineEvent implements StoredEvent {
   }
 
   private envelope(): Envelope {
-    if (this.walked !== undefined) return this.walked;
-    if (this.parsed === undefined) {
+    if (this.behind === undefined) {
       const text = this.text();
       const end = this.endOfPayload();
-      if (end > 0 && this.tail < 0) this.tail = startOfTail(text, this.from, this.to);
-      const walked = end < 0 ? undefined : walk(text, end + BEHIND_PAYLOAD.length, this.tail, this.to);
-      if (walked !== undefined) return (this.walked = walked);
+      if (end > 0)
+        this.behind = walk(text, end + BEHIND_PAYLOAD.length, startOfTail(text, this.from, this.to), this.to);
+      if (this.behind === undefined) this.whole();
     }
-    const { ts, ms, id, actor, meta, v } = this.whole();
-    return (this.walked = {
-      timestamp: ts * 1000 + (ms ?? 0),
-      eventId: id ?? undefined,
-      actor: actor ?? undefined,
-      meta: meta ?? undefined,
-      schemaVersion: v ?? 0,
-    });
+    return this.behind as unknown as Envelope;
   }
 
   private text(): string {
@@ -321,17 +313,27 @@ export class LineEvent implements StoredEvent {
   }
 
   private whole(): ParsedLine {
-    if (this.parsed === undefined) {
-      const line = this.text().slice(this.from, this.to);
-      this.parsed = parseLine(line, (why, cause) => this.origin.problem(this.offset, why, cause));
-    }
-    return this.parsed;
+    const known = this.behind?.line;
+    if (known !== undefined) return known;
+    const text = this.text().slice(this.from, this.to);
+    const line = parseLine(text, (why, cause) => this.origin.problem(this.offset, why, cause));
+    const { ts, ms, id, actor, meta, v } = line;
+    this.behind = {
+      timestamp: ts * 1000 + (ms ?? 0),
+      eventId: id ?? undefined,
+      actor: actor ?? undefined,
+      meta: meta ?? undefined,
+      schemaVersion: v ?? 0,
+      line,
+    };
+    return line;
   }
 }
 
 /**
- * Parses the payloads of many events in one call, which takes a third less time than one at a time. They are left as they are
- * if any of them is not what it looks like; then each parses itself when it is asked.
+ * Parses the payloads of many events in one call, which takes a third less time than one at a time. Only those of lines that we
+ * certainly wrote: anything else could be cut where two pieces make sense together. They are left as they are if any of them is not
+ * what it looks like; then each parses itself when it is asked.
  *
  * A text that was cut too early, because its payload has a key `ts`, ends inside an object; what follows it here is the beginning of
  * a value and not a key, so that it never parses.
@@ -374,9 +376,14 @@ export function startOf(text: string, at: number, starts: readonly LineStart[]):
   return undefined;
 }
 
-/** How a line begins that we wrote; nothing if that is not certain, or not so in the text that it stands in. */
+/**
+ * How a line begins that we wrote; nothing for any other, and if it is not certain. The line is one that was committed, so this
+ * need not be proof against damage; it is the most frequent thing that loading does, and searches are fast before code is.
+ */
 export function startOfOurs(text: string, from: number, to: number, known: LineStart[]): LineStart | undefined {
-  if (startOfTail(text, from, to) < 0) return undefined;
+  const tail = text.lastIndexOf(MS, to);
+  const pos = text.indexOf(POS, tail);
+  if (tail < from || pos - tail > MS.length + 3 || text.lastIndexOf(":", to) !== pos + POS.length - 1) return undefined;
   const start = startOf(text, from, known);
   if (start !== undefined || !matches(text, from, START)) return start;
   const name = from + START.length;

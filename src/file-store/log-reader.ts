@@ -3,7 +3,15 @@ import { isAscii } from "node:buffer";
 import type { EventTypes, ReadAllOptions, StoredEvent, StreamName } from "../event-store/event-store.ts";
 import { type CommitLog, isBefore, type LogPlace, type RecordVisitor, ScanCursor } from "./commit-log.ts";
 import { type RecordHeader, type RecordText, readSections, type Section } from "./commit-record.ts";
-import { LineEvent, type LineOrigin, type LineStart, lineStart, parsePayloads, startOf } from "./event-line.ts";
+import {
+  LineEvent,
+  type LineOrigin,
+  type LineStart,
+  lineStart,
+  parsePayloads,
+  startOf,
+  startOfOurs,
+} from "./event-line.ts";
 import { Slice, turn } from "./slice.ts";
 import { isBlank } from "./lines.ts";
 import type { RecentRecords } from "./recent-records.ts";
@@ -37,8 +45,8 @@ interface Pass {
   /** Streams that were come across; `undefined` for those of which nothing is wanted. */
   readonly sources: Map<StreamKey, Source | undefined>;
   readonly keys: Map<string, StreamKey>;
-  /** Of lines that are certain to be what somebody has written as an event. */
-  readonly sound: LineEvent[];
+  /** Beginnings of lines that were come across. */
+  readonly known: LineStart[];
 }
 
 /** Reads the commit log front to back: all events of the store in their global order. */
@@ -58,7 +66,7 @@ export class LogReader {
 
   async *read({ from = 1, bookmark, wanted }: ReadAllOptions): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     const searched = wanted === undefined ? undefined : this.#searched(wanted);
-    const pass: Pass = { from, wanted, searched, sources: new Map(), keys: new Map(), sound: [] };
+    const pass: Pass = { from, wanted, searched, sources: new Map(), keys: new Map(), known: [] };
     const limit = this.#log.end;
     if (from > limit.position) return;
     let place = this.start(from, bookmark);
@@ -66,7 +74,7 @@ export class LogReader {
     const cursor = new ScanCursor();
     try {
       while (isBefore(place, limit)) {
-        const events: StoredEvent[] = [];
+        const events: LineEvent[] = [];
         const slice = new Slice();
         const visit: RecordVisitor = (header, buffer, base) => {
           if (header.position + header.events > from) this.#collect(header, buffer, base, pass, events);
@@ -77,7 +85,8 @@ export class LogReader {
           visit(recent.header, recent.bytes, recent.base, place.segment);
           place = recent.end;
           this.#remember(place);
-          yield ready(events, pass);
+          parsePayloads(events);
+          yield events;
           continue;
         }
         const result = this.#log.scan(place, limit, visit, cursor);
@@ -86,7 +95,8 @@ export class LogReader {
           throw this.#log.corruption(result.end, `the commit log ends here; position ${limit.position} was committed`);
         place = result.end;
         this.#remember(place);
-        yield ready(events, pass);
+        parsePayloads(events);
+        yield events;
         if (isBefore(place, limit)) await turn();
       }
     } finally {
@@ -142,7 +152,7 @@ export class LogReader {
     if (this.#places.size > MAX_PLACES && oldest !== undefined) this.#places.delete(oldest);
   }
 
-  #collect(header: RecordHeader, buffer: Buffer, base: number, pass: Pass, events: StoredEvent[]): void {
+  #collect(header: RecordHeader, buffer: Buffer, base: number, pass: Pass, events: LineEvent[]): void {
     const { searched } = pass;
     const body = buffer.subarray(header.body - base, header.end - base);
     // One search over a whole record that has nothing of interest is much cheaper than a look at each of its lines.
@@ -194,21 +204,14 @@ export class LogReader {
   }
 }
 
-/** What was collected, with the payloads parsed. */
-function ready(events: readonly StoredEvent[], { sound }: Pass): readonly StoredEvent[] {
-  parsePayloads(sound);
-  sound.length = 0;
-  return events;
-}
-
 /** The events of a section of lines that we wrote, of those types whose lines begin with one of `starts`. */
 function collectByStart(
   section: Section,
   record: RecordText,
-  { from, sound }: Pass,
+  { from }: Pass,
   starts: readonly LineStart[],
   origin: LineOrigin,
-  events: StoredEvent[],
+  events: LineEvent[],
 ): void {
   const { text, start: base } = record;
   const toVersion = section.version - section.position;
@@ -221,9 +224,7 @@ function collectByStart(
       const start = startOf(text, at, starts);
       if (start !== undefined) {
         const offset = section.at + at - first;
-        const event = new LineEvent(text, at, stop, position + toVersion, offset, origin, position, start);
-        events.push(event);
-        sound.push(event);
+        events.push(new LineEvent(text, at, stop, position + toVersion, offset, origin, position, start));
       }
     }
     at = stop + 1;
@@ -234,10 +235,10 @@ function collectAny(
   section: Section,
   buffer: Buffer,
   encoding: "latin1" | "utf8",
-  { from, sound }: Pass,
+  { from, known }: Pass,
   types: ReadonlySet<string> | undefined,
   origin: LineOrigin,
-  events: StoredEvent[],
+  events: LineEvent[],
 ): void {
   let { position, version } = section;
   for (let start = section.start; start < section.end;) {
@@ -249,11 +250,9 @@ function collectAny(
     if (position >= from) {
       const text = buffer.toString(encoding, line, stop);
       const offset = section.at + line - section.start;
-      const event = new LineEvent(text, 0, text.length, version, offset, origin, position);
-      if (types === undefined || types.has(event.type)) {
-        events.push(event);
-        if (!section.adopted) sound.push(event);
-      }
+      const start = section.adopted ? undefined : startOfOurs(text, 0, text.length, known);
+      const event = new LineEvent(text, 0, text.length, version, offset, origin, position, start);
+      if (types === undefined || types.has(event.type)) events.push(event);
     }
     position++;
     version++;

@@ -9,6 +9,7 @@ import {
   parsePayloads,
   positionOfLine,
   startOfLine,
+  startOfOurs,
 } from "../../src/file-store/event-line.ts";
 
 const STREAM = { type: "account", id: "ada" };
@@ -27,6 +28,15 @@ function eventOf(line: string | undefined, version: number, offset: number): Lin
   return line === undefined
     ? new LineEvent(undefined, 0, 0, version, offset, origin)
     : new LineEvent(BEFORE + line + BEHIND, BEFORE.length, BEFORE.length + line.length, version, offset, origin);
+}
+
+/** The same for a line of which it is known that we wrote it. */
+function committedEvent(line: string, offset: number): LineEvent {
+  const text = BEFORE + line + BEHIND;
+  const end = BEFORE.length + line.length;
+  const start = startOfOurs(text, BEFORE.length, end, []);
+  expect(start).toBeDefined();
+  return new LineEvent(text, BEFORE.length, end, 1, offset, origin, undefined, start);
 }
 
 const FIELDS = ["type", "data", "schemaVersion", "position", "timestamp", "eventId", "actor", "meta"] as const;
@@ -351,7 +361,7 @@ describe("payloads that are parsed together", () => {
   test("are what each one is by itself", () => {
     fc.assert(
       fc.property(fc.array(fc.jsonValue(), { maxLength: 8 }), (values) => {
-        const events = values.map((value) => eventOf(line(JSON.stringify(value)), 1, 0));
+        const events = values.map((value) => committedEvent(line(JSON.stringify(value)), 0));
         parsePayloads(events);
         expect(events.map(({ data }) => data)).toEqual(
           values.map((value) => JSON.parse(JSON.stringify(value)) as unknown),
@@ -366,13 +376,13 @@ describe("payloads that are parsed together", () => {
     ["keys ts that follow each other", ['{"a":{"b":1,"ts":2},"ts":3}', '"text"', '{"a":1,"ts":3}']],
     ["a text that looks like the end", ['",\\"ts\\":"', "1"]],
   ])("with %s are not mixed up", (_, texts) => {
-    const events = texts.map((text) => eventOf(line(text), 1, 0));
+    const events = texts.map((text) => committedEvent(line(text), 0));
     parsePayloads(events);
     expect(events.map(({ data }) => data)).toEqual(texts.map((text) => JSON.parse(text) as unknown));
   });
 
   test("leave the error to the one that is broken", () => {
-    const events = ['{"a":1}', '{"a":', '{"a":2}'].map((text, i) => eventOf(line(text), 1, i));
+    const events = ['{"a":1}', '{"a":5,"b":', '{"a":2}'].map((text, i) => committedEvent(line(text), i));
     parsePayloads(events);
     expect(events[0]?.data).toEqual({ a: 1 });
     expect(() => events[1]?.data).toThrow("byte 1: this line is not JSON");
