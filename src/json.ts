@@ -14,11 +14,28 @@ export function isJsonValue(value: unknown): boolean {
  */
 export function stringifyPayload(value: unknown, what: string): string {
   if (value === undefined) return "null";
-  const problem = jsonProblem(value, "data", 0, "payload");
-  if (problem !== undefined) {
-    throw new EventfoldError("INVALID_PAYLOAD", `${what}: ${problem}; a payload is plain JSON data`);
+  if (!isFlat(value)) {
+    const problem = jsonProblem(value, "data", 0, "payload");
+    if (problem !== undefined) {
+      throw new EventfoldError("INVALID_PAYLOAD", `${what}: ${problem}; a payload is plain JSON data`);
+    }
   }
   return JSON.stringify(value);
+}
+
+/** Whether a value is an object as most payloads are, of numbers, sound strings and booleans: certain to be plain JSON data, and seen at a glance. */
+function isFlat(value: unknown): boolean {
+  if (typeof value !== "object" || value === null || Object.getPrototypeOf(value) !== Object.prototype) return false;
+  for (const key of Reflect.ownKeys(value)) {
+    if (typeof key !== "string" || key === "__proto__" || key === "toJSON" || !isWellFormed(key)) return false;
+    const property: unknown = (value as Record<string, unknown>)[key];
+    if (typeof property === "string" ? !isWellFormed(property) : !isNumberOrBoolean(property)) return false;
+  }
+  return !("toJSON" in value);
+}
+
+function isNumberOrBoolean(value: unknown): boolean {
+  return typeof value === "number" ? Number.isFinite(value) : typeof value === "boolean";
 }
 
 type JsonMode = "exact" | "payload" | "found";
@@ -74,7 +91,8 @@ function objectProblem(value: object, path: string, depth: number, mode: JsonMod
 
 /** Whether a string is Unicode text: no half of a surrogate pair. */
 export function isWellFormed(text: string): boolean {
-  return !/\p{Surrogate}/u.test(text);
+  // In ES2024, and in all versions of Node.js that are supported.
+  return (text as string & { isWellFormed(): boolean }).isWellFormed();
 }
 
 /** Whether a value counts something: a whole number from 0 on that a double holds exactly. */

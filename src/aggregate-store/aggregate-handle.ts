@@ -1,6 +1,7 @@
 import type { AnyAggregate, CommandOf, EventOf, RejectionOf, StateOf } from "../aggregate/aggregate.ts";
 import type { CommandContext, RecordedEvent } from "../aggregate/messages.ts";
 import { type CommandRejected, isEventfoldError } from "../errors.ts";
+import type { StreamName } from "../event-store/event-store.ts";
 import type { Instances, StateOptions } from "./instances.ts";
 
 /** What a command did. */
@@ -27,11 +28,13 @@ export type CommandAttempt<A extends AnyAggregate = AnyAggregate> =
 export class AggregateHandle<A extends AnyAggregate = AnyAggregate> {
   readonly aggregate: A;
   readonly id: string;
+  readonly #stream: StreamName;
   readonly #instances: Instances;
 
   constructor(aggregate: A, id: string, instances: Instances) {
     this.aggregate = aggregate;
     this.id = id;
+    this.#stream = { type: aggregate.type, id };
     this.#instances = instances;
   }
 
@@ -39,8 +42,8 @@ export class AggregateHandle<A extends AnyAggregate = AnyAggregate> {
    * Decides a command and writes its events. Resolves when they are durable. Throws `CommandRejected` when the
    * aggregate says no, and what `handle` threw if it has a bug; either way nothing is written.
    */
-  async execute(command: CommandOf<A>, context: CommandContext = {}): Promise<CommandResult<A>> {
-    return (await this.#instances.execute(this.aggregate, this.id, command, context)) as CommandResult<A>;
+  execute(command: CommandOf<A>, context: CommandContext = {}): Promise<CommandResult<A>> {
+    return this.#instances.execute(this.aggregate, this.#stream, command, context) as Promise<CommandResult<A>>;
   }
 
   /** Like `execute`, but a rejection is a value. Other failures still throw. */

@@ -1,6 +1,7 @@
 import { tracedCommit } from "../event-store/traced-commit.ts";
 import type { AppliedEvent } from "../aggregate/aggregate.ts";
-import { atPositions, type Command, type CommandOutcome, type Lease } from "../aggregate/instance.ts";
+import { atPositions, type CommandOutcome, type Lease } from "../aggregate/instance.ts";
+import type { Command } from "../aggregate/model.ts";
 import { CommandRejected, ConflictError } from "../errors.ts";
 import type { EventDraft, EventStore, StreamName } from "../event-store/event-store.ts";
 import type { Instances } from "./instances.ts";

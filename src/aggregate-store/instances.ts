@@ -1,9 +1,9 @@
 import type { AnyAggregate } from "../aggregate/aggregate.ts";
 import { checkContext } from "../aggregate/context.ts";
-import { type Command, type CommandOutcome, Instance, type Lease } from "../aggregate/instance.ts";
+import { type CommandOutcome, Instance, type Lease } from "../aggregate/instance.ts";
 import type { CommandContext, RecordedEvent } from "../aggregate/messages.ts";
 import { recordedEvent } from "../aggregate/event-reader.ts";
-import { AggregateModel, type Environment } from "../aggregate/model.ts";
+import { AggregateModel, type Command, type Environment } from "../aggregate/model.ts";
 import { CommandRejected, EventfoldError } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
 import { isWellFormed } from "../json.ts";
@@ -86,25 +86,28 @@ export class Instances {
     this.eventStore.checkName(stream);
   }
 
-  async execute(
+  /** Never throws: what is wrong with a command is how its promise ends. */
+  execute(
     aggregate: AnyAggregate,
-    id: string,
+    stream: StreamName,
     command: unknown,
     context: CommandContext,
   ): Promise<CommandOutcome> {
-    return this.during(async () => {
+    try {
+      this.checkOpen();
       const validated = this.#validate(this.register(aggregate), command, context);
-      const ready = validated instanceof Promise ? await validated : validated;
-      return this.run({ type: aggregate.type, id }, ready);
-    });
+      // From here on the instance knows that it has something to do; until then `during` does.
+      return validated instanceof Promise
+        ? this.during(async () => this.run(stream, await validated))
+        : this.run(stream, validated);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   #validate(model: AggregateModel, command: unknown, context: CommandContext): Command | Promise<Command> {
     checkContext(context);
-    const data = model.validateCommand(command);
-    const { type } = command as { readonly type: string };
-    const complete = (checked: unknown): Command => ({ type, data: checked, context });
-    return data instanceof Promise ? data.then(complete) : complete(data);
+    return model.validateCommand(command, context);
   }
 
   /** Checks a command for an instance that will be leased. */
@@ -116,6 +119,7 @@ export class Instances {
 
   /** Executes a prepared command. */
   run(stream: StreamName, command: Command): Promise<CommandOutcome> {
+    if (!executing.isWatched) return this.#instance(stream).execute(command);
     const { type, context } = command;
     const begin = (): ExecuteTrace => ({
       aggregate: stream.type,

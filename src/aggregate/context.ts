@@ -3,30 +3,23 @@ import type { StoredEvent, StoredMeta } from "../event-store/event-store.ts";
 import { isJsonValue, isWellFormed } from "../json.ts";
 import type { CommandContext } from "./messages.ts";
 
-/** Keys of a stored event's metadata that belong to the context; the first two are the original's. */
-const FIELDS = {
-  correlation_id: "correlationId",
-  source_device: "sourceDevice",
-  causation_id: "causationId",
-  idempotency_key: "idempotencyKey",
-} as const;
-
 /** The context of a process manager's command: says which, in reaction to which event, and how deep in a chain. */
 export interface DispatchContext extends CommandContext {
   readonly dispatch?: object;
 }
 
-/** Keys of stored metadata that are no metadata of the user's. */
-const RESERVED = new Set([...Object.keys(FIELDS), "dispatch"]);
+/** Keys of stored metadata that are no metadata of the user's: the context's fields, of which the first two are the original's. */
+const RESERVED = new Set(["correlation_id", "source_device", "causation_id", "idempotency_key", "dispatch"]);
 
 /** Throws `INVALID_CONTEXT` for anything in a context that cannot be stored as it is. */
 export function checkContext(context: CommandContext): void {
   if (typeof context !== "object" || context === null) throw bad("a context is an object");
-  for (const field of ["actor", ...Object.values(FIELDS)] as const) {
-    const value: unknown = context[field];
-    if (value !== undefined && (typeof value !== "string" || !isWellFormed(value)))
-      throw bad(`${field} is not a string of Unicode text`);
-  }
+  const { actor, correlationId, causationId, sourceDevice, idempotencyKey } = context;
+  if (!isOptionalText(actor)) throw bad("actor is not a string of Unicode text");
+  if (!isOptionalText(correlationId)) throw bad("correlationId is not a string of Unicode text");
+  if (!isOptionalText(causationId)) throw bad("causationId is not a string of Unicode text");
+  if (!isOptionalText(sourceDevice)) throw bad("sourceDevice is not a string of Unicode text");
+  if (!isOptionalText(idempotencyKey)) throw bad("idempotencyKey is not a string of Unicode text");
   if (context.idempotencyKey === "") throw bad("idempotencyKey is empty");
   const { metadata } = context;
   if (metadata === undefined) return;
@@ -38,9 +31,12 @@ export function checkContext(context: CommandContext): void {
 
 /** What is stored of a context besides the actor. */
 export function metaOf(context: CommandContext): StoredMeta | undefined {
-  const meta: Record<string, unknown> = { ...context.metadata };
-  for (const [key, field] of Object.entries(FIELDS)) if (context[field] !== undefined) meta[key] = context[field];
-  const { dispatch } = context as DispatchContext;
+  const { metadata, correlationId, causationId, sourceDevice, idempotencyKey, dispatch } = context as DispatchContext;
+  const meta: Record<string, unknown> = { ...metadata };
+  if (correlationId !== undefined) meta["correlation_id"] = correlationId;
+  if (sourceDevice !== undefined) meta["source_device"] = sourceDevice;
+  if (causationId !== undefined) meta["causation_id"] = causationId;
+  if (idempotencyKey !== undefined) meta["idempotency_key"] = idempotencyKey;
   if (dispatch !== undefined) meta["dispatch"] = dispatch;
   return Object.keys(meta).length === 0 ? undefined : meta;
 }
@@ -75,6 +71,10 @@ export function contextOf(meta: StoredMeta | undefined): ContextOfEvent {
     else if (!RESERVED.has(key)) metadata[key] = value;
   }
   return { correlationId, causationId, sourceDevice, metadata };
+}
+
+function isOptionalText(value: unknown): boolean {
+  return value === undefined || (typeof value === "string" && isWellFormed(value));
 }
 
 function textOf(value: unknown): string | undefined {

@@ -107,25 +107,28 @@ export function appliedEvent(
   position?: number,
 ): AppliedEvent<string, unknown> {
   const { correlationId, causationId, sourceDevice, metadata } = contextOf(meta);
-  // One literal for the most frequent shape: a hundred thousand of these are made in one go.
-  const isUsual = actor !== undefined && correlationId !== undefined && causationId === undefined;
+  // One literal for each of the most frequent shapes: a hundred thousand of these are made in one go.
+  const isUsual =
+    data !== undefined && position !== undefined && causationId === undefined && sourceDevice === undefined;
   const record =
-    isUsual && sourceDevice === undefined && data !== undefined && position !== undefined
+    isUsual && actor !== undefined && correlationId !== undefined
       ? { type, data, aggregate, id, eventId, version, timestamp, position, actor, correlationId, metadata }
-      : {
-          type,
-          ...(data === undefined ? undefined : { data }),
-          aggregate,
-          id,
-          eventId,
-          version,
-          timestamp,
-          ...(position === undefined ? undefined : { position }),
-          ...(actor === undefined ? undefined : { actor }),
-          ...(correlationId === undefined ? undefined : { correlationId }),
-          ...(causationId === undefined ? undefined : { causationId }),
-          ...(sourceDevice === undefined ? undefined : { sourceDevice }),
-          metadata,
-        };
+      : isUsual && actor === undefined && correlationId === undefined
+        ? { type, data, aggregate, id, eventId, version, timestamp, position, metadata }
+        : {
+            type,
+            ...(data === undefined ? undefined : { data }),
+            aggregate,
+            id,
+            eventId,
+            version,
+            timestamp,
+            ...(position === undefined ? undefined : { position }),
+            ...(actor === undefined ? undefined : { actor }),
+            ...(correlationId === undefined ? undefined : { correlationId }),
+            ...(causationId === undefined ? undefined : { causationId }),
+            ...(sourceDevice === undefined ? undefined : { sourceDevice }),
+            metadata,
+          };
   return record as AppliedEvent<string, unknown>;
 }

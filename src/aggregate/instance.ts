@@ -11,8 +11,8 @@ import { tracedCommit } from "../event-store/traced-commit.ts";
 import { loading, type LoadTrace, snapshotSaved } from "../tracing/tracing.ts";
 import type { AppliedEvent } from "./aggregate.ts";
 import { idempotencyKeysOf } from "./context.ts";
-import type { CommandContext, RecordedEvent } from "./messages.ts";
-import { type AggregateModel, type Decision, type Environment, freeze } from "./model.ts";
+import type { RecordedEvent } from "./messages.ts";
+import { type AggregateModel, type Command, type Decision, type Environment, freeze } from "./model.ts";
 
 /** How often a command is decided again because somebody else's events came first. */
 const MAX_ATTEMPTS = 100;
@@ -25,13 +25,6 @@ export interface CommandOutcome {
   readonly version: number;
   /** Position of the instance's last event after the command; 0 if it has none. */
   readonly position: number;
-}
-
-/** A validated command. */
-export interface Command {
-  readonly type: string;
-  readonly data: unknown;
-  readonly context: CommandContext;
 }
 
 interface CommandJob {
@@ -328,7 +321,7 @@ export class Instance {
   }
 
   #decide(job: CommandJob): void {
-    const { type, data, context } = job.command;
+    const { type, context } = job.command;
     const first = context.idempotencyKey === undefined ? undefined : this.#keys?.get(context.idempotencyKey);
     if (first !== undefined) {
       this.#answer(job, () => {
@@ -339,7 +332,7 @@ export class Instance {
     let decision: Decision;
     try {
       const situation = { id: this.stream.id, state: this.#decidedState, version: this.#decidedVersion };
-      decision = this.#model.decide(situation, type, data, context, this.#environment);
+      decision = this.#model.decide(situation, job.command, this.#environment);
     } catch (error) {
       this.#answer(job, () => job.reject(error));
       return;
@@ -486,8 +479,7 @@ export class Instance {
         const first = this.#keys?.get(key);
         return first === undefined ? undefined : this.#firstOutcome(first);
       },
-      decide: (situation, { type, data, context }) =>
-        this.#model.decide(situation, type, data, context, this.#environment),
+      decide: (situation, command) => this.#model.decide(situation, command, this.#environment),
       catchUp: () => this.#catchUp(),
       committed: (state, version, position, keys) => {
         for (const [key, versions] of keys) this.#keys?.set(key, versions);
@@ -540,5 +532,12 @@ export interface Lease {
 
 /** New events with their positions, the last of which is given. */
 export function atPositions(events: readonly AppliedEvent<string, unknown>[], last: number): RecordedEvent[] {
-  return events.map((event, i) => ({ ...event, position: last - events.length + 1 + i }));
+  let position = last - events.length;
+  return events.map((event) => {
+    position++;
+    // One that was folded with its record stays as the fold has seen it; nobody has seen the others yet.
+    if (!("position" in event)) return { ...event, position };
+    event.position = position;
+    return event as RecordedEvent;
+  });
 }

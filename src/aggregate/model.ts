@@ -37,11 +37,30 @@ export interface Situation {
   readonly version: number;
 }
 
+/** A validated command. */
+export interface Command {
+  readonly type: string;
+  readonly data: unknown;
+  /** The JSON of `data`, if that was made from it. */
+  readonly text: string | undefined;
+  readonly context: CommandContext;
+}
+
 interface EventModel {
   readonly apply: (state: unknown, data: unknown, event?: unknown) => unknown;
   /** `apply` looks at its third parameter, so the whole line has to be parsed. */
   readonly wantsRecord: boolean;
   readonly payload: Payload;
+  /** For errors. */
+  readonly what: string;
+  /** How many shapes of its payload came before the newest. */
+  readonly schemaVersion: number;
+}
+
+interface CommandModel {
+  readonly handle: (args: object) => unknown;
+  readonly payload: Payload;
+  readonly what: string;
 }
 
 const models = new WeakMap<object, AggregateModel>();
@@ -53,7 +72,7 @@ export class AggregateModel {
   /** Changes when the code that folds states changes. */
   readonly fingerprint: string;
   readonly #initial: unknown;
-  readonly #commands: ReadonlyMap<string, { readonly handle: (args: object) => unknown; readonly payload: Payload }>;
+  readonly #commands: ReadonlyMap<string, CommandModel>;
   readonly #events: ReadonlyMap<string, EventModel>;
   readonly #reader: EventReader;
   readonly #emit: object;
@@ -91,13 +110,15 @@ export class AggregateModel {
     this.#commands = new Map(
       Object.entries(contract.commands).map(([type, payload]) => [
         type,
-        { handle: functionOf(behaviour.handle, type), payload },
+        { handle: functionOf(behaviour.handle, type), payload, what: `command ${type} of ${aggregate.type}` },
       ]),
     );
     this.#events = new Map(
       Object.entries(contract.events).map(([type, payload]) => {
         const apply = functionOf(behaviour.apply, type);
-        return [type, { apply, wantsRecord: takesThird(apply), payload }];
+        const what = `event ${type} of ${aggregate.type}`;
+        const schemaVersion = this.#reader.schemaVersion(type);
+        return [type, { apply, wantsRecord: takesThird(apply), payload, what, schemaVersion }];
       }),
     );
     this.#emit = constructorsFor(contract.events);
@@ -111,38 +132,38 @@ export class AggregateModel {
     return freeze(typeof initial === "function" ? (initial as () => unknown)() : structuredClone(initial));
   }
 
-  /** Checks a command as it comes in: known type, valid payload. Gives the payload that `handle` will see. */
-  validateCommand(command: unknown): unknown | Promise<unknown> {
+  /** Checks a command as it comes in: known type, valid payload. Gives it with the payload that `handle` will see. */
+  validateCommand(command: unknown, context: CommandContext): Command | Promise<Command> {
     if (typeof command !== "object" || command === null || !("type" in command) || typeof command.type !== "string") {
       throw new EventfoldError("INVALID_COMMAND", `a command for ${this.type} is an object { type, data? }`);
     }
-    const model = this.#commands.get(command.type);
+    const { type } = command;
+    const model = this.#commands.get(type);
     if (model === undefined) {
       throw new EventfoldError(
         "UNKNOWN_COMMAND",
-        `${this.type} has no command ${JSON.stringify(command.type)}; it knows ${[...this.#commands.keys()].join(", ")}`,
+        `${this.type} has no command ${JSON.stringify(type)}; it knows ${[...this.#commands.keys()].join(", ")}`,
       );
     }
     const data = "data" in command ? command.data : undefined;
-    const what = `command ${command.type} of ${this.type}`;
     // A copy: what the caller does to its object later must not reach a command that waits.
-    const copy = data === undefined ? undefined : (JSON.parse(stringifyPayload(data, what)) as unknown);
-    return isTypeOnly(model.payload) ? copy : validate(model.payload, copy, what);
+    const text = data === undefined ? undefined : stringifyPayload(data, model.what);
+    const copy = text === undefined ? undefined : (JSON.parse(text) as unknown);
+    if (isTypeOnly(model.payload)) return { type, data: copy, text, context };
+    const complete = (checked: unknown): Command => ({ type, data: checked, text: undefined, context });
+    const valid = validate(model.payload, copy, model.what);
+    return valid instanceof Promise ? valid.then(complete) : complete(valid);
   }
 
   /** Decides a command on a state. What `handle` or `apply` throws passes through. */
-  decide(
-    situation: Situation,
-    type: string,
-    data: unknown,
-    context: CommandContext,
-    environment: Environment,
-  ): Decision {
+  decide(situation: Situation, command: Command, environment: Environment): Decision {
     const timestamp = environment.now();
-    const handle = this.#commands.get(type)?.handle;
-    if (handle === undefined)
+    const { type, data, context } = command;
+    const model = this.#commands.get(type);
+    if (model === undefined)
       throw new EventfoldError("UNKNOWN_COMMAND", `${this.type} has no command ${JSON.stringify(type)}`);
     const { id, state, version } = situation;
+    const { handle } = model;
     const result: unknown = handle({
       state,
       data,
@@ -161,66 +182,41 @@ export class AggregateModel {
     }
     const rejection = rejectionOf(result);
     if (rejection !== undefined) return { kind: "rejection", rejection };
-    return this.#record(situation, type, Array.isArray(result) ? result : [result], context, timestamp, environment);
+    return this.#record(situation, command, Array.isArray(result) ? result : [result], timestamp, environment);
   }
 
   #record(
     situation: Situation,
-    command: string,
+    command: Command,
     emitted: readonly unknown[],
-    context: CommandContext,
     timestamp: number,
     environment: Environment,
   ): Decision {
     const drafts: EventDraft[] = [];
     const events: AppliedEvent<string, unknown>[] = [];
-    const meta = metaOf(context);
+    const { actor } = command.context;
+    const meta = metaOf(command.context);
     let { state, version } = situation;
     for (const event of emitted) {
       if (typeof event !== "object" || event === null || !("type" in event) || typeof event.type !== "string")
-        throw this.#badResult(command, "returned something that is not an event");
+        throw this.#badResult(command.type, "returned something that is not an event");
       const { type } = event;
       const model = this.#events.get(type);
       if (model === undefined)
         throw new EventfoldError(
           "UNKNOWN_EVENT",
-          `handle.${command} of ${this.type} returned the event ${JSON.stringify(type)}, which the contract does not declare`,
+          `handle.${command.type} of ${this.type} returned the event ${JSON.stringify(type)}, which the contract does not declare`,
         );
-      const what = `event ${type} of ${this.type}`;
-      const given = "data" in event ? event.data : undefined;
-      const valid = isTypeOnly(model.payload) ? given : validate(model.payload, given, what);
-      if (valid instanceof Promise)
-        throw new EventfoldError(
-          "INVALID_DEFINITION",
-          `${what} has an asynchronous schema; an event is checked while it is decided`,
-        );
-      const text = stringifyPayload(valid, what);
-      const draft: EventDraft = {
-        type,
-        data: text,
-        schemaVersion: this.#reader.schemaVersion(type),
-        timestamp,
-        eventId: environment.nextId(),
-        actor: context.actor,
-        meta,
-      };
-      drafts.push(draft);
+      const { text, data } = payloadOf(model, "data" in event ? event.data : undefined, command);
+      const eventId = environment.nextId();
+      drafts.push({ type, data: text, schemaVersion: model.schemaVersion, timestamp, eventId, actor, meta });
       version++;
-      // Read back what was written: the state in memory is the one that the file will give.
-      const data: unknown = text === "null" ? undefined : JSON.parse(text);
-      const applied = appliedEvent(
-        this.type,
-        situation.id,
-        type,
-        data,
-        draft.eventId ?? "",
-        version,
-        timestamp,
-        draft.actor,
-        meta,
-      );
+      // Whoever looks at the event while it is folded must not see a position, which it does not have yet.
+      const position = model.wantsRecord ? undefined : UNKNOWN_POSITION;
+      const { id } = situation;
+      const applied = appliedEvent(this.type, id, type, data, eventId, version, timestamp, actor, meta, position);
       events.push(applied);
-      state = freeze(model.apply(state, data, applied));
+      state = freeze(model.apply(state, data, model.wantsRecord ? applied : undefined));
     }
     return { kind: "events", drafts, events, state };
   }
@@ -249,7 +245,7 @@ export class AggregateModel {
     return model.apply(state, data, recordedEvent(event, data));
   }
 
-  /** How many shapes of an event's payload came before the newest; 0 for an event that is not declared. */
+  /** How many shapes of an event's payload came before the newest one; 0 for an event that is not declared. */
   schemaVersion(type: string): number {
     return this.#reader.schemaVersion(type);
   }
@@ -266,6 +262,28 @@ export function freeze<T>(value: T): T {
   Object.freeze(value);
   for (const key of Object.keys(value)) freeze((value as Record<string, unknown>)[key]);
   return value;
+}
+
+/** Stands in a new event's record until it has a position. */
+const UNKNOWN_POSITION = 0;
+
+/** An event's payload as it is written, and as it will be read back: the state in memory is the one that the file will give. */
+function payloadOf(
+  model: EventModel,
+  given: unknown,
+  command: Command,
+): { readonly text: string; readonly data: unknown } {
+  const valid = isTypeOnly(model.payload) ? given : validate(model.payload, given, model.what);
+  if (valid instanceof Promise)
+    throw new EventfoldError(
+      "INVALID_DEFINITION",
+      `${model.what} has an asynchronous schema; an event is checked while it is decided`,
+    );
+  // Most events carry the command's own payload, which is a copy that was made from its text; unless `handle` has changed it.
+  if (valid === command.data && command.text !== undefined && JSON.stringify(valid) === command.text)
+    return { text: command.text, data: valid };
+  const text = stringifyPayload(valid, model.what);
+  return { text, data: text === "null" ? undefined : JSON.parse(text) };
 }
 
 function validate(payload: Payload, value: unknown, what: string): unknown | Promise<unknown> {

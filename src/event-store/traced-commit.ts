@@ -3,6 +3,7 @@ import type { Commit, CommitResult, EventStore } from "./event-store.ts";
 
 /** Commits, and tells whoever listens. */
 export function tracedCommit(events: EventStore, commit: Commit): Promise<CommitResult> {
+  if (!committing.isWatched) return events.commit(commit);
   const begin = (): CommitTrace => ({
     streams: commit.appends.map(({ stream, events: drafts }) => ({
       aggregate: stream.type,

@@ -214,7 +214,7 @@ async function writeLog(
     const write = async (): Promise<void> => {
       const place = await log.prepare(batch.bytes);
       const start = batch.seal(place.offset);
-      log.moveTo(await log.append(batch.buffer, start, batch.end, batch.events, false));
+      log.moveTo(await log.append(batch.buffer, start, batch.end, batch.events, "not durably"));
       batch = new Batch(batch.buffer, log.end.position + 1);
     };
     for (let i = 0; i < lines.length;) {

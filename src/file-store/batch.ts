@@ -77,19 +77,18 @@ export class Batch {
     return this.end + (this.#open?.bytes ?? 0);
   }
 
-  /** The lines of one append of a commit that is about to be added. */
-  linesOf(queued: QueuedCommit, index: number): string {
-    let position = this.firstPosition + this.events;
-    for (let i = 0; i < index; i++) position += queued.commit.appends[i]?.events.length ?? 0;
-    const events = queued.commit.appends[index]?.events ?? [];
-    return events.map((event, i) => queued.lines[index]?.[i] + endOfLine(event, position + i)).join("");
-  }
-
-  /** Adds the events of one append, whose lines are given, and moves the stream's end behind them. */
-  addAppend(queued: QueuedCommit, index: number, text: string, end: PlannedEnd): void {
+  /** Adds the events of one append, and moves the stream's end behind them. */
+  addAppend(queued: QueuedCommit, index: number, end: PlannedEnd): void {
     const append = queued.commit.appends[index];
     const key = queued.keys[index];
-    if (append === undefined || key === undefined) throw new RangeError(`no append ${index}`);
+    const lines = queued.lines[index];
+    if (append === undefined || key === undefined || lines === undefined) throw new RangeError(`no append ${index}`);
+    const firstPosition = this.firstPosition + this.events;
+    let text = "";
+    for (let i = 0; i < append.events.length; i++) {
+      const event = append.events[i];
+      if (event !== undefined) text += lines[i] + endOfLine(event, firstPosition + i);
+    }
     if (end.version === 0) {
       this.created.push({
         stream: append.stream,
@@ -105,7 +104,7 @@ export class Batch {
         stream: end,
         version: end.version,
         at: end.end,
-        position: this.firstPosition + this.events,
+        position: firstPosition,
         events: 0,
         bytes: 0,
         text: "",

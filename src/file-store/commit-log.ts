@@ -136,7 +136,14 @@ export class CommitLog {
    * Makes room for a record of `bytes` at the end: begins a new segment if it does not fit, prepares the
    * file. Throws (ENOSPC) before anything of the record is written. Returns where the record will start.
    */
-  async prepare(bytes: number): Promise<LogPlace> {
+  prepare(bytes: number): LogPlace | Promise<LogPlace> {
+    const { offset } = this.#end;
+    // As nearly always: the segment goes on, and the room is there.
+    const isReady = this.#file !== undefined && offset > 0 && offset + bytes <= this.#allocated;
+    return isReady && offset + bytes <= this.#options.segmentBytes ? this.#end : this.#prepare(bytes);
+  }
+
+  async #prepare(bytes: number): Promise<LogPlace> {
     const { offset, position } = this.#end;
     const isNew = offset === 0;
     if (isNew || (offset + bytes > this.#options.segmentBytes && this.#end.position >= this.#end.segment)) {
@@ -157,15 +164,25 @@ export class CommitLog {
   }
 
   /**
-   * Writes a record at the end (after `prepare`); returns the place behind it. The end moves when the
-   * caller says so, in the same breath in which he takes note of the record.
+   * Writes a record at the end (after `prepare`); returns the place behind it, at once if that is asked for and can be had. The end
+   * moves when the caller says so, in the same breath in which he takes note of the record.
    */
-  async append(buffer: Buffer, start: number, end: number, events: number, durable: boolean): Promise<LogPlace> {
+  append(
+    buffer: Buffer,
+    start: number,
+    end: number,
+    events: number,
+    how: "durably" | "durably on the spot" | "not durably",
+  ): LogPlace | Promise<LogPlace> {
     const file = this.#open();
     const { segment, offset, position } = this.#end;
-    if (durable) await file.writeDurably(buffer, start, end - start, offset);
-    else file.write(buffer, start, end - start, offset);
-    return { segment, offset: offset + (end - start), position: position + events };
+    const place: LogPlace = { segment, offset: offset + (end - start), position: position + events };
+    if (how === "not durably") file.write(buffer, start, end - start, offset);
+    else {
+      const written = file.writeDurably(buffer, start, end - start, offset, how === "durably on the spot");
+      if (written instanceof Promise) return written.then(() => place);
+    }
+    return place;
   }
 
   /** Makes everything in the current segment durable, whoever wrote it. */

@@ -5,6 +5,7 @@ import { Batch, type QueuedCommit } from "./batch.ts";
 import type { LogPlace } from "./commit-log.ts";
 import { ioError } from "./io-error.ts";
 import { BatchPlan, type BatchPlanParts } from "./batch-plan.ts";
+import { FlushPace } from "./flush-pace.ts";
 import type { PendingBatch } from "./pending-batches.ts";
 import { turn } from "./slice.ts";
 import type { StoreLock } from "./store-lock.ts";
@@ -13,6 +14,8 @@ import type { StreamKey } from "./stream-directory.ts";
 /** Limits of one batch: each stream in it keeps a descriptor, and its bytes are kept in memory. */
 const MAX_STREAMS = 180;
 const MAX_BYTES = 4 << 20;
+/** More than this is not written on the spot. */
+const SMALL_BYTES = 16 << 10;
 /** How often commits that met somebody else's events may be decided again before others get the lock. */
 const MAX_ROUNDS = 8;
 /** How long a stream may be held by the original before its commands fail. */
@@ -61,6 +64,9 @@ export class Committer {
   #buffer: Buffer | undefined;
   /** A write or flush failed: what is behind the end of the log, up to here, is not to be believed. */
   #failed: LogPlace | undefined;
+  readonly #pace = new FlushPace();
+  /** The batch before had one command, and nobody came while it was written. */
+  #isLone = false;
   /** Streams that are kept from other programs until what was written to them in this session is in their files. */
   readonly #locked = new Map<StreamKey, FileHandle>();
 
@@ -178,12 +184,20 @@ export class Committer {
     const { log, pending, durability } = this.#parts;
     try {
       batch.finish();
-      const place = await log.prepare(batch.bytes);
+      const room = log.prepare(batch.bytes);
+      const place = room instanceof Promise ? await room : room;
       // What this segment has of acknowledged but unflushed records (mode "os") is not durable yet.
       const unflushed = pending.list.find((other) => other.place.segment === place.segment)?.place;
       const start = batch.seal(unflushed?.offset ?? place.offset);
       this.#failed = { ...place, offset: place.offset + batch.end - start };
-      const end = await log.append(batch.buffer, start, batch.end, batch.events, durability === "flush");
+      const isSmall = batch.commits.length === 1 && batch.end - start <= SMALL_BYTES && this.#queue.length === 0;
+      const onTheSpot = isSmall && this.#isLone && this.#pace.isQuick;
+      const how = durability === "os" ? "not durably" : onTheSpot ? "durably on the spot" : "durably";
+      const started = performance.now();
+      const appended = log.append(batch.buffer, start, batch.end, batch.events, how);
+      const end = appended instanceof Promise ? await appended : appended;
+      if (isSmall) this.#pace.note(started, onTheSpot);
+      this.#isLone = isSmall && this.#queue.length === 0;
       this.#failed = undefined;
       return { batch, start, place, end };
     } catch (error) {
@@ -213,17 +227,18 @@ export class Committer {
         adoption.reject(ioError(error, `taking over ${adoption.key}`));
       }
     }
-    const blocked = new Set<StreamKey>(this.#blocked.flatMap(({ keys }) => keys));
     let conflicts = 0;
-    for (const [i, queued] of queue.entries()) {
+    for (let i = 0; i < queue.length; i++) {
+      const queued = queue[i];
+      if (queued === undefined) continue;
       if (i > 0 && (batch.bytes > MAX_BYTES || this.#locked.size + queued.keys.length > MAX_STREAMS)) {
         this.#queue = [...queue.slice(i), ...this.#queue];
         break;
       }
       try {
-        const conflict = queued.keys.some((key) => blocked.has(key)) ? "blocked" : await plan.add(queued);
+        const added = this.#isBlocked(queued) ? "blocked" : plan.add(queued);
+        const conflict = added instanceof Promise ? await added : added;
         if (conflict === "blocked") {
-          for (const key of queued.keys) blocked.add(key);
           this.#blocked.push(queued);
         } else if (conflict !== undefined) {
           conflicts++;
@@ -235,6 +250,11 @@ export class Committer {
       }
     }
     return { conflicts, adoptions };
+  }
+
+  /** Whether an earlier commit to one of its streams waits for another program: then it waits behind that one. */
+  #isBlocked({ keys }: QueuedCommit): boolean {
+    return this.#blocked.length > 0 && this.#blocked.some((other) => other.keys.some((key) => keys.includes(key)));
   }
 
   #unlockStreams(): void {

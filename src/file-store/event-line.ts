@@ -20,10 +20,15 @@ function quoted(type: string): string {
 export function startOfLine(event: EventDraft): string {
   const seconds = Math.floor(event.timestamp / 1000);
   let line = `{"type":${quoted(event.type)},"data":${event.data},"ts":${seconds}`;
-  if (event.eventId !== undefined) line += `,"id":${JSON.stringify(event.eventId)}`;
-  if (event.actor !== undefined) line += `,"actor":${JSON.stringify(event.actor)}`;
+  if (event.eventId !== undefined) line += `,"id":${stringified(event.eventId)}`;
+  if (event.actor !== undefined) line += `,"actor":${stringified(event.actor)}`;
   if (event.meta !== undefined) line += `,"meta":${JSON.stringify(event.meta)}`;
   return `${line},"ms":${event.timestamp - seconds * 1000}`;
+}
+
+/** What JSON has for a text; most are of characters that it leaves as they are. */
+function stringified(text: string): string {
+  return /^[ !#-[\]-~]*$/.test(text) ? `"${text}"` : JSON.stringify(text);
 }
 
 export function endOfLine(event: EventDraft, position: number): string {

@@ -89,6 +89,8 @@ export class FileEventStore implements EventStore {
   readonly #pending = new PendingBatches();
   readonly #recent = new RecentRecords();
   readonly #committer: Committer;
+  /** Keys of names that were asked for before: an instance always asks with the same object. */
+  readonly #keys = new WeakMap<StreamName, StreamKey>();
   readonly #listeners = new Set<() => void>();
   readonly #foreignListeners = new Set<(stream: StreamName) => void>();
   readonly #snapshots: Snapshots;
@@ -214,8 +216,12 @@ export class FileEventStore implements EventStore {
   commit(commit: Commit): Promise<CommitResult> {
     if (this.#closing !== undefined) return Promise.reject(closed());
     return new Promise((resolve, reject) => {
-      const keys = commit.appends.map((append) => this.#key(append.stream));
-      const lines = commit.appends.map((append) => append.events.map(startOfLine));
+      const keys: StreamKey[] = [];
+      const lines: string[][] = [];
+      for (const { stream, events } of commit.appends) {
+        keys.push(this.#key(stream));
+        lines.push(events.map(startOfLine));
+      }
       this.#committer.add({ commit, keys, lines, resolve, reject } satisfies QueuedCommit);
     });
   }
@@ -513,6 +519,15 @@ export class FileEventStore implements EventStore {
   }
 
   #key(stream: StreamName): StreamKey {
+    const known = this.#keys.get(stream);
+    if (known !== undefined) return known;
+    const key = this.#makeKey(stream);
+    // Whether another id is a directory's name depends on what another program has made.
+    if (isPlainName(stream.id) === "safe") this.#keys.set(stream, key);
+    return key;
+  }
+
+  #makeKey(stream: StreamName): StreamKey {
     if (isPlainName(stream.type) !== "safe")
       throw new EventfoldError("INVALID_ID", `${JSON.stringify(stream.type)} is not a type`);
     try {

@@ -3,7 +3,7 @@ import { checksumText } from "./checksum.ts";
 import type { FileHandle, FileSystem } from "../fs/file-system.ts";
 import type { LogPlace } from "./commit-log.ts";
 
-const LENGTH = 72;
+const LENGTH = 60;
 
 /**
  * `meta/head`: up to where the log is durable *and* applied to the streams' files, as the living processes

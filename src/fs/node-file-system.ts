@@ -126,7 +126,19 @@ class NodeFile implements FileHandle {
     while (done < length) done += fs.writeSync(this.#descriptor, buffer, offset + done, length - done, position + done);
   }
 
-  async writeDurably(buffer: Uint8Array, offset: number, length: number, position: number): Promise<void> {
+  writeDurably(
+    buffer: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+    onTheSpot = false,
+  ): Promise<void> | void {
+    if (!onTheSpot) return this.#writeDurablyInBackground(buffer, offset, length, position);
+    this.write(buffer, offset, length, position);
+    if (!this.#synchronousWrites) this.flushNow();
+  }
+
+  async #writeDurablyInBackground(buffer: Uint8Array, offset: number, length: number, position: number): Promise<void> {
     let done = 0;
     while (done < length) {
       const start = done;

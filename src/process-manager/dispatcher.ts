@@ -1,4 +1,5 @@
-import type { Command, Lease } from "../aggregate/instance.ts";
+import type { Lease } from "../aggregate/instance.ts";
+import type { Command } from "../aggregate/model.ts";
 import type { CommandContext } from "../aggregate/messages.ts";
 import { CommandRejected, EventfoldError, isEventfoldError } from "../errors.ts";
 import type { ConsumerAppend, EventStore, StreamName } from "../event-store/event-store.ts";

@@ -307,16 +307,35 @@ class SimulatedHandle implements FileHandle {
     if (fault !== undefined) throw systemError(fault.code, "write", this.path);
   }
 
-  async writeDurably(buffer: Uint8Array, offset: number, length: number, position: number): Promise<void> {
+  writeDurably(
+    buffer: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+    onTheSpot = false,
+  ): Promise<void> | void {
+    if (!onTheSpot) return this.#writeInBackground(() => this.#beginWrite(buffer, offset, length, position));
+    this.#beginWrite(buffer, offset, length, position)();
+  }
+
+  async #writeInBackground(begin: () => () => void): Promise<void> {
+    const end = begin();
+    await this.#process.wait();
+    end();
+  }
+
+  /** Between the two the machine can lose its power. */
+  #beginWrite(buffer: Uint8Array, offset: number, length: number, position: number): () => void {
     if (!this.#durable) throw systemError("EBADF", "writeDurably", this.path);
     const fault = this.#begin("writeDurably", length, position);
     this.#step("writeDurably");
     const count = fault?.code === "ENOSPC" || fault?.code === "EDQUOT" ? Math.min(length, fault.written ?? 0) : length;
     const ops = count === 0 ? [] : [this.#file.change(position, copyOf(buffer, offset, count))];
-    await this.#process.wait();
-    this.#step("writeDurably");
-    if (fault === undefined) this.#file.makeDurable(ops);
-    else this.#fail("writeDurably", fault, ops);
+    return () => {
+      this.#step("writeDurably");
+      if (fault === undefined) this.#file.makeDurable(ops);
+      else this.#fail("writeDurably", fault, ops);
+    };
   }
 
   async flush(): Promise<void> {

@@ -90,11 +90,12 @@ function aggregateSpec(
       const { type } = command as { readonly type: string };
       const decide = (): ReturnType<AggregateModel["decide"]> => {
         const state = freeze(stored.reduce((folded, event) => model.fold(folded, event, "error"), model.initial()));
-        const data = model.validateCommand(command);
-        if (data instanceof Promise) throw new Error(`${type} has an asynchronous schema; a spec cannot wait for it`);
+        const validated = model.validateCommand(command, context);
+        if (validated instanceof Promise)
+          throw new Error(`${type} has an asynchronous schema; a spec cannot wait for it`);
         let ids = 0;
         const environment = { now: () => now, nextId: () => `event-${++ids}`, onUnknownEvent: "error" as const };
-        return model.decide({ id: "spec", state, version: stored.length }, type, data, context, environment);
+        return model.decide({ id: "spec", state, version: stored.length }, validated, environment);
       };
       const accepted = (): Extract<ReturnType<typeof decide>, { readonly kind: "events" }> => {
         const decision = decide();

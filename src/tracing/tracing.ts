@@ -83,7 +83,8 @@ export class Trace<T extends Traced> {
     this.#channel = tracingChannel<unknown, T>(name);
   }
 
-  get #isWatched(): boolean {
+  /** Whether anybody listens. Who asks first saves making what `promise` and `sync` are given. */
+  get isWatched(): boolean {
     const { start, end, asyncStart, asyncEnd, error } = this.#channel;
     return (
       start.hasSubscribers ||
@@ -99,14 +100,14 @@ export class Trace<T extends Traced> {
    * Costs a few nanoseconds otherwise.
    */
   promise<R>(begin: () => T, action: (trace: T | undefined) => Promise<R>): Promise<R> {
-    if (!this.#isWatched) return action(undefined);
+    if (!this.isWatched) return action(undefined);
     const trace = begin();
     return this.#channel.tracePromise(() => timed(trace, () => action(trace)), trace, undefined);
   }
 
   /** The same for what is done at once. */
   sync<R>(begin: () => T, action: (trace: T | undefined) => R): R {
-    if (!this.#isWatched) return action(undefined);
+    if (!this.isWatched) return action(undefined);
     const trace = begin();
     const run = (): R => {
       const started = performance.now();

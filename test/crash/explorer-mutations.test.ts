@@ -41,7 +41,9 @@ const BREAKAGES: readonly Breakage[] = [
   {
     what: "a durable write is a plain one",
     kind: "new log segments",
-    broken: onFiles((file) => ({ writeDurably: async (...write) => file.write(...write) })),
+    broken: onFiles((file) => ({
+      writeDurably: (buffer, ...place) => file.write(buffer, place[0], place[1], place[2]),
+    })),
   },
   {
     what: "a durable write flushes its first sector only",
@@ -60,7 +62,7 @@ const BREAKAGES: readonly Breakage[] = [
     broken: onFiles((file) => ({
       async writeDurably(buffer, offset, length, position) {
         const bytes = new Uint8Array(buffer.subarray(offset, offset + length));
-        setImmediate(() => void file.writeDurably(bytes, 0, length, position).catch(() => {}));
+        setImmediate(() => void Promise.resolve(file.writeDurably(bytes, 0, length, position)).catch(() => {}));
       },
     })),
   },

@@ -39,16 +39,22 @@ function readSegment(bytes: Buffer): { sections: Record<string, unknown>[]; line
   let position = 1;
   while (at < bytes.length) {
     const first = lineAt(at);
-    const record = JSON.parse(first) as Record<"commit" | "events" | "bytes" | "flushed", number> & { crc: string };
-    expect(Object.keys(record)).toEqual(["commit", "events", "bytes", "flushed", "crc"]);
+    const record = JSON.parse(first) as Record<"commit" | "events" | "bytes" | "flushed", number> & {
+      readonly crc: string;
+      readonly adopted?: true;
+    };
+    const keys = ["commit", "events", "bytes", "flushed", ...(record.adopted === true ? ["adopted"] : []), "crc"];
+    expect(Object.keys(record)).toEqual(keys);
     expect(record.commit).toBe(position);
     expect(record.flushed).toBe(at);
     const body = at + first.length + 1;
     const end = body + record.bytes;
     expect(record.crc).toBe(checksum(bytes.subarray(body, end), crc32(first.slice(0, first.indexOf(',"crc"')))));
+    let adopted: true | undefined;
     for (at = body; at < end;) {
       const line = lineAt(at);
-      const section = JSON.parse(line) as { events: number; bytes: number };
+      const section = JSON.parse(line) as { events: number; bytes: number; adopted?: true };
+      adopted ??= section.adopted;
       at += Buffer.byteLength(line) + 1;
       const text = bytes.toString("utf8", at, at + section.bytes);
       const events = text.split("\n").filter((event) => event !== "");
@@ -59,6 +65,7 @@ function readSegment(bytes: Buffer): { sections: Record<string, unknown>[]; line
       at += section.bytes;
     }
     expect(at).toBe(end);
+    expect(record.adopted).toBe(adopted);
     expect(position).toBe(record.commit + record.events);
   }
   return { sections, lines };

@@ -33,7 +33,7 @@ function copyOfFile(file: FileHandle): FileHandle {
     size: () => file.size(),
     read: (buffer, offset, length, position) => file.read(buffer, offset, length, position),
     write: (buffer, offset, length, position) => file.write(buffer, offset, length, position),
-    writeDurably: (buffer, offset, length, position) => file.writeDurably(buffer, offset, length, position),
+    writeDurably: (...write) => file.writeDurably(...write),
     flush: () => file.flush(),
     flushNow: () => file.flushNow(),
     truncate: (size) => file.truncate(size),

@@ -43,9 +43,9 @@ export class CountedFileSystem {
         this.#check(file.path);
         file.write(buffer, offset, length, position);
       },
-      writeDurably: async (buffer, offset, length, position) => {
+      writeDurably: (...write) => {
         this.#check(file.path);
-        await file.writeDurably(buffer, offset, length, position);
+        return file.writeDurably(...write);
       },
     }));
   }

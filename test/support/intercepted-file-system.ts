@@ -20,7 +20,7 @@ export class InterceptedFileSystem {
   #intercept(file: FileHandle): FileHandle {
     return withMethod(file, "writeDurably", (buffer, offset, length, position) => {
       this.durableWrites++;
-      return this.onDurableWrite((bytes) => file.writeDurably(buffer, offset, bytes, position), length);
+      return this.onDurableWrite(async (bytes) => file.writeDurably(buffer, offset, bytes, position), length);
     });
   }
 }
