@@ -22,15 +22,6 @@ export interface BatchPlanParts {
   readonly consumers: Consumers;
 }
 
-/**
- * Whether a file has just so many bytes. Found by reading: asking for the size makes Linux (since 6.13, multigrain timestamps) update
- * the file's times at the next write, and on ext4 every flush of the log then took a third longer.
- */
-function endsAt(file: FileHandle, end: number): boolean {
-  const probe = Buffer.allocUnsafe(2);
-  return end === 0 ? file.read(probe, 0, 1, 0) === 0 : file.read(probe, 0, 2, end - 1) === 1;
-}
-
 /** `"blocked"`: another program holds one of the streams. */
 export type Added = CommitResult | "blocked" | undefined;
 
@@ -78,7 +69,7 @@ export class BatchPlan {
 
   #lockFor(queued: QueuedCommit, index: number): boolean | Promise<boolean> {
     // An append without events only checks the version.
-    return queued.lines[index]?.length === 0 || this.#lock(queued.keys[index] ?? "");
+    return queued.commit.appends[index]?.events.length === 0 || this.#lock(queued.keys[index] ?? "");
   }
 
   #add(queued: QueuedCommit): Added {
@@ -87,7 +78,8 @@ export class BatchPlan {
     const { keys } = queued;
     for (let index = 0; index < keys.length; index++) {
       const key = keys[index];
-      if (key !== undefined && queued.lines[index]?.length !== 0) this.batch.addAppend(queued, index, this.#end(key));
+      if (key !== undefined && queued.commit.appends[index]?.events.length !== 0)
+        this.batch.addAppend(queued, index, this.#end(key));
     }
     const { consumer } = queued.commit;
     if (consumer !== undefined) {
@@ -163,7 +155,7 @@ export class BatchPlan {
     if (!file.tryLock()) return false;
     this.#locked.set(key, file);
     const { end } = this.#end(key);
-    return pending.has(key) || endsAt(file, end) || this.#adopt(key, file).then(() => true);
+    return pending.has(key) || file.size() === end || this.#adopt(key, file).then(() => true);
   }
 
   /** `file` is given when the stream is locked. */

@@ -1,5 +1,5 @@
 import type { Commit, CommitResult } from "../event-store/event-store.ts";
-import { endOfLine } from "./event-line.ts";
+import { lineOf } from "./event-line.ts";
 import {
   consumerLines,
   type ConsumerSection,
@@ -17,8 +17,6 @@ export interface QueuedCommit {
   readonly commit: Commit;
   /** The streams' keys, in the order of `commit.appends`. */
   readonly keys: readonly StreamKey[];
-  /** The events' lines up to the position, for each append. */
-  readonly lines: readonly (readonly string[])[];
   readonly resolve: (result: CommitResult) => void;
   readonly reject: (error: unknown) => void;
   /** When it was given up to a stream that another program holds, in ms of the monotonic clock. */
@@ -81,14 +79,11 @@ export class Batch {
   addAppend(queued: QueuedCommit, index: number, end: PlannedEnd): void {
     const append = queued.commit.appends[index];
     const key = queued.keys[index];
-    const lines = queued.lines[index];
-    if (append === undefined || key === undefined || lines === undefined) throw new RangeError(`no append ${index}`);
+    if (append === undefined || key === undefined) throw new RangeError(`no append ${index}`);
     const firstPosition = this.firstPosition + this.events;
     let text = "";
-    for (let i = 0; i < append.events.length; i++) {
-      const event = append.events[i];
-      if (event !== undefined) text += lines[i] + endOfLine(event, firstPosition + i);
-    }
+    let position = firstPosition;
+    for (const event of append.events) text += lineOf(event, position++);
     if (end.version === 0) {
       this.created.push({
         stream: append.stream,

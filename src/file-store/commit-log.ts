@@ -153,7 +153,8 @@ export class CommitLog {
     const needed = this.#end.offset + bytes;
     if (needed > this.#allocated) {
       this.#allocated = file.size();
-      if (needed > this.#allocated && this.#options.preallocateBytes > 0) {
+      // A large record is written as fast without: the room would be as much to write again.
+      if (needed > this.#allocated && bytes * 8 < this.#options.preallocateBytes) {
         const zeros = Buffer.alloc(Math.max(this.#options.preallocateBytes, needed - this.#allocated));
         file.write(zeros, 0, zeros.length, this.#allocated);
         await file.flush();

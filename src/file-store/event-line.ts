@@ -16,23 +16,21 @@ function quoted(type: string): string {
   return text;
 }
 
-/** The line without its end; `endOfLine` completes it once the position is known. */
-export function startOfLine(event: EventDraft): string {
-  const seconds = Math.floor(event.timestamp / 1000);
-  let line = `{"type":${quoted(event.type)},"data":${event.data},"ts":${seconds}`;
-  if (event.eventId !== undefined) line += `,"id":${stringified(event.eventId)}`;
-  if (event.actor !== undefined) line += `,"actor":${stringified(event.actor)}`;
-  if (event.meta !== undefined) line += `,"meta":${JSON.stringify(event.meta)}`;
-  return `${line},"ms":${event.timestamp - seconds * 1000}`;
+/** An event's line, with its LF. */
+export function lineOf(event: EventDraft, position: number): string {
+  const { type, data, timestamp, eventId, actor, meta, schemaVersion } = event;
+  const seconds = Math.floor(timestamp / 1000);
+  const id = eventId === undefined ? "" : `,"id":${stringified(eventId)}`;
+  const by = actor === undefined ? "" : `,"actor":${stringified(actor)}`;
+  const more = meta === undefined ? "" : `,"meta":${JSON.stringify(meta)}`;
+  const shape = schemaVersion === 0 ? "" : `,"v":${schemaVersion}`;
+  const ms = timestamp - seconds * 1000;
+  return `{"type":${quoted(type)},"data":${data},"ts":${seconds}${id}${by}${more},"ms":${ms},"pos":${position}${shape}}\n`;
 }
 
 /** What JSON has for a text; most are of characters that it leaves as they are. */
 function stringified(text: string): string {
   return /^[ !#-[\]-~]*$/.test(text) ? `"${text}"` : JSON.stringify(text);
-}
-
-export function endOfLine(event: EventDraft, position: number): string {
-  return event.schemaVersion === 0 ? `,"pos":${position}}\n` : `,"pos":${position},"v":${event.schemaVersion}}\n`;
 }
 
 const ZERO = 0x30;

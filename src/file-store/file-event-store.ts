@@ -31,7 +31,6 @@ import { readSections, type RecordHeader, type Section } from "./commit-record.t
 import { Checkpoints } from "./checkpoints.ts";
 import { Committer } from "./committer.ts";
 import { Consumers } from "./consumers.ts";
-import { startOfLine } from "./event-line.ts";
 import { Head } from "./head.ts";
 import { ioError, readError } from "./io-error.ts";
 import { type Layout, layoutOf } from "./layout.ts";
@@ -216,13 +215,8 @@ export class FileEventStore implements EventStore {
   commit(commit: Commit): Promise<CommitResult> {
     if (this.#closing !== undefined) return Promise.reject(closed());
     return new Promise((resolve, reject) => {
-      const keys: StreamKey[] = [];
-      const lines: string[][] = [];
-      for (const { stream, events } of commit.appends) {
-        keys.push(this.#key(stream));
-        lines.push(events.map(startOfLine));
-      }
-      this.#committer.add({ commit, keys, lines, resolve, reject } satisfies QueuedCommit);
+      const keys = commit.appends.map(({ stream }) => this.#key(stream));
+      this.#committer.add({ commit, keys, resolve, reject } satisfies QueuedCommit);
     });
   }
 

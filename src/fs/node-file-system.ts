@@ -2,34 +2,34 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import type { FileHandle, FileSystem, LockFile } from "./file-system.ts";
 import { systemErrorCode } from "./file-system.ts";
-import { type Flock, loadFlock } from "./flock.ts";
+import { type Libc, loadLibc } from "./libc.ts";
 
 /** libuv's flag for opening a file that nobody else can open meanwhile (Windows). */
 const WINDOWS_EXCLUSIVE = 0x10000000;
 
 /** The real file system. */
 export async function openNodeFileSystem(): Promise<FileSystem> {
-  return new NodeFileSystem(process.platform === "win32" ? undefined : await loadFlock());
+  return new NodeFileSystem(process.platform === "win32" ? undefined : await loadLibc());
 }
 
 class NodeFileSystem implements FileSystem {
   /** Missing on Windows, which has no `flock`: there an exclusive open serves as the store's lock. */
-  readonly #flock: Flock | undefined;
+  readonly #libc: Libc | undefined;
 
-  constructor(flock: Flock | undefined) {
-    this.#flock = flock;
+  constructor(libc: Libc | undefined) {
+    this.#libc = libc;
   }
 
   open(file: string, mode: "read" | "update" | "create", options?: { readonly durable?: boolean }): FileHandle {
     const { O_RDONLY, O_RDWR, O_CREAT, O_DSYNC } = fs.constants;
     const access = mode === "read" ? O_RDONLY : mode === "update" ? O_RDWR : O_RDWR | O_CREAT;
     const descriptor = fs.openSync(file, access | (options?.durable === true ? (O_DSYNC ?? 0) : 0), 0o644);
-    return new NodeFile(file, descriptor, this.#flock, O_DSYNC !== undefined && process.platform !== "darwin");
+    return new NodeFile(file, descriptor, this.#libc, O_DSYNC !== undefined && process.platform !== "darwin");
   }
 
   openLock(file: string): LockFile {
-    if (this.#flock === undefined) return new ExclusiveOpenLock(file);
-    return new FlockFile(fs.openSync(file, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644), this.#flock);
+    if (this.#libc === undefined) return new ExclusiveOpenLock(file);
+    return new FlockFile(fs.openSync(file, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644), this.#libc);
   }
 
   stat(file: string): { readonly size: number; readonly directory: boolean } | undefined {
@@ -95,19 +95,19 @@ class NodeFileSystem implements FileSystem {
 class NodeFile implements FileHandle {
   readonly path: string;
   readonly #descriptor: number;
-  readonly #flock: Flock | undefined;
+  readonly #libc: Libc | undefined;
   /** Whether a write to a descriptor opened with `O_DSYNC` is durable; macOS promises it only for `F_FULLFSYNC`. */
   readonly #synchronousWrites: boolean;
 
-  constructor(file: string, descriptor: number, flock: Flock | undefined, synchronousWrites: boolean) {
+  constructor(file: string, descriptor: number, libc: Libc | undefined, synchronousWrites: boolean) {
     this.path = file;
     this.#descriptor = descriptor;
-    this.#flock = flock;
+    this.#libc = libc;
     this.#synchronousWrites = synchronousWrites;
   }
 
   size(): number {
-    return fs.fstatSync(this.#descriptor).size;
+    return this.#libc === undefined ? fs.fstatSync(this.#descriptor).size : this.#libc.size(this.#descriptor);
   }
 
   read(buffer: Uint8Array, offset: number, length: number, position: number): number {
@@ -165,11 +165,11 @@ class NodeFile implements FileHandle {
   }
 
   tryLock(): boolean {
-    return this.#flock === undefined || this.#flock.tryLock(this.#descriptor);
+    return this.#libc === undefined || this.#libc.tryLock(this.#descriptor);
   }
 
   unlock(): void {
-    this.#flock?.unlock(this.#descriptor);
+    this.#libc?.unlock(this.#descriptor);
   }
 
   close(): void {
@@ -179,19 +179,19 @@ class NodeFile implements FileHandle {
 
 class FlockFile implements LockFile {
   readonly #descriptor: number;
-  readonly #flock: Flock;
+  readonly #libc: Libc;
 
-  constructor(descriptor: number, flock: Flock) {
+  constructor(descriptor: number, libc: Libc) {
     this.#descriptor = descriptor;
-    this.#flock = flock;
+    this.#libc = libc;
   }
 
   tryAcquire(): boolean {
-    return this.#flock.tryLock(this.#descriptor);
+    return this.#libc.tryLock(this.#descriptor);
   }
 
   release(): void {
-    this.#flock.unlock(this.#descriptor);
+    this.#libc.unlock(this.#descriptor);
   }
 
   close(): void {

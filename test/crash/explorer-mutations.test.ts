@@ -226,8 +226,8 @@ const MUTATIONS: readonly Mutation[] = [
     what: "a position is written twice",
     kind: "close and reopen",
     module: "../../src/file-store/event-line.ts",
-    mutate: ({ endOfLine }: typeof eventLineModule) => ({
-      endOfLine: (event: never, position: number) => endOfLine(event, position === 7 ? 6 : position),
+    mutate: ({ lineOf }: typeof eventLineModule) => ({
+      lineOf: (event: never, position: number) => lineOf(event, position === 7 ? 6 : position),
     }),
   },
   {

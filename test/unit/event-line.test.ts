@@ -2,13 +2,12 @@ import type { EventDraft, StoredEvent } from "eventfold-es/testing";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
-  endOfLine,
   LineEvent,
+  lineOf as writtenLine,
   type LineOrigin,
   parseLine,
   parsePayloads,
   positionOfLine,
-  startOfLine,
   startOfOurs,
 } from "../../src/file-store/event-line.ts";
 
@@ -55,7 +54,7 @@ function slow(line: string): Fields {
 }
 
 function lineOf(event: EventDraft, position: number): string {
-  const line = startOfLine(event) + endOfLine(event, position);
+  const line = writtenLine(event, position);
   expect(line.endsWith("\n")).toBe(true);
   expect(line.indexOf("\n")).toBe(line.length - 1);
   return line.slice(0, -1);
