@@ -14,12 +14,14 @@ import {
   segmentedStore,
   STORE,
   text,
+  violations,
   withFile,
 } from "../support/damage.ts";
 
 const LOG = `${STORE}/commit_log/0000000000000001.jsonl`;
 const P = `${STORE}/streams/s/p/app.jsonl`;
 const Q = `${STORE}/streams/s/q/app.jsonl`;
+const LETTERS = `${STORE}/process_managers/copier/dead_letters.jsonl`;
 
 /** The image with a piece of a file's text replaced by as many other characters. */
 function overwrite(image: Image, path: string, piece: string, by = "#"): Image {
@@ -28,6 +30,17 @@ function overwrite(image: Image, path: string, piece: string, by = "#"): Image {
   if (at < 0) throw new Error(`${path} has no ${piece}`);
   bytes.fill(by, at, at + Buffer.byteLength(piece));
   return withFile(image, path, bytes);
+}
+
+/** Where a file's last commit begins. */
+function lastRecord(image: Image, path: string): number {
+  return Buffer.from(image.get(path) ?? []).lastIndexOf('{"commit"');
+}
+
+/** Writes the n-th event of stream p. */
+function writeP(store: FileEventStore, n: number, payload: string): Promise<unknown> {
+  const event = { type: "Added", data: JSON.stringify(payload), schemaVersion: 0, timestamp: 1, eventId: `p${n}` };
+  return store.commit({ appends: [{ stream: { type: "s", id: "p" }, expectedVersion: n, events: [event] }] });
 }
 
 async function errorsOf(disk: SimulatedDisk): Promise<string[]> {
@@ -62,6 +75,67 @@ describe("verify", () => {
         message: expect.stringContaining("version 2") as string,
         repairable: true,
       },
+    ]);
+  });
+
+  it("names the segment that ends too early between two commits, and the one that may be gone instead", async () => {
+    const image = await segmentedStore();
+    const at = lastRecord(image, LOG);
+    const disk = diskOf(withFile(image, LOG, image.get(LOG)?.subarray(0, at)));
+    const { findings } = await verify(STORE, { fileSystem: disk });
+    expect(findings).toEqual([
+      {
+        kind: "log-missing",
+        severity: "error",
+        file: LOG,
+        line: 14,
+        offset: at,
+        message: expect.stringMatching(/ends too early, or .*0000000000000006\.jsonl is gone \(from position 6 to 6\)/),
+        repairable: true,
+      },
+    ]);
+  });
+
+  it("finds what is no character any more where U+FFFD, which stands for such bytes, was written", async () => {
+    const disk = new SimulatedDisk();
+    const store = await FileEventStore.open(disk, STORE);
+    const stream = { type: "s", id: "a\ufffd" };
+    const event = { type: "Added", data: "null", schemaVersion: 0, timestamp: 1 };
+    await store.commit({
+      appends: [{ stream, expectedVersion: 0, events: [event] }],
+      consumer: {
+        name: "copier",
+        expectedSequence: 0,
+        note: {},
+        deadLetters: [{ key: "1", letter: { error: "\ufffd" } }],
+      },
+    });
+    const state = "\ufffd";
+    await store.saveSnapshot(stream, { state, version: 1, position: 1, fingerprint: "" });
+    await store.saveCheckpoint("projection", "sums", { state, position: 1, fingerprint: "" });
+    await store.close();
+    const image = imageOf(disk);
+    const damaged: string[] = [];
+    for (const [path, bytes] of image) {
+      const at = Buffer.from(bytes).indexOf("\ufffd");
+      if (at < 0) continue;
+      // The first byte of a longer character, whose end is missing: both are read as U+FFFD.
+      const changed = Uint8Array.from(bytes);
+      changed[at] = 0xf1;
+      expect(Buffer.from(changed).toString()).toBe(Buffer.from(bytes).toString());
+      const { clean, findings } = await verify(STORE, { fileSystem: diskOf(withFile(image, path, changed)) });
+      expect({ clean, files: findings.map(({ file }) => file) }).toEqual({
+        clean: false,
+        files: expect.arrayContaining([path]),
+      });
+      damaged.push(path.slice(path.lastIndexOf("/") + 1));
+    }
+    expect(damaged.toSorted()).toEqual([
+      "0000000000000001.jsonl",
+      "checkpoint.json",
+      "dead_letters.jsonl",
+      "state.snapshot.json",
+      "streams.jsonl",
     ]);
   });
 
@@ -162,6 +236,88 @@ describe("repair", () => {
     const { after, lost } = await repair(STORE, { fileSystem: disk });
     expect({ clean: after.clean, lost }).toEqual({ clean: true, lost: [] });
     expect(await observeSegments(disk)).toEqual(reference);
+  });
+
+  it("continues a segment that ends too early between two commits", async () => {
+    const store = await segmentedCase();
+    const segments = [...store.image.keys()].filter((path) => path.includes("/commit_log/"));
+    for (const path of segments) {
+      const bytes = Buffer.from(store.image.get(path) ?? []);
+      for (let at = bytes.indexOf('{"commit"'); at >= 0; at = bytes.indexOf('{"commit"', at + 1)) {
+        const cut = bytes.subarray(0, at);
+        expect(await violations(store, path, cut), `${path} cut to ${at} bytes`).toEqual([]);
+        const disk = diskOf(withFile(store.image, path, cut));
+        await repair(STORE, { fileSystem: disk });
+        expect(disk.files().filter((file) => file.includes("/commit_log/"))).toEqual(segments);
+      }
+    }
+  });
+
+  it("makes a segment that is gone again, when its events have no room in the one before", async () => {
+    const disk = new SimulatedDisk({ record: false });
+    const store = await FileEventStore.open(disk, STORE);
+    await writeP(store, 0, "x".repeat(64 << 20));
+    await writeP(store, 1, "");
+    await store.close();
+    const second = `${STORE}/commit_log/0000000000000002.jsonl`;
+    disk.remove(second);
+    const { before, actions } = await repair(STORE, { fileSystem: disk, dryRun: true });
+    expect(before.findings[0]).toMatchObject({ kind: "log-missing", file: second, repairable: true });
+    expect(actions[0]?.file).toBe(second);
+  });
+
+  it("sees from the numbers of notes that a segment has lost commits without events, and keeps the numbers", async () => {
+    const disk = new SimulatedDisk();
+    const store = await FileEventStore.open(disk, STORE, { log: { segmentBytes: 650, preallocateBytes: 100 } });
+    const note = (expectedSequence: number): Promise<unknown> =>
+      store.commit({ appends: [], consumer: { name: "copier", expectedSequence, note: {} } });
+    const fill = "x".repeat(100);
+    await writeP(store, 0, fill);
+    await note(0);
+    await note(1);
+    await writeP(store, 1, fill);
+    await note(2);
+    await writeP(store, 2, fill);
+    await store.close();
+    const image = imageOf(disk);
+    const segments = [...image.keys()].filter((path) => path.includes("/commit_log/")).toSorted();
+    const ending = segments.filter((path) => text(image, path).slice(lastRecord(image, path)).includes('"events":0'));
+    expect(segments.length).toBeGreaterThan(ending.length);
+    expect(ending.length).toBeGreaterThan(0);
+    for (const path of ending) {
+      const at = lastRecord(image, path);
+      const cut = diskOf(withFile(image, path, image.get(path)?.subarray(0, at)));
+      const { before, lost, after } = await repair(STORE, { fileSystem: cut });
+      expect(before.findings.map(({ kind, file, offset }) => ({ kind, file, offset }))).toEqual([
+        { kind: "log-missing", file: path, offset: at },
+        { kind: "notes-lost", file: path, offset: at },
+      ]);
+      expect({ lost: lost.map(({ kind }) => kind), clean: after.clean }).toEqual({ lost: ["notes-lost"], clean: true });
+      expect((await repair(STORE, { fileSystem: cut })).actions).toEqual([]);
+      const again = await FileEventStore.open(cut, STORE);
+      expect((await again.consumerNotes("copier", 0)).map(({ sequence }) => sequence)).toEqual([1, 2, 3]);
+      await again.close();
+    }
+  });
+
+  it.each([
+    ["ends in the middle of a character", (line: Buffer) => line.subarray(0, line.indexOf("ä") + 1)],
+    ["lacks a byte", (line: Buffer) => Buffer.concat([line.subarray(0, 30), line.subarray(31)])],
+    ["has a byte twice", (line: Buffer) => Buffer.concat([line.subarray(0, 31), line.subarray(30)])],
+    ["became two lines", (line: Buffer) => Buffer.concat([line.subarray(0, 30), Buffer.from("\n"), line.subarray(30)])],
+  ])("takes a dead letter from the log that %s", async (_, damage) => {
+    const store = await itemCase();
+    expect(await violations(store, LETTERS, damage(Buffer.from(store.image.get(LETTERS) ?? [])))).toEqual([]);
+  });
+
+  it("keeps a dead letter that only the file has, byte for byte, beside one that it takes from the log", async () => {
+    const image = await itemStore();
+    const own = text(image, LETTERS);
+    const broken = Buffer.concat([Buffer.from('{"error":"'), Buffer.from([0xc3]), Buffer.from('"}\n')]);
+    const disk = diskOf(withFile(image, LETTERS, Buffer.concat([broken, Buffer.from(own.slice(0, 50))])));
+    const { after } = await repair(STORE, { fileSystem: disk });
+    expect(disk.bytesOf(LETTERS)).toEqual(new Uint8Array(Buffer.concat([broken, Buffer.from(own)])));
+    expect(after.findings).toMatchObject([{ kind: "dead-letters-damaged", file: LETTERS, line: 1, repairable: false }]);
   });
 
   it("mends two damaged copies from each other", async () => {

@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import { crc32 } from "node:zlib";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { type Layout, readWhole } from "../layout.ts";
@@ -107,7 +108,7 @@ export function checkDeadLetters(
     const path = `${layout.base}/process_managers/${name}/dead_letters.jsonl`;
     const letters = compareLetters(
       path,
-      readWhole(fs, path),
+      readWhole(fs, path) ?? Buffer.alloc(0),
       notes.consumers.get(name)?.letters ?? new Map(),
       unsettled,
     );
@@ -117,56 +118,55 @@ export function checkDeadLetters(
   return { problems, count };
 }
 
+/** A line of `dead_letters.jsonl`, without its LF. */
+interface LetterLine {
+  readonly bytes: Buffer;
+  readonly offset: number;
+}
+
+/** Compares bytes, not text: what is no UTF-8 any more, because a character is damaged or cut in two, reads like something else. */
 function compareLetters(
   path: string,
-  bytes: Buffer | undefined,
+  raw: Buffer,
   expected: ReadonlyMap<string, LoggedLetter | undefined>,
   unsettled: (place: NotePlace) => boolean,
 ): { readonly problems: Problem[]; readonly count: number } {
-  const raw = bytes ?? Buffer.alloc(0);
-  const lines: { readonly text: string; readonly bytes: Buffer; readonly offset: number }[] = [];
-  for (let start = 0; start < raw.length;) {
-    const stop = raw.indexOf("\n", start);
-    const end = stop < 0 ? raw.length : stop;
-    const text = raw.toString("utf8", start, end);
-    if (text.trim() !== "") lines.push({ text, bytes: raw.subarray(start, end), offset: start });
-    start = end + 1;
-  }
   const missing = new Map([...expected].flatMap(([key, letter]) => (letter === undefined ? [] : [[key, letter]])));
-  const kept: string[] = [];
-  const unknown: ((typeof lines)[number] & { readonly readable: boolean })[] = [];
+  const kept: Buffer[] = [];
+  const unknown: (LetterLine & { readonly readable: boolean })[] = [];
   const wrong: { readonly offset: number; readonly message: string }[] = [];
-  for (const line of lines) {
-    const { readable, key } = keyOf(line.text);
+  const differs = "this dead letter differs from the commit log's";
+  for (const { bytes, offset } of letterLines(raw)) {
+    const { readable, key } = keyOf(bytes);
     const letter = key === undefined ? undefined : expected.get(key);
-    if (key === undefined || !expected.has(key)) unknown.push({ ...line, readable });
-    else if (letter === undefined) wrong.push({ ...line, message: "this dead letter was settled" });
+    if (key === undefined || !expected.has(key)) unknown.push({ bytes, offset, readable });
+    else if (letter === undefined) wrong.push({ offset, message: "this dead letter was settled" });
     else {
-      if (line.text !== letter.text) wrong.push({ ...line, message: "this dead letter differs from the commit log's" });
-      if (missing.delete(key)) kept.push(letter.text);
+      if (!bytes.equals(letter.line)) wrong.push({ offset, message: differs });
+      if (missing.delete(key)) kept.push(letter.line);
     }
   }
   const problems: Problem[] = [];
-  for (const line of unknown) {
-    const original = [...missing.values()].find(
-      ({ text }) =>
-        text.startsWith(line.text) || line.text.startsWith(text) || differingBytes(Buffer.from(text), line.bytes) < 9,
-    );
-    if (original !== undefined) wrong.push({ ...line, message: "this dead letter differs from the commit log's" });
-    else {
-      kept.push(line.text);
-      if (line.readable) continue;
-      problems.push({
-        kind: "dead-letters-damaged",
-        severity: "error",
-        file: path,
-        line: lineAt(raw, line.offset),
-        offset: line.offset,
-        message: "this dead letter cannot be read, and the commit log does not have it",
-      });
+  for (const { bytes, offset, readable } of unknown) {
+    if ([...missing.values()].some(({ line }) => isRemnant(bytes, line))) {
+      wrong.push({ offset, message: differs });
+      continue;
     }
+    kept.push(bytes);
+    if (readable) continue;
+    problems.push({
+      kind: "dead-letters-damaged",
+      severity: "error",
+      file: path,
+      line: lineAt(raw, offset),
+      offset,
+      message: "this dead letter cannot be read, and the commit log does not have it",
+    });
   }
-  const content = [...kept, ...[...missing.values()].map(({ text }) => text)].map((text) => `${text}\n`).join("");
+  const newline = Buffer.from("\n");
+  const content = Buffer.concat(
+    [...kept, ...[...missing.values()].map(({ line }) => line)].flatMap((line) => [line, newline]),
+  );
   const fix = {
     fix: { kind: "replace", path, content },
     remedy: "write the dead letters again from the commit log",
@@ -184,11 +184,32 @@ function compareLetters(
   return { problems, count: kept.length + missing.size };
 }
 
-function keyOf(text: string): { readonly readable: boolean; readonly key: string | undefined } {
+function letterLines(raw: Buffer): LetterLine[] {
+  const lines: LetterLine[] = [];
+  for (let start = 0; start < raw.length;) {
+    const stop = raw.indexOf("\n", start);
+    const bytes = raw.subarray(start, stop < 0 ? raw.length : stop);
+    if (bytes.toString("utf8").trim() !== "") lines.push({ bytes, offset: start });
+    start += bytes.length + 1;
+  }
+  return lines;
+}
+
+/** Whether a line looks like what is left of another one when bytes in one place are gone, added, or changed. */
+function isRemnant(bytes: Buffer, line: Buffer): boolean {
+  const shorter = Math.min(bytes.length, line.length);
+  let start = 0;
+  while (start < shorter && bytes[start] === line[start]) start++;
+  let end = 0;
+  while (end < shorter && bytes.at(-1 - end) === line.at(-1 - end)) end++;
+  return start + end >= shorter || differingBytes(bytes, line) < 9;
+}
+
+function keyOf(bytes: Buffer): { readonly readable: boolean; readonly key: string | undefined } {
   try {
-    const letter = JSON.parse(text) as { readonly key?: unknown } | null;
+    const letter = JSON.parse(bytes.toString("utf8")) as { readonly key?: unknown } | null;
     if (typeof letter !== "object" || letter === null) return { readable: false, key: undefined };
-    return { readable: true, key: typeof letter.key === "string" ? letter.key : undefined };
+    return { readable: isUtf8(bytes), key: typeof letter.key === "string" ? letter.key : undefined };
   } catch {
     return { readable: false, key: undefined };
   }
@@ -203,6 +224,7 @@ function isName(name: string): boolean {
 }
 
 function decode(bytes: Buffer): FoundCheckpoint["content"] {
+  if (!isUtf8(bytes)) return undefined;
   const text = bytes.toString("utf8");
   const checksum = /,"crc":"([0-9a-f]{8})"\}$/.exec(text.slice(-20));
   try {

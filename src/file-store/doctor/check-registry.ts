@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import type { StreamName } from "../../event-store/event-store.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { directoryName } from "../adoption.ts";
@@ -36,11 +37,12 @@ export function checkRegistry(
   const lines = new Map<string, string>();
   for (let start = 0; start < bytes.length;) {
     const stop = bytes.indexOf("\n", start);
-    const text = bytes.toString("utf8", start, stop < 0 ? bytes.length : stop);
+    const line = bytes.subarray(start, stop < 0 ? bytes.length : stop);
+    const text = line.toString("utf8");
     const offset = start;
     start = stop < 0 ? bytes.length : stop + 1;
     if (text.trim() === "") continue;
-    const entry = parse(text);
+    const entry = isUtf8(line) ? parse(text) : undefined;
     if (entry === undefined) {
       if (stop >= 0) damaged(offset, "this line is not the entry of a stream");
       else needsRecovery(problems, layout, "the last line was not written to its end");

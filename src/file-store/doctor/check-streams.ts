@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { positionOfLine } from "../event-line.ts";
 import { readWhole } from "../layout.ts";
@@ -61,6 +62,7 @@ export function checkStream(
 
 /** The snapshot, `"original"` for one that the Rust crate wrote, nothing for a damaged one. */
 function decode(bytes: Buffer): SnapshotFile | "original" | undefined {
+  if (!isUtf8(bytes)) return undefined;
   const text = bytes.toString("utf8");
   try {
     const snapshot = decodeSnapshot(text);

@@ -1,12 +1,12 @@
 import { compareCodePoints } from "../../event-store/stream-order.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { Batch } from "../batch.ts";
-import { segmentHeader, segmentPath } from "../commit-log.ts";
+import { DEFAULT_LOG_OPTIONS, segmentHeader, segmentPath } from "../commit-log.ts";
 import { readRecord, readSections } from "../commit-record.ts";
 import type { Layout } from "../layout.ts";
 import { correctRecord, SURE_BYTES } from "./correction.ts";
 import { type LogRun, readAt } from "./findings.ts";
-import type { LogGap } from "./log-survey.ts";
+import { type LogGap, missingSegment } from "./log-survey.ts";
 import { type StreamSurvey, tryParse, type UncoveredLine } from "./stream-survey.ts";
 
 const RECORD_BYTES = 1 << 20;
@@ -21,6 +21,8 @@ export interface LostNotes {
 
 /** What can be put into a gap. */
 export interface GapPlan {
+  /** The gap, at the place where its records are to stand. */
+  readonly gap: LogGap;
   readonly runs: readonly LogRun[];
   /** Positions whose events no copy has. */
   readonly lost: readonly number[];
@@ -72,12 +74,12 @@ export function fillGap(
   fs: FileSystem,
   layout: Layout,
   streams: StreamSurvey,
-  gap: LogGap,
+  found: LogGap,
   lines: readonly UncoveredLine[],
   notes: readonly LostNotes[],
 ): GapPlan {
-  const { chosen, lost } = place(gap, lines);
-  const salvaged = salvage(fs, layout, gap);
+  const { chosen, lost } = place(found, lines);
+  const salvaged = salvage(fs, layout, found);
   const placed = new Map<number, PlacedLine>();
   for (const [position, line] of chosen) {
     const bytes = streams.bytes(line.key, line.from, line.to);
@@ -85,13 +87,14 @@ export function fillGap(
     if (inLog?.length === bytes.length) placed.set(position, { line, bytes: inLog, adopted: false });
     else placed.set(position, { line, bytes, adopted: line.position === undefined });
   }
+  if (found.lastPosition !== undefined && lost.length > 0) return { gap: found, runs: [], lost, used: new Set() };
+  const gap = withRoom(found, placed);
   const used = new Set(chosen.values());
   const { segment, from, to, isMissing } = gap;
   if (gap.lastPosition !== undefined) {
-    if (lost.length > 0) return { runs: [], lost, used: new Set() };
     const start = isMissing ? segmentHeader(segment).length : from;
     const records = encode(placed, gap.firstPosition, gap.lastPosition, start, notes);
-    return { runs: [{ segment, from, to, records, isNew: isMissing }], lost, used };
+    return { gap, runs: [{ segment, from, to, records, isNew: isMissing }], lost, used };
   }
   // At the log's end: what follows a lost event stands in a segment of its own, so that the hole remains to be seen.
   const runs: LogRun[] = [];
@@ -113,7 +116,15 @@ export function fillGap(
       records: encode(placed, gap.firstPosition, gap.firstPosition - 1, from, rest),
       isNew: false,
     });
-  return { runs, lost, used };
+  return { gap, runs, lost, used };
+}
+
+/** Where the log would not have gone on in the same segment, one of its own is gone, and the events get that again. */
+function withRoom(gap: LogGap, placed: ReadonlyMap<number, PlacedLine>): LogGap {
+  const { segment, from, to, firstPosition, lastPosition } = gap;
+  const bytes = [...placed.values()].reduce((sum, line) => sum + line.bytes.length, 0);
+  const isFull = firstPosition > segment && bytes > 0 && from + bytes > DEFAULT_LOG_OPTIONS.segmentBytes;
+  return isFull && from === to ? missingSegment(firstPosition, lastPosition) : gap;
 }
 
 /** Which line belongs to which position, and the positions that stay without one. */

@@ -51,6 +51,7 @@ export class LogDamage {
       const message = "this segment's name does not follow from the one before it; nothing reads it";
       this.problems.push({ kind: "log-inconsistent", severity: "warning", file: this.#path(segment), message });
     }
+    this.#checkNotes();
     for (const gap of parts.log.gaps) this.#check(gap);
   }
 
@@ -62,15 +63,7 @@ export class LogDamage {
   #checkTail(lines: readonly UncoveredLine[]): void {
     const { fs, layout, log, streams, notes, checkpoints, knownPosition } = this.#parts;
     const { end, tail } = log;
-    const gap: LogGap = tail ?? {
-      segment: end.segment,
-      from: end.offset,
-      to: end.offset,
-      isMissing: end.offset === 0,
-      firstPosition: end.position + 1,
-      lastPosition: undefined,
-      why: `the commit log ends with position ${end.position}`,
-    };
+    const gap = tail ?? log.nothingMore();
     const corrected = correctGap(fs, layout, streams, gap);
     // What others know is written only when the log is durable up to there.
     const isKnown =
@@ -91,6 +84,19 @@ export class LogDamage {
     }
   }
 
+  /** Notes that are missing behind no gap were commits without events at the end of a segment: the positions do not tell. */
+  #checkNotes(): void {
+    const { log, notes } = this.#parts;
+    const [hole] = notes.missing;
+    if (hole === undefined || (log.gaps[0]?.lastPosition ?? Infinity) < hole.before) return;
+    const segments = log.segments.filter((segment) => segment >= hole.after && segment < hole.until);
+    const [first] = segments;
+    const last = segments.at(-1);
+    if (first === undefined || last === undefined) return;
+    const orBefore = first === last ? "" : `, or one before it from ${this.#path(first)} on,`;
+    log.reopen(last, `notes of process managers are missing: this file${orBefore} ends too early`);
+  }
+
   #check(gap: LogGap): void {
     const { fs, layout, streams } = this.#parts;
     const corrected = correctGap(fs, layout, streams, gap);
@@ -105,10 +111,10 @@ export class LogDamage {
     this.lastPosition = Math.max(this.lastPosition, lastPosition);
   }
 
-  #fill(gap: LogGap): void {
+  #fill(found: LogGap): void {
     const { fs, layout, streams, knownPosition } = this.#parts;
-    const notes = this.#lostNotes(gap);
-    const { runs, lost, used } = fillGap(fs, layout, streams, gap, this.rest, notes);
+    const notes = this.#lostNotes(found);
+    const { gap, runs, lost, used } = fillGap(fs, layout, streams, found, this.rest, notes);
     this.rest = this.rest.filter((line) => !used.has(line));
     const isLast = gap.lastPosition === undefined;
     const missing = [...lost];
@@ -166,19 +172,19 @@ export class LogDamage {
   }
 
   #report(gap: LogGap, fix?: Fix, remedy?: string, lossy = false): void {
-    const { firstPosition, lastPosition, isMissing, why } = gap;
+    const { firstPosition, lastPosition, why } = gap;
     const positions =
       lastPosition === undefined
         ? `from position ${firstPosition} on`
         : lastPosition < firstPosition
           ? `before position ${firstPosition}`
           : `from position ${firstPosition} to ${lastPosition}`;
-    const isGone = isMissing || gap.from === gap.to;
+    const isGone = gap.from === gap.to;
     this.problems.push({
       kind: isGone ? "log-missing" : "log-damaged",
       severity: "error",
       ...this.#where(gap),
-      message: `${isGone ? "commits are missing" : why} (${positions})`,
+      message: `${why} (${positions})`,
       ...(fix === undefined ? {} : { fix }),
       ...(remedy === undefined ? {} : { remedy }),
       lossy,

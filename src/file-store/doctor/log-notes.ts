@@ -7,13 +7,25 @@ export type NotePlace = Pick<LogBytes, "segment" | "offset">;
 
 /** A dead letter as the log has it. */
 export interface LoggedLetter {
-  /** Its line in `dead_letters.jsonl`. */
-  readonly text: string;
+  /** Its line in `dead_letters.jsonl`, without the LF. */
+  readonly line: Buffer;
   readonly place: NotePlace;
+}
+
+/** Notes that the log does not have, between two places of it. */
+export interface MissingNotes {
+  readonly notes: LostNotes;
+  /** Position of the record with the next note. */
+  readonly before: number;
+  /** Segments of the notes around them; 0 in front of the first note. */
+  readonly after: number;
+  readonly until: number;
 }
 
 interface Consumer {
   sequence: number;
+  /** Of the last note. */
+  segment: number;
   /** By key; `undefined` for one that is settled. */
   readonly letters: Map<string, LoggedLetter | undefined>;
 }
@@ -21,8 +33,7 @@ interface Consumer {
 /** Follows what process managers note through the log. */
 export class LogNotes {
   readonly consumers: Map<string, Consumer> = new Map();
-  /** Notes that are missing in front of a position. */
-  readonly missing: { readonly notes: LostNotes; readonly before: number }[] = [];
+  readonly missing: MissingNotes[] = [];
 
   add(
     { name, sequence, deadLetters = [], droppedLetters = [] }: ConsumerSection,
@@ -30,13 +41,16 @@ export class LogNotes {
     place: NotePlace,
   ): void {
     let consumer = this.consumers.get(name);
-    if (consumer === undefined) this.consumers.set(name, (consumer = { sequence: 0, letters: new Map() }));
-    if (sequence > consumer.sequence + 1)
-      this.missing.push({ notes: { name, from: consumer.sequence + 1, to: sequence - 1 }, before: position });
+    if (consumer === undefined) this.consumers.set(name, (consumer = { sequence: 0, segment: 0, letters: new Map() }));
+    if (sequence > consumer.sequence + 1) {
+      const notes = { name, from: consumer.sequence + 1, to: sequence - 1 };
+      this.missing.push({ notes, before: position, after: consumer.segment, until: place.segment });
+    }
     consumer.sequence = Math.max(consumer.sequence, sequence);
+    consumer.segment = place.segment;
     for (const key of droppedLetters) consumer.letters.set(key, undefined);
     for (const { key, letter } of deadLetters)
-      consumer.letters.set(key, { text: JSON.stringify({ ...letter, key }), place });
+      consumer.letters.set(key, { line: Buffer.from(JSON.stringify({ ...letter, key })), place });
   }
 
   /** The notes up to a sequence that somebody has seen, as far as the log does not have them. */

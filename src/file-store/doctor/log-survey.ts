@@ -11,7 +11,7 @@ export interface LogGap {
   readonly segment: number;
   readonly from: number;
   readonly to: number;
-  /** A file is missing, or ends too early: there are no bytes. */
+  /** There is no such file, or nothing in it. */
   readonly isMissing: boolean;
   readonly firstPosition: number;
   /** Nothing when the log ends here: it is not known how many there were. */
@@ -19,9 +19,15 @@ export interface LogGap {
   readonly why: string;
 }
 
+/** A gap whose records are to stand in a segment of their own. */
+export function missingSegment(firstPosition: number, lastPosition: number | undefined): LogGap {
+  return { segment: firstPosition, from: 0, to: 0, isMissing: true, firstPosition, lastPosition, why: COMMITS_MISSING };
+}
+
 /** Gets each good record, in order; `buffer` holds it, and `base` is the segment's offset of its first byte. */
 export type SurveyVisitor = (header: RecordHeader, buffer: Buffer, base: number, segment: number) => void;
 
+const COMMITS_MISSING = "commits are missing";
 const RECORD_START = Buffer.from('{"commit":');
 
 /**
@@ -43,6 +49,8 @@ export class LogSurvey {
   readonly #fs: FileSystem;
   readonly #directory: string;
   readonly #visit: SurveyVisitor;
+  /** Where the records of each segment but the last one end. */
+  readonly #ends = new Map<number, number>();
   #tail: LogGap | undefined;
 
   constructor(fs: FileSystem, directory: string, visit: SurveyVisitor) {
@@ -87,6 +95,32 @@ export class LogSurvey {
     );
   }
 
+  /** The gap behind the last good record, if something has to follow there that is gone. */
+  nothingMore(): LogGap {
+    const { segment, offset, position } = this.end;
+    const due = position + 1;
+    if (offset === 0) return missingSegment(due, undefined);
+    // The names of the segments do not tell the end of one from another that is gone.
+    const orNext = due === segment ? "" : `: this file ends too early, or ${segmentPath(this.#directory, due)} is gone`;
+    return {
+      segment,
+      from: offset,
+      to: offset,
+      isMissing: false,
+      firstPosition: due,
+      lastPosition: undefined,
+      why: `${COMMITS_MISSING}${orNext}`,
+    };
+  }
+
+  /** Says that a segment had more records, without events, behind its last one. There is no gap in front of it. */
+  reopen(segment: number, why: string): void {
+    const next = this.segments.find((other) => other > segment) ?? this.end.position + 1;
+    const offset = this.#ends.get(segment) ?? 0;
+    const place = { segment, from: offset, to: offset, isMissing: false };
+    this.gaps.unshift({ ...place, firstPosition: next, lastPosition: next - 1, why });
+  }
+
   /** Says that what is behind the last record, or (for `undefined`) nothing, was once part of the log. */
   closeTail(gap: LogGap): void {
     this.#tail = undefined;
@@ -104,16 +138,9 @@ export class LogSurvey {
       this.gaps.push({ ...this.#tail, lastPosition: segment - 1 });
       this.#tail = undefined;
     } else if (segment > due) {
-      this.gaps.push({
-        segment: due,
-        from: 0,
-        to: 0,
-        isMissing: true,
-        firstPosition: due,
-        lastPosition: segment - 1,
-        why: `the commit log has nothing from position ${due} to ${segment - 1}`,
-      });
+      this.gaps.push({ ...this.nothingMore(), lastPosition: segment - 1 });
     }
+    this.#ends.set(this.end.segment, this.end.offset);
     this.end = { segment, offset: 0, position: segment - 1 };
     return true;
   }
