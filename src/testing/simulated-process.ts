@@ -279,6 +279,7 @@ class SimulatedHandle implements FileHandle {
   readonly #writable: boolean;
   readonly #durable: boolean;
   #closed = false;
+  #writes = 0;
 
   constructor(process: SimulatedProcess, path: string, file: FileNode, writable: boolean, durable: boolean) {
     this.#process = process;
@@ -314,7 +315,9 @@ class SimulatedHandle implements FileHandle {
     position: number,
     onTheSpot = false,
   ): Promise<void> | void {
-    if (!onTheSpot) return this.#writeInBackground(() => this.#beginWrite(buffer, offset, length, position));
+    // Every other one takes its time all the same, so that the process can die in the middle of it.
+    if (!onTheSpot || this.#writes++ % 2 === 0)
+      return this.#writeInBackground(() => this.#beginWrite(buffer, offset, length, position));
     this.#beginWrite(buffer, offset, length, position)();
   }
 
