@@ -1,4 +1,5 @@
 import { CommandRejected, ConflictError, EventfoldError } from "../errors.ts";
+import { inNextTurn, isTurnLong } from "../event-loop.ts";
 import type {
   CommitChain,
   CommitResult,
@@ -74,6 +75,8 @@ export class Instance {
   /** Another process has committed to this stream since we read it. */
   #stale = false;
   #exclusive = false;
+  /** The rest of the mailbox waits for the event loop's next turn. */
+  #deferred = false;
   #state: unknown;
   #version = 0;
   #position = 0;
@@ -195,7 +198,15 @@ export class Instance {
 
   /** Works through the mailbox as far as it can without waiting. */
   #pump(): void {
-    while (this.#queue.length > 0 && !this.#busy && !this.#exclusive) {
+    while (this.#queue.length > 0 && !this.#busy && !this.#exclusive && !this.#deferred) {
+      if (isTurnLong()) {
+        this.#deferred = true;
+        inNextTurn(() => {
+          this.#deferred = false;
+          this.#pump();
+        });
+        return;
+      }
       if (!this.#loaded || this.#stale) {
         // Reading while commits are under way would mix what is decided with what is there.
         if (this.#pending.length === 0) this.#inBackground(this.#bringUpToDate());

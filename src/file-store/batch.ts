@@ -17,6 +17,8 @@ export interface QueuedCommit {
   readonly commit: Commit;
   /** The streams' keys, in the order of `commit.appends`. */
   readonly keys: readonly StreamKey[];
+  /** The JSON of the events' metadata, which whoever gave it may change from now on. */
+  readonly metas: readonly (readonly (string | undefined)[])[];
   readonly resolve: (result: CommitResult) => void;
   readonly reject: (error: unknown) => void;
   /** When it was given up to a stream that another program holds, in ms of the monotonic clock. */
@@ -81,9 +83,12 @@ export class Batch {
     const key = queued.keys[index];
     if (append === undefined || key === undefined) throw new RangeError(`no append ${index}`);
     const firstPosition = this.firstPosition + this.events;
+    const metas = queued.metas[index];
     let text = "";
-    let position = firstPosition;
-    for (const event of append.events) text += lineOf(event, position++);
+    for (let i = 0; i < append.events.length; i++) {
+      const event = append.events[i];
+      if (event !== undefined) text += lineOf(event, metas?.[i], firstPosition + i);
+    }
     if (end.version === 0) {
       this.created.push({
         stream: append.stream,

@@ -7,7 +7,7 @@ import { ioError } from "./io-error.ts";
 import { BatchPlan, type BatchPlanParts } from "./batch-plan.ts";
 import { FlushPace } from "./flush-pace.ts";
 import type { PendingBatch } from "./pending-batches.ts";
-import { turn } from "./slice.ts";
+import { isTurnLong, turn } from "../event-loop.ts";
 import type { StoreLock } from "./store-lock.ts";
 import type { StreamKey } from "./stream-directory.ts";
 
@@ -196,7 +196,7 @@ export class Committer {
       const started = performance.now();
       const appended = log.append(batch.buffer, start, batch.end, batch.events, how);
       const end = appended instanceof Promise ? await appended : appended;
-      if (isSmall) this.#pace.note(started, onTheSpot);
+      if (isSmall) this.#pace.note(performance.now() - started);
       this.#isLone = isSmall && this.#queue.length === 0;
       this.#failed = undefined;
       return { batch, start, place, end };
@@ -231,6 +231,7 @@ export class Committer {
     for (let i = 0; i < queue.length; i++) {
       const queued = queue[i];
       if (queued === undefined) continue;
+      if (isTurnLong()) await turn();
       if (i > 0 && (batch.bytes > MAX_BYTES || this.#locked.size + queued.keys.length > MAX_STREAMS)) {
         this.#queue = [...queue.slice(i), ...this.#queue];
         break;

@@ -2,7 +2,7 @@ import { hash } from "node:crypto";
 import { crc32 } from "node:zlib";
 import type { FileHandle, FileSystem } from "../fs/file-system.ts";
 import { systemErrorCode } from "../fs/file-system.ts";
-import { Slice } from "./slice.ts";
+import { Slice } from "../event-loop.ts";
 import type { StreamKey } from "./stream-directory.ts";
 
 /** Where a stream ends: all of it that is committed, durable, and in its file. */

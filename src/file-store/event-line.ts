@@ -16,21 +16,21 @@ function quoted(type: string): string {
   return text;
 }
 
+/** The JSON of an event's metadata. */
+export function metaText({ meta }: EventDraft): string | undefined {
+  return meta === undefined ? undefined : JSON.stringify(meta);
+}
+
 /** An event's line, with its LF. */
-export function lineOf(event: EventDraft, position: number): string {
-  const { type, data, timestamp, eventId, actor, meta, schemaVersion } = event;
+export function lineOf(event: EventDraft, meta: string | undefined, position: number): string {
+  const { type, data, timestamp, eventId, actor, schemaVersion } = event;
   const seconds = Math.floor(timestamp / 1000);
-  const id = eventId === undefined ? "" : `,"id":${stringified(eventId)}`;
-  const by = actor === undefined ? "" : `,"actor":${stringified(actor)}`;
-  const more = meta === undefined ? "" : `,"meta":${JSON.stringify(meta)}`;
+  const id = eventId === undefined ? "" : `,"id":${JSON.stringify(eventId)}`;
+  const by = actor === undefined ? "" : `,"actor":${JSON.stringify(actor)}`;
+  const more = meta === undefined ? "" : `,"meta":${meta}`;
   const shape = schemaVersion === 0 ? "" : `,"v":${schemaVersion}`;
   const ms = timestamp - seconds * 1000;
   return `{"type":${quoted(type)},"data":${data},"ts":${seconds}${id}${by}${more},"ms":${ms},"pos":${position}${shape}}\n`;
-}
-
-/** What JSON has for a text; most are of characters that it leaves as they are. */
-function stringified(text: string): string {
-  return /^[ !#-[\]-~]*$/.test(text) ? `"${text}"` : JSON.stringify(text);
 }
 
 const ZERO = 0x30;

@@ -1,4 +1,5 @@
 import { EventfoldError } from "../errors.ts";
+import { isTurnLong, turn } from "../event-loop.ts";
 import type {
   Checkpoint,
   Commit,
@@ -31,6 +32,7 @@ import { readSections, type RecordHeader, type Section } from "./commit-record.t
 import { Checkpoints } from "./checkpoints.ts";
 import { Committer } from "./committer.ts";
 import { Consumers } from "./consumers.ts";
+import { metaText } from "./event-line.ts";
 import { Head } from "./head.ts";
 import { ioError, readError } from "./io-error.ts";
 import { type Layout, layoutOf } from "./layout.ts";
@@ -216,7 +218,8 @@ export class FileEventStore implements EventStore {
     if (this.#closing !== undefined) return Promise.reject(closed());
     return new Promise((resolve, reject) => {
       const keys = commit.appends.map(({ stream }) => this.#key(stream));
-      this.#committer.add({ commit, keys, resolve, reject } satisfies QueuedCommit);
+      const metas = commit.appends.map(({ events }) => events.map(metaText));
+      this.#committer.add({ commit, keys, metas, resolve, reject } satisfies QueuedCommit);
     });
   }
 
@@ -227,6 +230,8 @@ export class FileEventStore implements EventStore {
     const from = options.from ?? 1;
     this.#checkOpen();
     const key = this.#key(stream);
+    // Thousands of instances may be loading at once.
+    if (isTurnLong()) await turn();
     await this.refresh();
     try {
       let entry = this.#entry(key);

@@ -1,8 +1,10 @@
+import { timeInTurn } from "../event-loop.ts";
+
 /** Waiting for a disk that is faster than this, in ms, takes less than the way to the thread pool and back. */
 const QUICK_MS = 1;
 /** What we know of a disk that has not been used yet. */
 const UNKNOWN_MS = 4;
-/** Whoever waits for each command in turn never lets the event loop have its turn if all are flushed on the spot. */
+/** Whoever waits for each command in turn would never let the event loop have its turn if all were flushed on the spot. */
 const STRETCH_MS = 5;
 
 /**
@@ -12,18 +14,13 @@ const STRETCH_MS = 5;
  */
 export class FlushPace {
   #average = UNKNOWN_MS;
-  /** Since when the event loop has not had its turn. */
-  #stretch: number | undefined;
 
   get isQuick(): boolean {
-    return this.#average < QUICK_MS && (this.#stretch === undefined || performance.now() - this.#stretch < STRETCH_MS);
+    return this.#average < QUICK_MS && timeInTurn() < STRETCH_MS;
   }
 
-  /** Takes note of a write that took from `started` until now, in ms of the monotonic clock. */
-  note(started: number, onTheSpot: boolean): void {
-    this.#average += (performance.now() - started - this.#average) / 4;
-    if (!onTheSpot || this.#stretch !== undefined) return;
-    this.#stretch = started;
-    setImmediate(() => (this.#stretch = undefined));
+  /** Takes note of how long a write took, in ms. */
+  note(ms: number): void {
+    this.#average += (ms - this.#average) / 4;
   }
 }

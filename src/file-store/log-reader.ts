@@ -12,7 +12,7 @@ import {
   startOf,
   startOfOurs,
 } from "./event-line.ts";
-import { Slice, turn } from "./slice.ts";
+import { Slice, turn } from "../event-loop.ts";
 import { isBlank } from "./lines.ts";
 import type { RecentRecords } from "./recent-records.ts";
 import { type StreamKey, streamOfKey } from "./stream-directory.ts";

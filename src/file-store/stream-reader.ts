@@ -9,7 +9,7 @@ import { ioError } from "./io-error.ts";
 import { crcOfLines, isBlank, type LineChunk, linesOf, readChunks, type ReadableFile } from "./lines.ts";
 import { LogIndex } from "./log-index.ts";
 import type { PendingBatches } from "./pending-batches.ts";
-import { Slice } from "./slice.ts";
+import { Slice } from "../event-loop.ts";
 import type { StreamEnds } from "./stream-ends.ts";
 import type { StreamKey } from "./stream-directory.ts";
 import type { StreamFiles } from "./stream-files.ts";

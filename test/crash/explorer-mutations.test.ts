@@ -227,7 +227,7 @@ const MUTATIONS: readonly Mutation[] = [
     kind: "close and reopen",
     module: "../../src/file-store/event-line.ts",
     mutate: ({ lineOf }: typeof eventLineModule) => ({
-      lineOf: (event: never, position: number) => lineOf(event, position === 7 ? 6 : position),
+      lineOf: (event: never, meta: undefined, position: number) => lineOf(event, meta, position === 7 ? 6 : position),
     }),
   },
   {

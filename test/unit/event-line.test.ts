@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import {
   LineEvent,
   lineOf as writtenLine,
+  metaText,
   type LineOrigin,
   parseLine,
   parsePayloads,
@@ -54,7 +55,7 @@ function slow(line: string): Fields {
 }
 
 function lineOf(event: EventDraft, position: number): string {
-  const line = writtenLine(event, position);
+  const line = writtenLine(event, metaText(event), position);
   expect(line.endsWith("\n")).toBe(true);
   expect(line.indexOf("\n")).toBe(line.length - 1);
   return line.slice(0, -1);

@@ -1,4 +1,4 @@
-import { turn } from "../slice.ts";
+import { turn } from "../../event-loop.ts";
 import { EventfoldError } from "../../errors.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { listSegments, type LogPlace, segmentHeader, segmentPath } from "../commit-log.ts";

@@ -16,7 +16,7 @@ import { findingOf, type Problem, type StoreCounts, type VerifyReport } from "./
 import { LogDamage } from "./log-damage.ts";
 import { LogNotes } from "./log-notes.ts";
 import { LogSurvey } from "./log-survey.ts";
-import { Slice } from "../slice.ts";
+import { Slice } from "../../event-loop.ts";
 import {
   type Difference,
   StreamSurvey,
