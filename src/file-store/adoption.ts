@@ -3,7 +3,7 @@ import { compareCodePoints } from "../event-store/stream-order.ts";
 import type { FileSystem } from "../fs/file-system.ts";
 import { Batch } from "./batch.ts";
 import { CommitLog, type CommitLogOptions } from "./commit-log.ts";
-import { parseLine } from "./event-line.ts";
+import { isOurLine, parseLine } from "./event-line.ts";
 import type { Layout } from "./layout.ts";
 import { endOfLastLine, readLines } from "./lines.ts";
 import { Registry } from "./registry.ts";
@@ -19,6 +19,8 @@ interface FoundLine {
   /** Milliseconds since 1970. */
   readonly time: number;
   readonly position: number | undefined;
+  /** It is written as we write lines, position and all; whatever we find in the log without a mark is taken to be. */
+  readonly isOurs: boolean;
 }
 
 /**
@@ -70,7 +72,7 @@ export function findStreams(fs: FileSystem, layout: Layout): StreamKey[] {
 /** Throws when another program made a directory whose name is how we would write another id. */
 function checkUnambiguous(fs: FileSystem, layout: Layout, key: StreamKey): void {
   const name = key.slice(key.indexOf("/") + 1);
-  if (!name.startsWith("%") || decodeId(name) === name || isOurs(fs, `${layout.streams}/${key}`)) return;
+  if (!name.startsWith("%") || decodeId(name) === name || hasPositions(fs, `${layout.streams}/${key}`)) return;
   throw new EventfoldError(
     "ADOPTION_AMBIGUOUS",
     `streams/${key} was written by another program, but is how we write the id ${JSON.stringify(decodeId(name))}; rename it first`,
@@ -88,7 +90,7 @@ function checkNotRotated(fs: FileSystem, layout: Layout, key: StreamKey): void {
 }
 
 /** Whether a stream's first line carries a position, which only we write. */
-function isOurs(fs: FileSystem, directory: string): boolean {
+function hasPositions(fs: FileSystem, directory: string): boolean {
   const file = fs.open(`${directory}/app.jsonl`, "read");
   try {
     for (const [line] of readLines(file, 0, file.size())) return line?.text?.includes(',"pos":') === true;
@@ -115,14 +117,16 @@ function findLines(
         for (const { text, offset, end } of batch) {
           version++;
           let position: number | undefined;
+          let isOurs = false;
           try {
             const line = parseLine(text ?? "", (why) => new Error(why));
             time = line.ts * 1000 + (line.ms ?? 0);
             position = line.pos;
+            isOurs = text !== undefined && isOurLine(text);
           } catch {
             // Unreadable: it stays an event of its stream, at the time of the one before, and reading it says what is wrong.
           }
-          found.push({ key, version, offset, end, time, position });
+          found.push({ key, version, offset, end, time, position, isOurs });
         }
       }
     } finally {
@@ -227,7 +231,7 @@ async function writeLog(
         let next = lines[i + 1];
         next?.key === first.key &&
         next.offset === last.end &&
-        (next.position === undefined) === (first.position === undefined) &&
+        next.isOurs === first.isOurs &&
         next.end - first.offset < RECORD_BYTES;
         next = lines[i + events]
       ) {
@@ -246,7 +250,7 @@ async function writeLog(
         { version: first.version - 1, end: first.offset, crc: undefined },
         events,
         bytes,
-        first.position === undefined,
+        !first.isOurs,
       );
       i += events;
       if (batch.bytes > RECORD_BYTES / 2) await write();

@@ -174,18 +174,18 @@ export class BatchPlan {
       const end = endOfLastLine(reader, size);
       if (end > known.end) {
         let events = 0;
-        for (const lines of readLines(reader, known.end, end)) events += lines.length;
+        for (const lines of readLines(reader, known.end, end)) {
+          for (const { text, offset } of lines) {
+            events++;
+            const ours = text === undefined ? undefined : positionOfLine(text);
+            if (ours === undefined) continue;
+            const where = { file: files.path(key), line: known.version + events, offset };
+            const why = `there is an event with position ${ours} that the commit log does not have`;
+            throw new CorruptionError("CORRUPT_STREAM", where, why);
+          }
+        }
         const bytes = Buffer.alloc(end - known.end);
         reader.read(bytes, 0, bytes.length, known.end);
-        const ours = positionOfLine(bytes.toString("latin1", Math.max(0, bytes.length - 81), bytes.length - 1));
-        if (ours !== undefined) {
-          const where = { file: files.path(key), line: known.version + 1, offset: known.end };
-          throw new CorruptionError(
-            "CORRUPT_STREAM",
-            where,
-            `there are events (up to position ${ours}) that the commit log does not have`,
-          );
-        }
         if (events > 0) this.batch.addFound(key, known, events, bytes, true);
         else known.end = end;
       }

@@ -33,7 +33,7 @@ export interface ScanResult {
   readonly stopped?: boolean;
 }
 
-const SCAN_CHUNK = 1 << 20;
+const SCAN_CHUNK = 256 << 10;
 
 /** A part of a segment's file that was read. */
 interface ScanChunk {

@@ -365,18 +365,26 @@ export function parsePayloads(events: readonly LineEvent[]): void {
 export interface LineStart {
   readonly type: string;
   readonly text: string;
+  /** The type as it stands in the line, with the quote behind it. */
+  readonly name: string;
   readonly bytes: Buffer;
 }
 
 export function lineStart(type: string): LineStart {
   const text = `{"type":${quoted(type)},"data":`;
-  return { type, text, bytes: Buffer.from(text) };
+  return { type, text, name: quoted(type).slice(1), bytes: Buffer.from(text) };
 }
 
-/** Which of these a line that begins at `at` of a text begins with. */
+/** Which of these a line of ours that begins at `at` of a text begins with: only their names have to be told apart. */
 export function startOf(text: string, at: number, starts: readonly LineStart[]): LineStart | undefined {
-  for (const start of starts) if (matches(text, at, start.text)) return start;
+  const name = at + START.length;
+  for (const start of starts) if (matches(text, name, start.name)) return start;
   return undefined;
+}
+
+/** Whether a line is one that we wrote, to the letter of its layout. */
+export function isOurLine(line: string): boolean {
+  return startOfTail(line, 0, line.length) > 0 && startOfOurs(line, 0, line.length, []) !== undefined;
 }
 
 /**
@@ -387,8 +395,13 @@ export function startOfOurs(text: string, from: number, to: number, known: LineS
   const tail = text.lastIndexOf(MS, to);
   const pos = text.indexOf(POS, tail);
   if (tail < from || pos - tail > MS.length + 3 || text.lastIndexOf(":", to) !== pos + POS.length - 1) return undefined;
-  const start = startOf(text, from, known);
-  if (start !== undefined || !matches(text, from, START)) return start;
+  for (const [i, start] of known.entries()) {
+    if (!matches(text, from, start.text)) continue;
+    // The next line is most probably of the same type.
+    if (i > 0) known.unshift(...known.splice(i, 1));
+    return start;
+  }
+  if (!matches(text, from, START)) return undefined;
   const name = from + START.length;
   const end = text.indexOf(BEFORE_PAYLOAD, name);
   if (end <= name || end >= to || !isPlain(text, name, end)) return undefined;

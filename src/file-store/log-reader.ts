@@ -17,8 +17,8 @@ import { isBlank } from "./lines.ts";
 import type { RecentRecords } from "./recent-records.ts";
 import { type StreamKey, streamOfKey } from "./stream-directory.ts";
 
-/** Events in a batch at least, unless it takes longer than a slice. */
-const BATCH = 1000;
+/** Events in a batch at least, unless it takes longer than a slice. What is made of so many is garbage while it is young. */
+const BATCH = 300;
 /** Streams that are kept at hand while reading, about 250 bytes each. */
 const MAX_STREAMS = 1 << 17;
 /** More types than this are told apart line by line only. */

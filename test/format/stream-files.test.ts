@@ -1,6 +1,6 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { AggregateStore, type CommandContext } from "eventfold-es";
+import { AggregateStore, type CommandContext, projection } from "eventfold-es";
 import { describe, expect, test } from "vitest";
 import { Account } from "../support/account.ts";
 import { allLines, holes, linesOf, logSegments, oneTo, streamFile, treeOf } from "../support/store-files.ts";
@@ -114,5 +114,38 @@ describe("the files of a store", () => {
     const files = treeOf(one);
     expect([...files.keys()]).toContain(path.join("streams", "account", "ada", "app.jsonl"));
     expect(files).toEqual(treeOf(two));
+  });
+});
+
+describe("after the commit log was lost", () => {
+  const Deposits = projection("deposits", { total: 0, count: 0 }).on(Account, {
+    Deposited: (state, { data: { amount } }) => ({ total: state.total + amount, count: state.count + 1 }),
+  });
+  const open = (directory: string) => AggregateStore.builder(directory).aggregate(Account).projection(Deposits).open();
+
+  test.each([
+    [
+      "keys in another order",
+      (line: string): string =>
+        JSON.stringify(Object.fromEntries(Object.entries(JSON.parse(line) as object).reverse())),
+    ],
+    ["blanks", (line: string): string => line.replaceAll('":', '": ')],
+    ["an escape in the type", (line: string): string => line.replace('"Deposited"', '"\\u0044eposited"')],
+  ])("lines with %s are the same events", async (_, rewritten) => {
+    const directory = temporaryDirectory();
+    await live(directory);
+    let store = await open(directory);
+    for (const amount of [1, 2, 3]) await store.get(Account, "bob").execute(Account.commands.Deposit({ amount }));
+    const expected = { state: await store.get(Account, "bob").state(), projection: await store.projection(Deposits) };
+    await store.close();
+    const file = streamFile(directory, "account", "bob");
+    const lines = linesOf(file);
+    fs.writeFileSync(file, lines.map((line, i) => (i % 2 === 0 ? line : rewritten(line)) + "\n").join(""));
+    for (const lost of ["commit_log", "projections"]) fs.rmSync(path.join(directory, lost), { recursive: true });
+    fs.rmSync(path.dirname(file) + "/views", { recursive: true, force: true });
+    store = await open(directory);
+    expect(await store.get(Account, "bob").state()).toEqual(expected.state);
+    expect(await store.projection(Deposits)).toEqual(expected.projection);
+    await store.close();
   });
 });

@@ -3,6 +3,7 @@ import type { FileSystem } from "../../fs/file-system.ts";
 import { Batch } from "../batch.ts";
 import { DEFAULT_LOG_OPTIONS, segmentHeader, segmentPath } from "../commit-log.ts";
 import { readRecord, readSections } from "../commit-record.ts";
+import { isOurLine } from "../event-line.ts";
 import type { Layout } from "../layout.ts";
 import { correctRecord, SURE_BYTES } from "./correction.ts";
 import { type LogRun, readAt } from "./findings.ts";
@@ -85,7 +86,12 @@ export function fillGap(
     const bytes = streams.bytes(line.key, line.from, line.to);
     const inLog = line.readable ? undefined : salvaged.get(position);
     if (inLog?.length === bytes.length) placed.set(position, { line, bytes: inLog, adopted: false });
-    else placed.set(position, { line, bytes, adopted: line.position === undefined });
+    else
+      placed.set(position, {
+        line,
+        bytes,
+        adopted: line.position === undefined || !isOurLine(bytes.toString("utf8").trimEnd()),
+      });
   }
   if (found.lastPosition !== undefined && lost.length > 0) return { gap: found, runs: [], lost, used: new Set() };
   const gap = withRoom(found, placed);
