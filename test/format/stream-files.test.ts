@@ -133,8 +133,8 @@ describe("after the commit log was lost", () => {
     ["an escape in the type", (line: string): string => line.replace('"Deposited"', '"\\u0044eposited"')],
   ])("lines with %s are the same events", async (_, rewritten) => {
     const directory = temporaryDirectory();
-    await live(directory);
     let store = await open(directory);
+    await store.get(Account, "bob").execute(Account.commands.Open({ owner: "Bob" }));
     for (const amount of [1, 2, 3]) await store.get(Account, "bob").execute(Account.commands.Deposit({ amount }));
     const expected = { state: await store.get(Account, "bob").state(), projection: await store.projection(Deposits) };
     await store.close();
