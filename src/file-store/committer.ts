@@ -15,7 +15,7 @@ import type { StreamKey } from "./stream-directory.ts";
 const MAX_STREAMS = 180;
 const MAX_BYTES = 4 << 20;
 /** More than this is not written on the spot. */
-const SMALL_BYTES = 16 << 10;
+const SMALL_BYTES = 64 << 10;
 /** How often commits that met somebody else's events may be decided again before others get the lock. */
 const MAX_ROUNDS = 8;
 /** How long a stream may be held by the original before its commands fail. */
@@ -181,7 +181,7 @@ export class Committer {
 
   /** Appends the record to the log; on failure sees to it, while the lock is still held, that nothing of it stays. */
   async #append(batch: Batch): Promise<PendingBatch | Error> {
-    const { log, pending, durability } = this.#parts;
+    const { lock, log, pending, durability } = this.#parts;
     try {
       batch.finish();
       const room = log.prepare(batch.bytes);
@@ -190,14 +190,18 @@ export class Committer {
       const unflushed = pending.list.find((other) => other.place.segment === place.segment)?.place;
       const start = batch.seal(unflushed?.offset ?? place.offset);
       this.#failed = { ...place, offset: place.offset + batch.end - start };
-      const isSmall = batch.commits.length === 1 && batch.end - start <= SMALL_BYTES && this.#queue.length === 0;
-      const onTheSpot = isSmall && this.#isLone && this.#pace.isQuick;
+      // Nobody else has anything to do meanwhile; or another process waits for the lock, and must not wait for what we do besides
+      // while the thread pool writes.
+      const isLone = batch.commits.length === 1 && this.#queue.length === 0;
+      const isUrgent = (isLone && this.#isLone) || lock.contended;
+      const onTheSpot = isUrgent && batch.end - start <= SMALL_BYTES && this.#pace.isQuick;
       const how = durability === "os" ? "not durably" : onTheSpot ? "durably on the spot" : "durably";
       const started = performance.now();
       const appended = log.append(batch.buffer, start, batch.end, batch.events, how);
       const end = appended instanceof Promise ? await appended : appended;
-      if (isSmall) this.#pace.note(performance.now() - started);
-      this.#isLone = isSmall && this.#queue.length === 0;
+      this.#isLone = isLone && this.#queue.length === 0;
+      if (onTheSpot || this.#isLone) this.#pace.note(performance.now() - started);
+      else this.#pace.forget();
       this.#failed = undefined;
       return { batch, start, place, end };
     } catch (error) {

@@ -23,4 +23,9 @@ export class FlushPace {
   note(ms: number): void {
     this.#average += (ms - this.#average) / 4;
   }
+
+  /** A write whose time says nothing of the disk, because other work was done meanwhile: in time we try again. */
+  forget(): void {
+    this.#average *= 0.95;
+  }
 }
