@@ -75,21 +75,19 @@ export class StreamReader {
   }
 
   origin(stream: StreamName, key: StreamKey): LineOrigin {
-    const problem = (offset: number, why: string, cause?: unknown): CorruptionError =>
-      this.#problem(key, offset, why, cause);
-    return {
-      stream,
-      problem,
-      adoptedPosition: (version, offset) => {
-        const position = (this.#index ??= LogIndex.build(this.#parts.log)).position(key, version);
-        if (position === undefined)
-          throw problem(offset, `version ${version} has no position, here or in the commit log`);
-        return position;
-      },
-    };
+    return new StreamOrigin(this, stream, key);
   }
 
-  #problem(key: StreamKey, offset: number, why: string, cause?: unknown): CorruptionError {
+  /** The position of an event of another program, whose line does not carry it. */
+  adoptedPosition(key: StreamKey, version: number, offset: number): number {
+    const position = (this.#index ??= LogIndex.build(this.#parts.log)).position(key, version);
+    if (position === undefined)
+      throw this.problem(key, offset, `version ${version} has no position, here or in the commit log`);
+    return position;
+  }
+
+  /** The error for something wrong with the line at a byte offset of a stream's file. */
+  problem(key: StreamKey, offset: number, why: string, cause?: unknown): CorruptionError {
     const { files } = this.#parts;
     const place = { file: files.path(key), line: files.lineNumber(key, offset), offset };
     return new CorruptionError("CORRUPT_STREAM", place, why, { cause });
@@ -142,7 +140,7 @@ export class StreamReader {
         const lines = buffer.toString("latin1", section.start, section.start + different).split("\n");
         const offset = section.at + different - (lines.at(-1)?.length ?? 0);
         const version = section.version + lines.length - 1;
-        found = this.#problem(
+        found = this.problem(
           key,
           offset,
           `this line is not what was committed as version ${version}; the commit log still has it, and repair() brings it back`,
@@ -151,12 +149,33 @@ export class StreamReader {
       return found === undefined;
     });
     if (found === undefined && invalid !== undefined)
-      return this.#problem(
+      return this.problem(
         key,
         compared,
         `the file is not what was committed (from here on), and the commit log is damaged too: ${invalid}`,
       );
     return found;
+  }
+}
+
+/** One of these is made for each stream that is come across, so it is small. */
+class StreamOrigin implements LineOrigin {
+  readonly stream: StreamName;
+  readonly #reader: StreamReader;
+  readonly #key: StreamKey;
+
+  constructor(reader: StreamReader, stream: StreamName, key: StreamKey) {
+    this.stream = stream;
+    this.#reader = reader;
+    this.#key = key;
+  }
+
+  problem(offset: number, why: string, cause?: unknown): CorruptionError {
+    return this.#reader.problem(this.#key, offset, why, cause);
+  }
+
+  adoptedPosition(version: number, offset: number): number {
+    return this.#reader.adoptedPosition(this.#key, version, offset);
   }
 }
 
