@@ -1,8 +1,10 @@
 /** Working for longer than this, in ms, lets other work run in between. */
 const SLICE_MS = 10;
 
+// The real ones, also when a test replaces them later: whoever waits here waits for other work and not for time to pass.
+const { setImmediate: immediate, setTimeout: timeout } = globalThis;
 const later: (work: () => void) => void =
-  typeof setImmediate === "function" ? (work) => void setImmediate(work) : (work) => void setTimeout(work);
+  typeof immediate === "function" ? (work) => void immediate(work) : (work) => void timeout(work);
 
 /** One turn of the event loop. */
 export function turn(): Promise<void> {

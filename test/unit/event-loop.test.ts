@@ -1,0 +1,65 @@
+import { AggregateStore } from "eventfold-es";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { isTurnLong, turn } from "../../src/event-loop.ts";
+import { Account } from "../support/account.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+
+function work(ms: number): void {
+  for (const started = performance.now(); performance.now() - started < ms;);
+}
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+describe("the event loop's turn", () => {
+  it("is long when many do a little each, and short again after it", async () => {
+    await turn();
+    expect(isTurnLong()).toBe(false);
+    for (let n = 0; n < 6; n++) {
+      work(2);
+      await Promise.resolve();
+    }
+    expect(isTurnLong()).toBe(true);
+    await turn();
+    expect(isTurnLong()).toBe(false);
+  });
+
+  it.each([
+    ["on disk", () => AggregateStore.builder(temporaryDirectory())],
+    ["in memory", () => AggregateStore.inMemoryBuilder()],
+  ])("comes between commands %s, thousands at once or one after the other", async (_, builder) => {
+    await using store = await builder().aggregate(Account).open();
+    const ada = store.get(Account, "ada");
+    await ada.execute(Account.commands.Open({ owner: "Ada" }));
+    const deposit = () => ada.execute(Account.commands.Deposit({ amount: 1 }));
+    let turns = 0;
+    let done = false;
+    const count = (): void => {
+      turns++;
+      if (!done) setImmediate(count);
+    };
+    setImmediate(count);
+    const started = performance.now();
+    await Promise.all(Array.from({ length: 3000 }, deposit));
+    for (let n = 0; n < 300; n++) await deposit();
+    done = true;
+    // One at least for every 50 ms of work; if commands never let go, there are two or three in all.
+    expect(turns).toBeGreaterThan((performance.now() - started) / 50);
+    expect((await ada.state()).balance).toBe(3300);
+  });
+
+  it("is the real one for whoever has replaced the timers", async () => {
+    const store = await AggregateStore.builder(temporaryDirectory()).aggregate(Account).open();
+    const ada = store.get(Account, "ada");
+    await ada.execute(Account.commands.Open({ owner: "Ada" }));
+    vi.useFakeTimers({ toFake: ["setImmediate", "setTimeout"] });
+    for (let n = 0; n < 5; n++) {
+      work(15);
+      await Promise.all(Array.from({ length: 20 }, () => ada.execute(Account.commands.Deposit({ amount: 1 }))));
+    }
+    vi.useRealTimers();
+    expect((await ada.state()).balance).toBe(100);
+    await store.close();
+  });
+});
