@@ -11,6 +11,8 @@ export interface Bank {
   load(account: string): Promise<number>;
   /** Folds the events of all accounts, from the first on; resolves to the sum of all deposits. There are so many events. */
   project(events: number): Promise<number>;
+  /** The same once more, if the contender can. */
+  rebuild?(): Promise<void>;
   /** Opens accounts and deposits 1 so many times in each, in turns of `together`, as fast as the contender can. */
   fill(accounts: readonly string[], deposits: number, together?: number): Promise<void>;
   close(): Promise<void>;

@@ -44,6 +44,9 @@ export interface SkipTask {
   readonly events: number;
 }
 
+/** How often a projection is made once more, in a process that has done so before. */
+const AGAIN = 5;
+
 export async function runRead(task: ReadTask): Promise<Sample> {
   if (task.cached !== true && task.contender.startsWith("ours")) {
     const cache = task.task === "load" ? "streams/account/acct-0/views" : "projections";
@@ -54,9 +57,15 @@ export async function runRead(task: ReadTask): Promise<Sample> {
   const result = await timed(async () => {
     found = task.task === "load" ? await bank.load("acct-0") : await bank.project(task.events);
   });
+  const again: number[] = [];
+  for (let n = 0; n < AGAIN && task.task === "project" && bank.rebuild !== undefined; n++) {
+    const started = performance.now();
+    await bank.rebuild();
+    again.push(performance.now() - started);
+  }
   await bank.close();
   if (found < task.expected) throw new Error(`${task.contender} found ${found}, not ${task.expected}`);
-  return { ...result };
+  return { ...result, ...(again.length === 0 ? {} : { againMs: median(again) }) };
 }
 
 export async function runReadFloor({ path, work }: ReadFloorTask): Promise<Sample> {

@@ -57,7 +57,10 @@ export async function runFill({
   let id = 0;
   const bank =
     short === true
-      ? await openOurs({ directory, durability: "flush" }, { ids: () => `e${String(++id).padStart(7, "0")}` })
+      ? await openOurs(
+          { directory, durability: "flush" },
+          { ids: () => `e${String(++id).padStart(7, "0")}`, context: {} },
+        )
       : await contender(name).open(directory);
   const result = await timed(() => bank.fill(accounts(count), deposits, together));
   await bank.close();
