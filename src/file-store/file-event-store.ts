@@ -481,7 +481,7 @@ export class FileEventStore implements EventStore {
       this.#layout,
       this.#log,
       from,
-      this.#head.read()?.position ?? 0,
+      this.#head.read(),
       (header, buffer, base) => {
         if (!readRegistry) {
           readRegistry = true;

@@ -1,14 +1,15 @@
 import { crc32 } from "node:zlib";
 import { checksumText } from "./checksum.ts";
 import type { FileHandle, FileSystem } from "../fs/file-system.ts";
-import type { LogPlace } from "./commit-log.ts";
+import { isBefore, type LogPlace } from "./commit-log.ts";
 
 const LENGTH = 60;
 
 /**
  * `meta/head`: up to where the log is durable *and* applied to the streams' files, as the living processes
  * know it. It lets a process see with one small read whether others have committed, and how far it may
- * read without the lock. It is never flushed and never trusted by recovery: after a power cut it may be old.
+ * read without the lock. It is never flushed: after a power cut it may be old, torn or gone. But it is never ahead of
+ * what is durable, so a log that ends before it has lost something.
  */
 export class Head {
   readonly #file: FileHandle;
@@ -35,9 +36,22 @@ export class Head {
     this.#file.write(this.#buffer, 0, line.length, 0);
   }
 
+  /** Makes what was written durable. Only `repair` needs that: an older place may be behind the log's new end. */
+  async flush(): Promise<void> {
+    await this.#file.flush();
+  }
+
   close(): void {
     this.#file.close();
   }
+}
+
+/**
+ * Whether a log that ends at `end` lacks something of what was once durable up to a place. The position alone does not
+ * tell: commits without events, which process managers make, do not move it.
+ */
+export function endsBefore(end: LogPlace, place: LogPlace): boolean {
+  return isBefore(end, place) || end.position < place.position;
 }
 
 /** The place that the file's bytes tell, if they are whole. */

@@ -1,19 +1,20 @@
 import type { FileSystem } from "../fs/file-system.ts";
 import type { CommitLog, LogPlace, RecordVisitor, ScanResult } from "./commit-log.ts";
 import { readRecord } from "./commit-record.ts";
+import { endsBefore } from "./head.ts";
 import { keepAside, type Layout } from "./layout.ts";
 
 /**
  * Reads the log from a place to its end and leaves it fit for the next record: what a dead process left
- * behind the last whole record is kept aside and cut off. Damage in the middle (a bad record that was once durable) is an error; nothing is cut then. `knownPosition` is
- * one that `meta/head` tells: it is only written when the log is durable up to there. Needs the store's lock. Returns how many bytes were cut.
+ * behind the last whole record is kept aside and cut off. Damage in the middle (a bad record that was once durable) is an error; nothing is cut then. `known` is
+ * what `meta/head` tells: it is only written when the log is durable up to there. Needs the store's lock. Returns how many bytes were cut.
  */
 export async function recoverLog(
   fs: FileSystem,
   layout: Layout,
   log: CommitLog,
   from: LogPlace,
-  knownPosition: number,
+  known: LogPlace | undefined,
   visit: RecordVisitor,
 ): Promise<number> {
   // The dead process may not have flushed what we are about to accept, and nothing reaches the streams'
@@ -21,7 +22,7 @@ export async function recoverLog(
   await log.flushFrom(from);
   const result = log.scan(from, undefined, visit);
   log.moveTo(result.end);
-  if (wasDurable(log, result) || knownPosition > result.end.position) {
+  if (wasDurable(log, result) || (known !== undefined && endsBefore(result.end, known))) {
     throw log.corruption(result.end, result.invalid ?? "records are missing");
   }
   const tail = log.tail();

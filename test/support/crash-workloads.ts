@@ -7,6 +7,7 @@ import {
 } from "eventfold-es/testing";
 import { isEventfoldError } from "eventfold-es";
 import type { FileEventStore } from "../../src/file-store/file-event-store.ts";
+import { notesScenario } from "./crash-notes.ts";
 import { killAfter } from "./kill-after.ts";
 import {
   adoptedTransfersScenario,
@@ -85,6 +86,7 @@ export const WORKLOADS: readonly Workload[] = [
   { kind: "a process manager and a projection", scenario: transfersScenario },
   { kind: "a process manager in two processes", scenario: sharedTransfersScenario },
   { kind: "a process manager of the original", scenario: adoptedTransfersScenario },
+  { kind: "commits without events", scenario: notesScenario },
   { kind: "new log segments", scenario: () => onLog(segments) },
   { kind: "new log segments without preallocation", scenario: () => onLog(segments, withoutRoom) },
   {

@@ -26,6 +26,12 @@ export function imageOf(disk: SimulatedDisk): Image {
 
 export function diskOf(image: Image): SimulatedDisk {
   const disk = new SimulatedDisk({ record: false });
+  fill(disk, image);
+  return disk;
+}
+
+/** Puts the files of a store on a disk, as if they had always been there. */
+export function fill(disk: SimulatedDisk, image: Image): void {
   disk.makeDirectory(STORE);
   for (const [path, bytes] of image) {
     disk.makeDirectory(path.slice(0, path.lastIndexOf("/")));
@@ -34,7 +40,6 @@ export function diskOf(image: Image): SimulatedDisk {
     file.close();
   }
   disk.settle();
-  return disk;
 }
 
 /** The image with one file changed, or (for `undefined`) without it. */
@@ -130,6 +135,47 @@ export async function segmentedStore(): Promise<Image> {
   return imageOf(disk);
 }
 
+/** How a store ends that has commits without events at the end of its log. */
+export interface NotesEnd {
+  /** The last commits, by what they are: an event, a note, or a note with a dead letter. */
+  readonly commits: readonly ("event" | "note" | "letter" | "event and note")[];
+  readonly closed: boolean;
+  readonly segmentBytes?: number;
+}
+
+/** A store with two events and then other commits, of which the process manager's checkpoint does not know. */
+export async function notesStore({ commits, closed, segmentBytes = 1 << 20 }: NotesEnd): Promise<Image> {
+  const disk = new SimulatedDisk();
+  const store = await FileEventStore.open(disk, STORE, { log: { segmentBytes, preallocateBytes: 300 } });
+  let version = 0;
+  let sequence = 0;
+  for (const kind of ["event", "event", ...commits]) {
+    const event = {
+      type: "Added",
+      data: JSON.stringify({ n: version, fill: "x".repeat(50) }),
+      schemaVersion: 0,
+      timestamp: 1_700_000_000_000 + version,
+      eventId: `p${version}`,
+    };
+    const letter = { key: `copier/${sequence}`, letter: { error: "größe" } };
+    await store.commit({
+      appends: kind.startsWith("event")
+        ? [{ stream: { type: "s", id: "p" }, expectedVersion: version++, events: [event] }]
+        : [],
+      ...(kind === "event"
+        ? {}
+        : {
+            consumer: {
+              ...{ name: "copier", expectedSequence: sequence++, note: { n: sequence } },
+              ...(kind === "letter" ? { deadLetters: [letter] } : {}),
+            },
+          }),
+    });
+  }
+  if (closed) await store.close();
+  return imageOf(disk);
+}
+
 /** What a user can see of a store, or for each part the code of the error that he gets instead. */
 export type Observation = Readonly<Record<string, string>>;
 
@@ -195,6 +241,29 @@ export async function observeSegments(disk: SimulatedDisk): Promise<Observation>
     }
     seen["all"] = await attempt(async () => (await collect(store.readAll())).flat().map(plain));
     return seen;
+  } finally {
+    await store.close().catch((error: unknown) => {
+      if (!isEventfoldError(error)) throw error;
+    });
+  }
+}
+
+export async function observeNotes(disk: SimulatedDisk): Promise<Observation> {
+  let store: FileEventStore;
+  try {
+    store = await FileEventStore.open(disk, STORE);
+  } catch (error) {
+    if (isEventfoldError(error)) return { open: `error ${error.code}` };
+    throw error;
+  }
+  try {
+    return {
+      open: "ok",
+      events: await attempt(async () => (await collect(store.readStream({ type: "s", id: "p" }))).flat().map(plain)),
+      all: await attempt(async () => (await collect(store.readAll())).flat().map(plain)),
+      notes: await attempt(() => store.consumerNotes("copier", 0)),
+      letters: await attempt(() => store.deadLetters("copier")),
+    };
   } finally {
     await store.close().catch((error: unknown) => {
       if (!isEventfoldError(error)) throw error;

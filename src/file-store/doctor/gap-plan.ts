@@ -29,6 +29,8 @@ export interface GapPlan {
   readonly lost: readonly number[];
   /** Lines that stand in the log now. */
   readonly used: ReadonlySet<UncoveredLine>;
+  /** So much of the log they have needed at most, however they were committed. */
+  readonly mostBytes: number;
 }
 
 /** An event for the log: bytes of a stream's file, or what the log still has of them. */
@@ -93,14 +95,16 @@ export function fillGap(
         adopted: line.position === undefined || !isOurLine(bytes.toString("utf8").trimEnd()),
       });
   }
-  if (found.lastPosition !== undefined && lost.length > 0) return { gap: found, runs: [], lost, used: new Set() };
+  const mostBytes = lost.length > 0 || found.lastPosition !== undefined ? Infinity : mostBytesOf(placed);
+  if (found.lastPosition !== undefined && lost.length > 0)
+    return { gap: found, runs: [], lost, used: new Set(), mostBytes };
   const gap = withRoom(found, placed);
   const used = new Set(chosen.values());
   const { segment, from, to, isMissing } = gap;
   if (gap.lastPosition !== undefined) {
     const start = isMissing ? segmentHeader(segment).length : from;
     const records = encode(placed, gap.firstPosition, gap.lastPosition, start, notes);
-    return { gap, runs: [{ segment, from, to, records, isNew: isMissing }], lost, used };
+    return { gap, runs: [{ segment, from, to, records, isNew: isMissing }], lost, used, mostBytes };
   }
   // At the log's end: what follows a lost event stands in a segment of its own, so that the hole remains to be seen.
   const runs: LogRun[] = [];
@@ -122,7 +126,17 @@ export function fillGap(
       records: encode(placed, gap.firstPosition, gap.firstPosition - 1, from, rest),
       isNew: false,
     });
-  return { gap, runs, lost, used };
+  return { gap, runs, lost, used, mostBytes };
+}
+
+/** More events than this are not looked at one by one. */
+const MAX_MEASURED = 1000;
+
+/** What the log needs for events when each is a commit of its own. Nobody knows for blank lines between those of another program. */
+function mostBytesOf(placed: ReadonlyMap<number, PlacedLine>): number {
+  if (placed.size > MAX_MEASURED || [...placed.values()].some(({ adopted }) => adopted)) return Infinity;
+  const longest = DEFAULT_LOG_OPTIONS.segmentBytes;
+  return [...placed.keys()].reduce((sum, position) => sum + encode(placed, position, position, longest, []).length, 0);
 }
 
 /** Where the log would not have gone on in the same segment, one of its own is gone, and the events get that again. */

@@ -1,5 +1,6 @@
 import type { FileSystem } from "../../fs/file-system.ts";
-import { segmentPath } from "../commit-log.ts";
+import { isBefore, type LogPlace, segmentHeader, segmentPath } from "../commit-log.ts";
+import { endsBefore } from "../head.ts";
 import type { Layout } from "../layout.ts";
 import { type FoundCheckpoint, sequenceOf } from "./check-consumers.ts";
 import { type Fix, lineAt, type Problem, readAt } from "./findings.ts";
@@ -15,8 +16,8 @@ export interface LogDamageParts {
   readonly streams: StreamSurvey;
   readonly notes: LogNotes;
   readonly checkpoints: readonly FoundCheckpoint[];
-  /** The last position that the marker and the head know of. */
-  readonly knownPosition: number;
+  /** The places of the marker and the head: up to there, the log was once durable. */
+  readonly known: readonly LogPlace[];
 }
 
 /** Finds what is damaged in the commit log, and what of it can be had elsewhere. */
@@ -61,13 +62,13 @@ export class LogDamage {
 
   /** Decides what is behind the last record: nothing, what a crash has left, or damage. */
   #checkTail(lines: readonly UncoveredLine[]): void {
-    const { fs, layout, log, streams, notes, checkpoints, knownPosition } = this.#parts;
+    const { fs, layout, log, streams, notes, checkpoints, known } = this.#parts;
     const { end, tail } = log;
-    const gap = tail ?? log.nothingMore();
+    const gap = tail ?? log.nothingMore(known);
     const corrected = correctGap(fs, layout, streams, gap);
     // What others know is written only when the log is durable up to there.
     const isKnown =
-      knownPosition > end.position ||
+      known.some((place) => endsBefore(end, place)) ||
       lines.some(({ position = 0 }) => position > end.position) ||
       checkpoints.some((found) => notes.behind(found.name, sequenceOf(found)) !== undefined);
     if (corrected !== undefined) log.closeTail({ ...gap, to: gap.from + corrected.record.length });
@@ -112,25 +113,28 @@ export class LogDamage {
   }
 
   #fill(found: LogGap): void {
-    const { fs, layout, streams, knownPosition } = this.#parts;
+    const { fs, layout, streams, known } = this.#parts;
     const notes = this.#lostNotes(found);
-    const { gap, runs, lost, used } = fillGap(fs, layout, streams, found, this.rest, notes);
+    const { gap, runs, lost, used, mostBytes } = fillGap(fs, layout, streams, found, this.rest, notes);
     this.rest = this.rest.filter((line) => !used.has(line));
     const isLast = gap.lastPosition === undefined;
     const missing = [...lost];
     if (isLast) {
       const last = gap.firstPosition + used.size + lost.length - 1;
-      for (let position = last + 1; position <= knownPosition; position++) missing.push(position);
+      const lastKnown = Math.max(...known.map(({ position }) => position));
+      for (let position = last + 1; position <= lastKnown; position++) missing.push(position);
       this.lastPosition = Math.max(this.lastPosition, last);
     }
+    const lacksNotes = isLast && missing.length === 0 && this.#bytesGone() > mostBytes;
+    const isLossy = missing.length > 0 || notes.length > 0 || lacksNotes;
     const remedy = "write its events into the commit log again, from the streams' files";
     for (const run of runs) {
       const isEmpty = run.records.length === 0;
       if (isEmpty && run.from === run.to) continue;
-      this.#report(gap, { kind: "log", run }, isEmpty ? "cut off what is no commit" : remedy, missing.length > 0);
+      this.#report(gap, { kind: "log", run }, isEmpty ? "cut off what is no commit" : remedy, isLossy);
     }
     if (runs.every(({ records, from, to }) => records.length === 0 && from === to)) {
-      if (isLast) this.#report(gap, { kind: "marker" }, "let the store end here", missing.length > 0);
+      if (isLast) this.#report(gap, { kind: "marker" }, "let the store end here", isLossy);
       else this.#report(gap);
     }
     for (const position of missing)
@@ -145,15 +149,39 @@ export class LogDamage {
         kind: "notes-lost",
         severity: "error",
         ...this.#where(gap),
-        message: `notes ${from} to ${to} of process manager ${name} stood in a damaged part of the commit log, and only there: what it scheduled with them may not happen`,
+        message: `notes ${from} to ${to}${isLast ? " (and perhaps more)" : ""} of process manager ${name} stood in a damaged part of the commit log, and only there: what it scheduled with them may not happen`,
+      });
+    if (lacksNotes && notes.length === 0)
+      this.problems.push({
+        kind: "notes-lost",
+        severity: "error",
+        ...this.#where(gap),
+        message:
+          "commits without events are gone from the end of the commit log: what process managers noted with them is lost, and what they scheduled may not happen",
       });
   }
 
+  /** How many bytes the log had behind its last good record, at least. */
+  #bytesGone(): number {
+    const { log, known } = this.#parts;
+    const { end } = log;
+    const gone = known.map((place) => {
+      if (!isBefore(end, place)) return 0;
+      const isHere = place.segment === end.segment && end.offset > 0;
+      return place.offset - (isHere ? end.offset : segmentHeader(place.segment).length);
+    });
+    return Math.max(0, ...gone);
+  }
+
   #lostNotes(gap: LogGap): LostNotes[] {
-    const { log, notes, checkpoints } = this.#parts;
-    const { lastPosition } = gap;
-    if (lastPosition === undefined)
-      return checkpoints.flatMap((found) => notes.behind(found.name, sequenceOf(found)) ?? []);
+    const { fs, log, notes, checkpoints } = this.#parts;
+    const { lastPosition, segment, from, to } = gap;
+    if (lastPosition === undefined) {
+      // The numbers end here. What came behind is told by who has seen it, and perhaps by what is left of the bytes.
+      const last = notes.remnants(from === to ? Buffer.alloc(0) : readAt(fs, this.#path(segment), from, to - from));
+      for (const found of checkpoints) last.set(found.name, Math.max(last.get(found.name) ?? 0, sequenceOf(found)));
+      return [...last].flatMap(([name, sequence]) => notes.behind(name, sequence) ?? []);
+    }
     // A hole in the numbers belongs to the last gap in front of it.
     const next = log.gaps.find((other) => other.firstPosition > gap.firstPosition)?.firstPosition ?? Infinity;
     return notes.missing

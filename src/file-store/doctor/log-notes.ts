@@ -30,6 +30,8 @@ interface Consumer {
   readonly letters: Map<string, LoggedLetter | undefined>;
 }
 
+const CONSUMER_LINE = /^\{"consumer":"([A-Za-z_][A-Za-z0-9_-]{0,99})","sequence":(\d{1,16}),"bytes":\d{1,16}\}$/gm;
+
 /** Follows what process managers note through the log. */
 export class LogNotes {
   readonly consumers: Map<string, Consumer> = new Map();
@@ -53,9 +55,23 @@ export class LogNotes {
       consumer.letters.set(key, { line: Buffer.from(JSON.stringify({ ...letter, key })), place });
   }
 
+  /** Process managers' notes that come next by their numbers, and of which damaged bytes still tell: the last one of each. */
+  remnants(bytes: Buffer): Map<string, number> {
+    const found = new Map<string, number>();
+    for (const [, name = "", digits] of bytes.toString("latin1").matchAll(CONSUMER_LINE)) {
+      const sequence = Number(digits);
+      if (sequence === (found.get(name) ?? this.#sequence(name)) + 1) found.set(name, sequence);
+    }
+    return found;
+  }
+
   /** The notes up to a sequence that somebody has seen, as far as the log does not have them. */
   behind(name: string, sequence: number): LostNotes | undefined {
-    const from = (this.consumers.get(name)?.sequence ?? 0) + 1;
+    const from = this.#sequence(name) + 1;
     return sequence < from ? undefined : { name, from, to: sequence };
+  }
+
+  #sequence(name: string): number {
+    return this.consumers.get(name)?.sequence ?? 0;
   }
 }

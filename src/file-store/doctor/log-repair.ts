@@ -1,7 +1,9 @@
 import type { FileSystem } from "../../fs/file-system.ts";
 import { segmentHeader, segmentPath } from "../commit-log.ts";
 import { HEADER_ROOM, readRecord, sealRecord } from "../commit-record.ts";
+import { endsBefore, Head } from "../head.ts";
 import { keepAside, type Layout, readWhole, replaceFile } from "../layout.ts";
+import { readMarker } from "../marker.ts";
 import type { LogRun } from "./findings.ts";
 
 /**
@@ -27,7 +29,10 @@ export class LogRepair {
     this.add({ segment, from: 0, to: records.length, records, isNew: false });
   }
 
-  /** Returns where the bytes are kept that were replaced. */
+  /**
+   * Returns where the bytes are kept that were replaced. Afterwards `meta/head` says nothing if the log may end elsewhere now, but not
+   * before: until then it tells, if we are stopped, that something is missing.
+   */
   async carryOut(): Promise<{ readonly file: string; readonly path: string }[]> {
     const kept: { readonly file: string; readonly path: string }[] = [];
     for (const [segment, runs] of this.#runs) {
@@ -44,11 +49,51 @@ export class LogRepair {
         runs.toSorted((a, b) => a.from - b.from),
       );
     }
+    if ([...this.#runs.values()].flat().some((run) => !isSameLength(run))) await this.#emptyHead();
     return kept;
+  }
+
+  async #emptyHead(): Promise<void> {
+    const { head } = this.#layout;
+    if (this.#fs.stat(head) === undefined) return;
+    // It stays the same file: others may have it open.
+    const file = this.#fs.open(head, "update");
+    try {
+      file.truncate(0);
+      await file.flush();
+    } finally {
+      file.close();
+    }
+  }
+
+  /**
+   * Until the marker is written again, recovery must not begin at an offset that means something else now. That the log was once
+   * durable up to there has to remain known until the log is mended: what is damaged would look like a torn tail otherwise.
+   */
+  async #removeMarker(): Promise<void> {
+    const { head, marker } = this.#layout;
+    const marked = readMarker(this.#fs, marker);
+    if (marked !== undefined) {
+      const file = new Head(this.#fs, head);
+      try {
+        const known = file.read();
+        if (known === undefined || endsBefore(known, marked)) {
+          file.write(marked);
+          await file.flush();
+        }
+      } finally {
+        file.close();
+      }
+    }
+    this.#fs.remove(marker);
+    await this.#fs.syncDirectory(this.#layout.meta);
   }
 
   async #rewrite(segment: number, old: Buffer, runs: readonly LogRun[]): Promise<void> {
     const file = segmentPath(this.#layout.commitLog, segment);
+    const marker = readMarker(this.#fs, this.#layout.marker);
+    if (marker?.segment === segment && runs.some((run) => !isSameLength(run) && marker.offset > run.from))
+      await this.#removeMarker();
     if (runs.some(({ isNew }) => isNew)) {
       const records = runs.map((run) => run.records);
       this.#fs.makeDirectory(this.#layout.commitLog);
@@ -57,13 +102,11 @@ export class LogRepair {
       return;
     }
     const isLast = ({ to }: LogRun): boolean => old.subarray(to).every((byte) => byte === 0);
-    if (runs.every((run) => run.records.length === run.to - run.from || isLast(run))) {
+    if (runs.every((run) => isSameLength(run) || isLast(run))) {
       await this.#writeInPlace(file, runs, isLast);
       return;
     }
-    // Until the marker is written again, recovery must not begin at an offset that means something else now.
-    this.#fs.remove(this.#layout.marker);
-    await this.#fs.syncDirectory(this.#layout.meta);
+    await this.#removeMarker();
     await replaceFile(this.#fs, file, spliced(old, runs), true);
   }
 
@@ -79,6 +122,11 @@ export class LogRepair {
       file.close();
     }
   }
+}
+
+/** Whether a run takes as much room as what it replaces, so that no offset means something else afterwards. */
+function isSameLength({ records, from, to, isNew }: LogRun): boolean {
+  return !isNew && records.length === to - from;
 }
 
 /** A segment with runs put in. */

@@ -95,13 +95,14 @@ export class LogSurvey {
     );
   }
 
-  /** The gap behind the last good record, if something has to follow there that is gone. */
-  nothingMore(): LogGap {
+  /** The gap behind the last good record, if something has to follow there that is gone; `known` are places that the log once reached. */
+  nothingMore(known: readonly LogPlace[] = []): LogGap {
     const { segment, offset, position } = this.end;
     const due = position + 1;
     if (offset === 0) return missingSegment(due, undefined);
+    const isShort = due === segment || known.some((place) => place.segment === segment && place.offset > offset);
     // The names of the segments do not tell the end of one from another that is gone.
-    const orNext = due === segment ? "" : `: this file ends too early, or ${segmentPath(this.#directory, due)} is gone`;
+    const orNext = isShort ? "" : `, or ${segmentPath(this.#directory, due)} is gone`;
     return {
       segment,
       from: offset,
@@ -109,7 +110,7 @@ export class LogSurvey {
       isMissing: false,
       firstPosition: due,
       lastPosition: undefined,
-      why: `${COMMITS_MISSING}${orNext}`,
+      why: `${COMMITS_MISSING}: this file ends too early${orNext}`,
     };
   }
 

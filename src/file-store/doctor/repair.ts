@@ -213,6 +213,8 @@ class Repair {
     const file = new Head(this.#fs, head);
     try {
       file.write(survey.end);
+      // If the power fails, the old one must not come back: it may be behind the log's end.
+      await file.flush();
     } finally {
       file.close();
     }

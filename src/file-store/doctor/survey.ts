@@ -3,7 +3,7 @@ import type { FileSystem } from "../../fs/file-system.ts";
 import { systemErrorCode } from "../../fs/file-system.ts";
 import { type LogPlace, segmentPath } from "../commit-log.ts";
 import { MalformedRecordError, readSections } from "../commit-record.ts";
-import { decodeHead } from "../head.ts";
+import { decodeHead, endsBefore } from "../head.ts";
 import { type Layout, layoutOf, readWhole } from "../layout.ts";
 import { readMarker } from "../marker.ts";
 import { type LineHash, loadLineHash } from "../snapshot-file.ts";
@@ -118,13 +118,13 @@ export class Survey {
   async #surveyEnd(): Promise<void> {
     const { layout } = this;
     const fs = this.#fs;
-    await this.#log.advance();
     this.#marker = readMarker(fs, layout.marker);
+    const known = [this.#marker, this.#readHead()].filter((place) => place !== undefined);
+    await this.#log.advance();
     this.#checkpoints = findCheckpoints(fs, layout);
     const tails = this.#streams.tails();
     const lines = tails.flatMap((tail) => this.#streams.lines(tail).lines);
-    const knownPosition = Math.max(this.#marker?.position ?? 0, this.#readHead()?.position ?? 0);
-    if (this.#isUntouched(lines)) {
+    if (this.#isUntouched(lines, known)) {
       this.problems.push({
         kind: "foreign-events",
         severity: "info",
@@ -141,7 +141,7 @@ export class Survey {
         streams: this.#streams,
         notes: this.#notes,
         checkpoints: this.#checkpoints,
-        knownPosition,
+        known,
       },
       lines,
     );
@@ -185,10 +185,11 @@ export class Survey {
   }
 
   /** Whether nothing here shows that this library was ever used on the directory. */
-  #isUntouched(lines: readonly UncoveredLine[]): boolean {
+  #isUntouched(lines: readonly UncoveredLine[], known: readonly LogPlace[]): boolean {
     return (
       this.#log.segments.length === 0 &&
       this.#fs.stat(this.layout.marker) === undefined &&
+      !known.some((place) => endsBefore(this.end, place)) &&
       lines.every(({ position }) => position === undefined)
     );
   }
@@ -283,7 +284,7 @@ export class Survey {
       else if (this.hasGaps)
         this.problems.push({ kind: "needs-recovery", severity: "info", file: marker, message, ...fix });
       else if (isOurs) this.problems.push({ kind: "needs-recovery", severity: "info", file: marker, message });
-    } else if (this.#marker.position <= this.end.position && !this.#log.isBoundary(this.#marker)) {
+    } else if (!endsBefore(this.end, this.#marker) && !this.#log.isBoundary(this.#marker)) {
       const message = "the marker does not point between two commits";
       this.problems.push({ kind: "marker-damaged", severity: "error", file: marker, message, ...fix });
     }
