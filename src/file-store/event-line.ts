@@ -392,9 +392,11 @@ export function isOurLine(line: string): boolean {
  * need not be proof against damage; it is the most frequent thing that loading does, and searches are fast before code is.
  */
 export function startOfOurs(text: string, from: number, to: number, known: LineStart[]): LineStart | undefined {
-  const tail = text.lastIndexOf(MS, to);
-  const pos = text.indexOf(POS, tail);
-  if (tail < from || pos - tail > MS.length + 3 || text.lastIndexOf(":", to) !== pos + POS.length - 1) return undefined;
+  const pos = text.lastIndexOf(":", to) + 1 - POS.length;
+  // Before the next search, which would go back through all lines of others in front of one of others.
+  if (pos < from || !matches(text, pos, POS)) return undefined;
+  const tail = text.lastIndexOf(MS, pos);
+  if (tail < from || pos - tail > MS.length + 3) return undefined;
   for (const [i, start] of known.entries()) {
     if (!matches(text, from, start.text)) continue;
     // The next line is most probably of the same type.

@@ -389,3 +389,16 @@ describe("payloads that are parsed together", () => {
     expect(events[2]?.data).toEqual({ a: 2 });
   });
 });
+
+test("a line of another program is told by its end, however many others stand in front of it", () => {
+  const foreign = '{"type":"Added","data":{"by":5},"ts":1795415061,"id":"x","actor":"batch"}\n';
+  const text = foreign.repeat(200_000);
+  const searches = (count: number, search: () => unknown): number => {
+    const started = performance.now();
+    for (let i = 0; i < count; i++) search();
+    return performance.now() - started;
+  };
+  const to = text.length - 1;
+  const allOfIt = searches(3, () => text.lastIndexOf("nowhere", to));
+  expect(searches(100, () => startOfOurs(text, to + 1 - foreign.length, to, []))).toBeLessThan(allOfIt);
+});
