@@ -41,8 +41,6 @@ export interface Situation {
 export interface Command {
   readonly type: string;
   readonly data: unknown;
-  /** The JSON of `data`, if that was made from it. */
-  readonly text: string | undefined;
   readonly context: CommandContext;
 }
 
@@ -147,10 +145,9 @@ export class AggregateModel {
     }
     const data = "data" in command ? command.data : undefined;
     // A copy: what the caller does to its object later must not reach a command that waits.
-    const text = data === undefined ? undefined : stringifyPayload(data, model.what);
-    const copy = text === undefined ? undefined : (JSON.parse(text) as unknown);
-    if (isTypeOnly(model.payload)) return { type, data: copy, text, context };
-    const complete = (checked: unknown): Command => ({ type, data: checked, text: undefined, context });
+    const copy = data === undefined ? undefined : (JSON.parse(stringifyPayload(data, model.what)) as unknown);
+    if (isTypeOnly(model.payload)) return { type, data: copy, context };
+    const complete = (checked: unknown): Command => ({ type, data: checked, context });
     const valid = validate(model.payload, copy, model.what);
     return valid instanceof Promise ? valid.then(complete) : complete(valid);
   }
@@ -226,7 +223,7 @@ export class AggregateModel {
         "UNKNOWN_EVENT",
         `handle.${command.type} of ${this.type} returned the event ${JSON.stringify(type)}, which the contract does not declare`,
       );
-    const { text, data } = payloadOf(model, "data" in event ? event.data : undefined, command);
+    const { text, data } = payloadOf(model, "data" in event ? event.data : undefined);
     const { schemaVersion, wantsRecord } = model;
     const { actor } = command.context;
     const eventId = environment.nextId();
@@ -287,20 +284,15 @@ export function freeze<T>(value: T): T {
 const UNKNOWN_POSITION = 0;
 
 /** An event's payload as it is written, and as it will be read back: the state in memory is the one that the file will give. */
-function payloadOf(
-  model: EventModel,
-  given: unknown,
-  command: Command,
-): { readonly text: string; readonly data: unknown } {
+function payloadOf(model: EventModel, given: unknown): { readonly text: string; readonly data: unknown } {
   const valid = isTypeOnly(model.payload) ? given : validate(model.payload, given, model.what);
   if (valid instanceof Promise)
     throw new EventfoldError(
       "INVALID_DEFINITION",
       `${model.what} has an asynchronous schema; an event is checked while it is decided`,
     );
-  // Most events carry the command's own payload, which is a copy that was made from its text; unless `handle` has changed it.
-  if (valid === command.data && command.text !== undefined && JSON.stringify(valid) === command.text)
-    return { text: command.text, data: valid };
+  // A value of its own, also if `handle` passes the command's on: that belongs to `handle`, which may be asked again, and this one to
+  // the states and results that keep it.
   const text = stringifyPayload(valid, model.what);
   return { text, data: text === "null" ? undefined : JSON.parse(text) };
 }
