@@ -33,6 +33,9 @@ export interface ScanResult {
   readonly stopped?: boolean;
 }
 
+/** A record this large is written as fast without room prepared for it, which would be as much to write again. */
+const LARGE_BYTES = 64 << 10;
+
 const SCAN_CHUNK = 256 << 10;
 
 /** A part of a segment's file that was read. */
@@ -137,10 +140,18 @@ export class CommitLog {
    * file. Throws (ENOSPC) before anything of the record is written. Returns where the record will start.
    */
   prepare(bytes: number): LogPlace | Promise<LogPlace> {
-    const { offset } = this.#end;
-    // As nearly always: the segment goes on, and the room is there.
-    const isReady = this.#file !== undefined && offset > 0 && offset + bytes <= this.#allocated;
-    return isReady && offset + bytes <= this.#options.segmentBytes ? this.#end : this.#prepare(bytes);
+    return this.hasRoom(bytes) ? this.#end : this.#prepare(bytes);
+  }
+
+  /** Whether a record of `bytes` can be written as things are, as nearly always: without a new segment, or a flush of new room. */
+  hasRoom(bytes: number): boolean {
+    const end = this.#end.offset + bytes;
+    return (
+      this.#file !== undefined &&
+      this.#end.offset > 0 &&
+      end <= this.#options.segmentBytes &&
+      (end <= this.#allocated || bytes >= LARGE_BYTES || this.#options.preallocateBytes === 0)
+    );
   }
 
   async #prepare(bytes: number): Promise<LogPlace> {
@@ -153,8 +164,7 @@ export class CommitLog {
     const needed = this.#end.offset + bytes;
     if (needed > this.#allocated) {
       this.#allocated = file.size();
-      // A large record is written as fast without: the room would be as much to write again.
-      if (needed > this.#allocated && bytes * 8 < this.#options.preallocateBytes) {
+      if (needed > this.#allocated && this.#options.preallocateBytes > 0 && bytes < LARGE_BYTES) {
         const zeros = Buffer.alloc(Math.max(this.#options.preallocateBytes, needed - this.#allocated));
         file.write(zeros, 0, zeros.length, this.#allocated);
         await file.flush();
@@ -322,6 +332,16 @@ export class CommitLog {
         return { end: place, invalid: undefined };
       place = { segment: next, offset: 0, position: place.position };
     }
+  }
+
+  /**
+   * Reads all records from a place up to another. Throws where there is anything else, and where there is nothing: zeros in the
+   * middle of the log look like its end.
+   */
+  read(from: LogPlace, limit: LogPlace, visit: RecordVisitor): void {
+    const { end, invalid } = this.scan(from, limit, visit);
+    if (invalid !== undefined || isBefore(end, limit))
+      throw this.corruption(end, invalid ?? `the commit log ends here; position ${limit.position} was committed`);
   }
 
   #scanSegment(

@@ -62,6 +62,8 @@ export class Committer {
   #arrived: (() => void) | undefined;
   /** For the next batch, unless the last one still needs it. */
   #buffer: Buffer | undefined;
+  /** With durability `"os"`: the flush that is under way, and how it ends. */
+  #late: Promise<{ readonly error?: unknown }> | undefined;
   /** A write or flush failed: what is behind the end of the log, up to here, is not to be believed. */
   #failed: LogPlace | undefined;
   readonly #pace = new FlushPace();
@@ -130,6 +132,8 @@ export class Committer {
     try {
       catchUp();
       if (this.#failed !== undefined) await this.#distrust(this.#failed);
+      // The last session may have ended with a stream's file that could not be written, and batches that were not flushed yet.
+      if (this.#parts.durability === "os" && !pending.isEmpty) await this.#flush();
       this.#applyPending(pending.list.length);
       if (log.hasMore()) await recoverTail();
       for (let round = 0; round < MAX_ROUNDS; round++) {
@@ -184,6 +188,12 @@ export class Committer {
     const { lock, log, pending, durability } = this.#parts;
     try {
       batch.finish();
+      // A flush that fails tells so once, to whoever waits for it; after it another one can succeed although bytes are gone. A new
+      // segment must not follow, or nobody could tell a power cut from damage.
+      if (this.#late !== undefined && !log.hasRoom(batch.bytes)) {
+        const { error } = await this.#late;
+        if (error !== undefined) throw error;
+      }
       const room = log.prepare(batch.bytes);
       const place = room instanceof Promise ? await room : room;
       // What this segment has of acknowledged but unflushed records (mode "os") is not durable yet.
@@ -205,8 +215,11 @@ export class Committer {
       this.#failed = undefined;
       return { batch, start, place, end };
     } catch (error) {
+      // What was acknowledged and not flushed may have gone with a flush that prepared room.
+      if (durability === "os" && !pending.isEmpty) this.#failed ??= log.end;
       if (this.#failed !== undefined) {
         try {
+          await this.#late;
           await this.#distrust(this.#failed);
         } catch {
           // Tried again before the next write.
@@ -305,13 +318,15 @@ export class Committer {
   async #flushLate(): Promise<void> {
     const { log, pending } = this.#parts;
     const started = performance.now();
+    if (this.#failed !== undefined) await this.#distrust(this.#failed);
     while (!pending.isEmpty) {
       const count = pending.list.length;
       let outcome: { readonly error?: unknown } | undefined;
       const flush = log.flush().then(
-        () => void (outcome = {}),
-        (error: unknown) => void (outcome = { error }),
+        () => (outcome = {}),
+        (error: unknown) => (outcome = { error }),
       );
+      this.#late = flush;
       while (outcome === undefined) {
         const mayTakeMore = performance.now() - started < OS_HOLD_MS && this.#locked.size < MAX_STREAMS;
         if (this.#queue.length > 0 && mayTakeMore) await this.#writeBatch();
@@ -321,14 +336,24 @@ export class Committer {
             ...(mayTakeMore ? [new Promise<void>((resolve) => (this.#arrived = resolve))] : []),
           ]);
       }
-      this.#arrived = undefined;
+      this.#arrived = this.#late = undefined;
       const { error } = outcome as { readonly error?: unknown };
-      if (error !== undefined) {
-        this.#failed = log.end;
-        throw ioError(error, "flushing the commit log");
-      }
+      if (error !== undefined) throw this.#notFlushed(error);
       this.#applyPending(count);
     }
+  }
+
+  async #flush(): Promise<void> {
+    try {
+      await this.#parts.log.flush();
+    } catch (error) {
+      throw this.#notFlushed(error);
+    }
+  }
+
+  #notFlushed(error: unknown): Error {
+    this.#failed = this.#parts.log.end;
+    return ioError(error, "flushing the commit log");
   }
 
   /** Leaves the log without what a failed write may have put there. */

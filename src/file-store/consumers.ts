@@ -87,7 +87,7 @@ export class Consumers {
     const start = from ?? (first === undefined ? undefined : { segment: first, offset: 0, position: first - 1 });
     const consumer: Consumer = { sequence: from === undefined ? 0 : after, notes: [] };
     if (start !== undefined) {
-      const result = this.#log.scan(start, this.#log.end, (header, buffer, base) => {
+      this.#log.read(start, this.#log.end, (header, buffer, base) => {
         readSections(
           buffer,
           header,
@@ -100,7 +100,6 @@ export class Consumers {
           },
         );
       });
-      if (result.invalid !== undefined) throw this.#log.corruption(result.end, result.invalid);
     }
     this.#consumers.set(name, consumer);
     return consumer;
@@ -138,10 +137,9 @@ export class Consumers {
     const visit = (section: ConsumerSection): void => {
       if (section.name === name) addLetters(letters, section);
     };
-    const result = this.#log.scan(this.#log.beginning(), this.#log.end, (header, buffer, base) => {
+    this.#log.read(this.#log.beginning(), this.#log.end, (header, buffer, base) => {
       readSections(buffer, header, base, () => {}, visit);
     });
-    if (result.invalid !== undefined) throw this.#log.corruption(result.end, result.invalid);
     return letters;
   }
 

@@ -501,10 +501,9 @@ export class FileEventStore implements EventStore {
   /** Writes everything from a place on to the streams' files once more. */
   #reapply(from: LogPlace): void {
     const registered = new Set(this.#registry.read().streams.map(({ type, id }) => `${type}/${id}`));
-    const result = this.#log.scan(from, this.#log.end, (header, buffer, base) => {
+    this.#log.read(from, this.#log.end, (header, buffer, base) => {
       this.#applier.reapply(header, buffer, base, registered);
     });
-    if (result.invalid !== undefined) throw this.#log.corruption(result.end, result.invalid);
   }
 
   #committed(end: LogPlace): void {

@@ -18,10 +18,9 @@ export class LogIndex {
 
   static build(log: CommitLog): LogIndex {
     const index = new LogIndex();
-    const result = log.scan(log.beginning(), log.end, (header, buffer, base) => {
+    log.read(log.beginning(), log.end, (header, buffer, base) => {
       readSections(buffer, header, base, (section) => index.add(section));
     });
-    if (result.invalid !== undefined) throw log.corruption(result.end, result.invalid);
     return index;
   }
 

@@ -1,6 +1,6 @@
 import { crc32 } from "node:zlib";
 import type { FileSystem } from "../fs/file-system.ts";
-import type { CommitLog, LogPlace } from "./commit-log.ts";
+import { type CommitLog, isBefore, type LogPlace } from "./commit-log.ts";
 import { readSections, type Section } from "./commit-record.ts";
 import { DamagedEndsError, EndsFile, type StreamEnd } from "./ends-file.ts";
 import { crcOfLines } from "./lines.ts";
@@ -137,13 +137,13 @@ export class StreamEnds {
     this.#state = "lost";
     const newer = this.#recent;
     this.#recent = new Map();
-    const { invalid } = log.scan(log.beginning(), limit, (header, buffer, base) => {
+    const { invalid, end } = log.scan(log.beginning(), limit, (header, buffer, base) => {
       readSections(buffer, header, base, (section) => {
         this.#recent.set(section.key, behind(this.#recent.get(section.key) ?? NONE, section, buffer));
       });
     });
-    for (const [key, end] of newer) this.#recent.set(key, end);
-    this.#unknown = invalid !== undefined;
+    for (const [key, known] of newer) this.#recent.set(key, known);
+    this.#unknown = invalid !== undefined || isBefore(end, limit);
   }
 }
 
