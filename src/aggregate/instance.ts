@@ -75,6 +75,8 @@ export class Instance {
   /** Another process has committed to this stream since we read it. */
   #stale = false;
   #exclusive = false;
+  /** A command is being decided: what its own `handle` sends here has to wait. */
+  #deciding = false;
   /** The rest of the mailbox waits for the event loop's next turn. */
   #deferred = false;
   #state: unknown;
@@ -198,7 +200,7 @@ export class Instance {
 
   /** Works through the mailbox as far as it can without waiting. */
   #pump(): void {
-    while (this.#queue.length > 0 && !this.#busy && !this.#exclusive && !this.#deferred) {
+    while (this.#queue.length > 0 && !this.#busy && !this.#exclusive && !this.#deferred && !this.#deciding) {
       if (isTurnLong()) {
         this.#deferred = true;
         inNextTurn(() => {
@@ -220,8 +222,16 @@ export class Instance {
         return;
       }
       this.#queue.shift();
-      if (job.kind === "command") this.#decide(job);
-      else job.run();
+      if (job.kind !== "command") {
+        job.run();
+        continue;
+      }
+      this.#deciding = true;
+      try {
+        this.#decide(job);
+      } finally {
+        this.#deciding = false;
+      }
     }
   }
 

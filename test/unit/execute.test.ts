@@ -316,3 +316,31 @@ describe("a store on disk", () => {
     expect(await handles[0]?.state()).toEqual({ open: true, balance: 210 });
   });
 });
+
+test("a command that handle itself sends to its instance is decided after the present one", async () => {
+  let send: (() => void) | undefined;
+  const List = aggregate("list", {
+    initial: [] as readonly number[],
+    events: { Added: data<{ n: number }>() },
+    commands: { Add: data<{ n: number }>() },
+  }).define({
+    handle: {
+      Add: ({ data: added, emit }) => {
+        send?.();
+        return emit.Added(added);
+      },
+    },
+    apply: { Added: (list, { n }) => [...list, n] },
+  });
+  await using store = await AggregateStore.inMemoryBuilder().aggregate(List).open();
+  const list = store.get(List, "a");
+  await list.execute(List.commands.Add({ n: 1 }));
+  let second: Promise<unknown> | undefined;
+  send = () => {
+    send = undefined;
+    second = list.execute(List.commands.Add({ n: 3 }));
+  };
+  expect(await list.execute(List.commands.Add({ n: 2 }))).toMatchObject({ version: 2, state: [1, 2] });
+  expect(await second).toMatchObject({ version: 3, state: [1, 2, 3] });
+  expect(await list.state()).toEqual(await list.state({ version: 3 }));
+});
