@@ -1,5 +1,5 @@
 import type { AnyAggregate } from "../aggregate/aggregate.ts";
-import { checkContext } from "../aggregate/context.ts";
+import { checkContext, ownContext } from "../aggregate/context.ts";
 import { type CommandOutcome, Instance, type Lease } from "../aggregate/instance.ts";
 import type { CommandContext, RecordedEvent } from "../aggregate/messages.ts";
 import { recordedEvent } from "../aggregate/event-reader.ts";
@@ -107,7 +107,7 @@ export class Instances {
 
   #validate(model: AggregateModel, command: unknown, context: CommandContext): Command | Promise<Command> {
     checkContext(context);
-    return model.validateCommand(command, context);
+    return model.validateCommand(command, ownContext(context));
   }
 
   /** Checks a command for an instance that will be leased. */

@@ -29,6 +29,21 @@ export function checkContext(context: CommandContext): void {
     if (Object.hasOwn(metadata, key)) throw bad(`metadata.${key} is reserved for the context's own field`);
 }
 
+/** A copy: what the caller does to its object later must not reach a command that waits, nor the event that it is answered with. */
+export function ownContext(context: CommandContext): CommandContext {
+  const { metadata, actor, correlationId, causationId, sourceDevice, idempotencyKey, dispatch } =
+    context as DispatchContext;
+  const own: { -readonly [K in keyof DispatchContext]: DispatchContext[K] } = {};
+  if (actor !== undefined) own.actor = actor;
+  if (correlationId !== undefined) own.correlationId = correlationId;
+  if (causationId !== undefined) own.causationId = causationId;
+  if (sourceDevice !== undefined) own.sourceDevice = sourceDevice;
+  if (idempotencyKey !== undefined) own.idempotencyKey = idempotencyKey;
+  if (metadata !== undefined) own.metadata = JSON.parse(JSON.stringify(metadata)) as typeof metadata;
+  if (dispatch !== undefined) own.dispatch = dispatch;
+  return own;
+}
+
 /** What is stored of a context besides the actor. */
 export function metaOf(context: CommandContext): StoredMeta | undefined {
   const { metadata, correlationId, causationId, sourceDevice, idempotencyKey, dispatch } = context as DispatchContext;

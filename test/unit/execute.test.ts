@@ -14,6 +14,23 @@ describe.each(backends)("commands $backend", ({ builder }) => {
     return builder().aggregate(Account).open();
   }
 
+  test("a context is taken as it was when the command was given", async () => {
+    await using store = await open();
+    const ada = store.get(Account, "ada");
+    const metadata = { from: { app: "web" } };
+    const context = { actor: "ada", correlationId: "r-1", metadata };
+    const change = (): void => {
+      Object.assign(context, { actor: "eve", correlationId: 1 });
+      metadata.from.app = "changed";
+    };
+    const expected = { actor: "ada", correlationId: "r-1", metadata: { from: { app: "web" } } };
+    // The instance is loading: the command waits.
+    const opening = ada.execute(Open({ owner: "Ada" }), context);
+    change();
+    expect((await opening).events[0]).toMatchObject(expected);
+    expect((await collect(ada.events()))[0]).toMatchObject(expected);
+  });
+
   test("execute gives events, state, version and position", async () => {
     let time = 1000;
     let id = 0;
