@@ -248,7 +248,8 @@ export class LineEvent implements StoredEvent {
     if (this.isOurs && text.charCodeAt(text.lastIndexOf(":", this.to) - 2) === LETTER_S) return 0;
     if (this.startOfPayload() > 0) {
       const digits = startOfDigits(text, this.from, this.to - 1);
-      if (matches(text, digits - POS.length, POS) && (this.isOurs || !this.mayHaveKeyV(text))) return 0;
+      if (matches(text, digits - POS.length, POS) && (this.isOurs || !mayHaveKeyV(text.slice(this.from, this.to))))
+        return 0;
     }
     return this.envelope().schemaVersion;
   }
@@ -292,11 +293,6 @@ export class LineEvent implements StoredEvent {
     if (start < 0) return -1;
     const end = this.text().indexOf(BEHIND_PAYLOAD, start);
     return end < this.to ? end : -1;
-  }
-
-  private mayHaveKeyV(text: string): boolean {
-    const line = text.slice(this.from, this.to);
-    return line.includes('"v":') || line.includes("\\u");
   }
 
   private envelope(): Envelope {
@@ -382,10 +378,23 @@ export function startOf(text: string, at: number, starts: readonly LineStart[]):
   return undefined;
 }
 
+/** Whether some lines may have a key `v` that does not stand at the end, where we write it. */
+export function mayHaveKeyV(text: string): boolean {
+  return text.includes('"v"') || text.includes("\\u");
+}
+
 /** Whether a line is one that we wrote, to the letter of its layout. */
 export function isOurLine(line: string): boolean {
-  return startOfTail(line, 0, line.length) > 0 && startOfOurs(line, 0, line.length, []) !== undefined;
+  if (startOfTail(line, 0, line.length) < 0 || startOfOurs(line, 0, line.length, []) === undefined) return false;
+  try {
+    const event = JSON.parse(line) as object;
+    return OUR_KEYS.test(Object.keys(event).join()) && JSON.stringify(event) === line;
+  } catch {
+    return false;
+  }
 }
+
+const OUR_KEYS = /^type,data,ts(,id)?(,actor)?(,meta)?,ms,pos$/;
 
 /**
  * How a line begins that we wrote; nothing for any other, and if it is not certain. The line is one that was committed, so this
@@ -394,7 +403,7 @@ export function isOurLine(line: string): boolean {
 export function startOfOurs(text: string, from: number, to: number, known: LineStart[]): LineStart | undefined {
   const pos = text.lastIndexOf(":", to) + 1 - POS.length;
   // Before the next search, which would go back through all lines of others in front of one of others.
-  if (pos < from || !matches(text, pos, POS)) return undefined;
+  if (pos < from || !matches(text, pos, POS) || text.charCodeAt(to - 1) !== CLOSING_BRACE) return undefined;
   const tail = text.lastIndexOf(MS, pos);
   if (tail < from || pos - tail > MS.length + 3) return undefined;
   for (const [i, start] of known.entries()) {

@@ -4,7 +4,7 @@ import { CorruptionError } from "../errors.ts";
 import type { StoredEvent, StreamName } from "../event-store/event-store.ts";
 import type { CommitLog } from "./commit-log.ts";
 import { readSections } from "./commit-record.ts";
-import { LineEvent, type LineOrigin, type LineStart, parsePayloads, startOfOurs } from "./event-line.ts";
+import { LineEvent, type LineOrigin, type LineStart, mayHaveKeyV, parsePayloads, startOfOurs } from "./event-line.ts";
 import { ioError } from "./io-error.ts";
 import { crcOfLines, isBlank, type LineChunk, linesOf, readChunks, type ReadableFile } from "./lines.ts";
 import { LogIndex } from "./log-index.ts";
@@ -195,13 +195,16 @@ function collect(
   let last = version;
   if (isAscii(buffer.subarray(0, end))) {
     const text = buffer.toString("latin1", 0, end);
+    // Here lines of others are not told apart, and of a line of ours nobody looks for that.
+    const isAnyUnsure = starts !== undefined && mayHaveKeyV(text);
     for (let at = 0; at < end;) {
       const stop = text.indexOf("\n", at);
       const line = at;
       at = stop + 1;
       if (text.charCodeAt(line) !== OPENING_BRACE && isBlank(buffer, line, stop)) continue;
       if (++last < from) continue;
-      const start = starts === undefined ? undefined : startOfOurs(text, line, stop, starts);
+      const isUnsure = starts === undefined || (isAnyUnsure && mayHaveKeyV(text.slice(line, stop)));
+      const start = isUnsure ? undefined : startOfOurs(text, line, stop, starts);
       events.push(new LineEvent(text, line, stop, last, base + line, origin, undefined, start));
     }
   } else {
