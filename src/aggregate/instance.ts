@@ -87,6 +87,8 @@ export class Instance {
   #decidedVersion = 0;
   #snapshotVersion = 0;
   #savingSnapshot = false;
+  /** Results of earlier commands that are being read back for those with the same key. */
+  #readingBack = 0;
   /** Versions of the events of each idempotency key; made when the first command with a key comes. */
   #keys: Map<string, { from: number; to: number }> | undefined;
   /** Ids of all events; made when the first event is injected. */
@@ -108,7 +110,12 @@ export class Instance {
 
   get isIdle(): boolean {
     return (
-      this.#queue.length === 0 && this.#pending.length === 0 && !this.#busy && !this.#exclusive && !this.#savingSnapshot
+      this.#queue.length === 0 &&
+      this.#pending.length === 0 &&
+      this.#readingBack === 0 &&
+      !this.#busy &&
+      !this.#exclusive &&
+      !this.#savingSnapshot
     );
   }
 
@@ -346,7 +353,10 @@ export class Instance {
     const first = context.idempotencyKey === undefined ? undefined : this.#keys?.get(context.idempotencyKey);
     if (first !== undefined) {
       this.#answer(job, () => {
-        this.#firstOutcome(first).then(job.resolve, job.reject);
+        this.#readingBack++;
+        void this.#firstOutcome(first)
+          .then(job.resolve, job.reject)
+          .finally(() => this.#readingBack--);
       });
       return;
     }

@@ -40,6 +40,16 @@ describe.each(backends)("an idempotency key $backend", ({ builder }) => {
     expect(await ada.state()).toEqual({ open: true, balance: 1 });
   });
 
+  test("is answered by a store that is closed meanwhile", async () => {
+    const store = await builder().aggregate(Account).open();
+    const ada = store.get(Account, "ada");
+    await ada.execute(Open({ owner: "Ada" }));
+    // So many that reading them back takes more than one turn.
+    const first = await ada.execute(Split({ amounts: oneTo(40_000) }), key);
+    const again = ada.execute(Split({ amounts: [1] }), key);
+    await Promise.all([store.close(), expect(again).resolves.toMatchObject({ version: first.version })]);
+  });
+
   test("belongs to one instance", async () => {
     await using store = await opened();
     await store.get(Account, "bob").execute(Open({ owner: "Bob" }), key);
