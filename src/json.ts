@@ -25,7 +25,8 @@ export function stringifyPayload(value: unknown, what: string): string {
 
 /** Whether a value is an object as most payloads are, of numbers, sound strings and booleans: certain to be plain JSON data, and seen at a glance. */
 function isFlat(value: unknown): boolean {
-  if (typeof value !== "object" || value === null || Object.getPrototypeOf(value) !== Object.prototype) return false;
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
+  if (Object.getPrototypeOf(value) !== Object.prototype) return false;
   for (const key of Reflect.ownKeys(value)) {
     if (typeof key !== "string" || key === "__proto__" || key === "toJSON" || !isWellFormed(key)) return false;
     const property: unknown = (value as Record<string, unknown>)[key];

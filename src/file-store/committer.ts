@@ -192,7 +192,7 @@ export class Committer {
       // segment must not follow, or nobody could tell a power cut from damage.
       if (this.#late !== undefined && !log.hasRoom(batch.bytes)) {
         const { error } = await this.#late;
-        if (error !== undefined) throw error;
+        if (error !== undefined) throw ioError(error, "flushing the commit log");
       }
       const room = log.prepare(batch.bytes);
       const place = room instanceof Promise ? await room : room;
