@@ -406,8 +406,9 @@ export function startOfOurs(text: string, from: number, to: number, known: LineS
   if (pos < from || !matches(text, pos, POS) || text.charCodeAt(to - 1) !== CLOSING_BRACE) return undefined;
   const tail = text.lastIndexOf(MS, pos);
   if (tail < from || pos - tail > MS.length + 3) return undefined;
-  for (const [i, start] of known.entries()) {
-    if (!matches(text, from, start.text)) continue;
+  for (let i = 0; i < known.length; i++) {
+    const start = known[i];
+    if (start === undefined || !matches(text, from, start.text)) continue;
     // The next line is most probably of the same type.
     if (i > 0) known.unshift(...known.splice(i, 1));
     return start;
