@@ -376,6 +376,7 @@ export class FileEventStore implements EventStore {
   }
 
   async loadSnapshot(stream: StreamName, fingerprint: string): Promise<Snapshot | undefined> {
+    if (isTurnLong()) await turn();
     this.#checkOpen();
     const key = this.#key(stream);
     const snapshot = this.#snapshots.load(key, fingerprint);
@@ -389,6 +390,8 @@ export class FileEventStore implements EventStore {
   }
 
   async saveSnapshot(stream: StreamName, snapshot: Snapshot): Promise<void> {
+    // Instances that were used alike are due for a snapshot at the same time.
+    while (isTurnLong()) await turn();
     if (this.#closing !== undefined) return;
     try {
       const key = this.#key(stream);

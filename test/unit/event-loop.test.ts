@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { AggregateStore } from "eventfold-es";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { isTurnLong, turn } from "../../src/event-loop.ts";
@@ -6,6 +7,21 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 function work(ms: number): void {
   for (const started = performance.now(); performance.now() - started < ms;);
+}
+
+/** How often the event loop had its turn during some work. */
+async function turnsDuring(task: () => Promise<unknown>): Promise<{ readonly turns: number; readonly ms: number }> {
+  let turns = 0;
+  let done = false;
+  const count = (): void => {
+    turns++;
+    if (!done) setImmediate(count);
+  };
+  setImmediate(count);
+  const started = performance.now();
+  await task();
+  done = true;
+  return { turns, ms: performance.now() - started };
 }
 
 afterEach(() => {
@@ -33,20 +49,26 @@ describe("the event loop's turn", () => {
     const ada = store.get(Account, "ada");
     await ada.execute(Account.commands.Open({ owner: "Ada" }));
     const deposit = () => ada.execute(Account.commands.Deposit({ amount: 1 }));
-    let turns = 0;
-    let done = false;
-    const count = (): void => {
-      turns++;
-      if (!done) setImmediate(count);
-    };
-    setImmediate(count);
-    const started = performance.now();
-    await Promise.all(Array.from({ length: 3000 }, deposit));
-    for (let n = 0; n < 300; n++) await deposit();
-    done = true;
+    const { turns, ms } = await turnsDuring(async () => {
+      await Promise.all(Array.from({ length: 3000 }, deposit));
+      for (let n = 0; n < 300; n++) await deposit();
+    });
     // One at least for every 50 ms of work; if commands never let go, there are two or three in all.
-    expect(turns).toBeGreaterThan((performance.now() - started) / 50);
+    expect(turns).toBeGreaterThan(ms / 50);
     expect((await ada.state()).balance).toBe(3300);
+  });
+
+  it("comes between the snapshots of instances that are due at the same time", async () => {
+    const directory = temporaryDirectory();
+    const store = await AggregateStore.builder(directory).aggregate(Account).open();
+    const handles = Array.from({ length: 150 }, (_, n) => store.get(Account, `account-${n}`));
+    await Promise.all(handles.map((handle) => handle.execute(Account.commands.Open({ owner: "Ada" }))));
+    const amounts = Array.from({ length: 100 }, () => 1);
+    await Promise.all(handles.map((handle) => handle.execute(Account.commands.Split({ amounts }))));
+    const { turns, ms } = await turnsDuring(() => store.close());
+    expect(turns).toBeGreaterThan(ms / 50);
+    for (const { id } of handles)
+      expect(existsSync(`${directory}/streams/account/${id}/views/state.snapshot.json`), id).toBe(true);
   });
 
   it("is the real one for whoever has replaced the timers", async () => {
