@@ -12,7 +12,7 @@ import {
   startOf,
   startOfOurs,
 } from "./event-line.ts";
-import { Slice, turn } from "../event-loop.ts";
+import { Slice } from "../event-loop.ts";
 import { isBlank } from "./lines.ts";
 import type { RecentRecords } from "./recent-records.ts";
 import { type StreamKey, streamOfKey } from "./stream-directory.ts";
@@ -27,24 +27,36 @@ const NEWLINE = 0x0a;
 /** Places that are remembered, for readers who come back for what is new. */
 const MAX_PLACES = 256;
 
-/** What a reader needs to know of a stream whose events it comes across. */
+/** A stream whose events somebody comes across. */
 interface Source {
+  readonly type: string;
   readonly origin: LineOrigin;
-  /** The types that are wanted of it; `undefined` for all. */
+}
+
+/** The streams that those who are reading have come across: fifty who read at once need not each make their own. */
+interface Streams {
+  readonly sources: Map<StreamKey, Source>;
+  readonly keys: Map<string, StreamKey>;
+}
+
+/** What is wanted of one type of aggregate. */
+interface Wanted {
+  /** `undefined` for all. */
   readonly types: ReadonlySet<string> | undefined;
   /** How the lines of these types begin, if they are ours. */
   readonly starts: readonly LineStart[] | undefined;
 }
 
+const EVERYTHING: Wanted = { types: undefined, starts: undefined };
+
 /** One pass over the log. */
 interface Pass {
   readonly from: number;
-  readonly wanted: EventTypes | undefined;
+  /** By type of aggregate; nothing for one that is not wanted, and for all if everything is. */
+  readonly wanted: ReadonlyMap<string, Wanted> | undefined;
   /** Stands in every record that has a line of ours with a wanted type; nothing if that is not worth looking for. */
   readonly searched: readonly Buffer[] | undefined;
-  /** Streams that were come across; `undefined` for those of which nothing is wanted. */
-  readonly sources: Map<StreamKey, Source | undefined>;
-  readonly keys: Map<string, StreamKey>;
+  readonly streams: Streams;
   /** Beginnings of lines that were come across. */
   readonly known: LineStart[];
 }
@@ -56,6 +68,9 @@ export class LogReader {
   readonly #origin: (stream: StreamName, key: StreamKey) => LineOrigin;
   /** Places behind a position, most recently used last. */
   readonly #places = new Map<number, LogPlace>();
+  /** Of those who are reading now. */
+  #streams: Streams | undefined;
+  #passes = 0;
   readonly #starts = new WeakMap<ReadonlySet<string>, readonly LineStart[]>();
 
   constructor(log: CommitLog, recent: RecentRecords, origin: (stream: StreamName, key: StreamKey) => LineOrigin) {
@@ -65,17 +80,16 @@ export class LogReader {
   }
 
   async *read({ from = 1, bookmark, wanted }: ReadAllOptions): AsyncGenerator<readonly StoredEvent[], void, undefined> {
-    const searched = wanted === undefined ? undefined : this.#searched(wanted);
-    const pass: Pass = { from, wanted, searched, sources: new Map(), keys: new Map(), known: [] };
     const limit = this.#log.end;
     if (from > limit.position) return;
     let place = this.start(from, bookmark);
     if (place === undefined) return;
+    const pass = this.#begin(from, wanted);
     const cursor = new ScanCursor();
+    const slice = new Slice();
     try {
       while (isBefore(place, limit)) {
         const events: LineEvent[] = [];
-        const slice = new Slice();
         const visit: RecordVisitor = (header, buffer, base) => {
           if (header.position + header.events > from) this.#collect(header, buffer, base, pass, events);
           return events.length < BATCH && !slice.isOver;
@@ -97,11 +111,27 @@ export class LogReader {
         this.#remember(place);
         parsePayloads(events);
         yield events;
-        if (isBefore(place, limit)) await turn();
+        if (slice.isOver && isBefore(place, limit)) await slice.next();
       }
     } finally {
       cursor.close();
+      if (--this.#passes === 0) this.#streams = undefined;
     }
+  }
+
+  #begin(from: number, wanted: EventTypes | undefined): Pass {
+    this.#passes++;
+    this.#streams ??= { sources: new Map(), keys: new Map() };
+    return {
+      from,
+      wanted:
+        wanted === undefined
+          ? undefined
+          : new Map([...wanted].map(([type, types]) => [type, { types, starts: this.#startsOf(types) }])),
+      searched: wanted === undefined ? undefined : this.#searched(wanted),
+      streams: this.#streams,
+      known: [],
+    };
   }
 
   /** A known place at or before a position, as near as there is one, as `[segment, offset, position]`. */
@@ -159,14 +189,15 @@ export class LogReader {
     if (searched !== undefined && !header.adopted && searched.every((text) => !body.includes(text))) return;
     const ascii = isAscii(body);
     const visit = (section: Section, record: RecordText): void => {
-      const source = this.#source(section.key, pass);
-      if (source === undefined) return;
-      const { origin, types, starts } = source;
+      const { type, origin } = this.#source(section.key, pass.streams);
+      const wanted = pass.wanted === undefined ? EVERYTHING : pass.wanted.get(type);
+      if (wanted === undefined) return;
+      const { types, starts } = wanted;
       if (section.adopted || !ascii || starts === undefined)
         collectAny(section, buffer, ascii ? "latin1" : "utf8", pass, types, origin, events);
       else collectByStart(section, record, pass, starts, origin, events);
     };
-    readSections(buffer, header, base, visit, undefined, pass.keys);
+    readSections(buffer, header, base, visit, undefined, pass.streams.keys);
   }
 
   /** What stands in every line of a wanted type, without what stands in all lines: that would make the search slow. */
@@ -183,23 +214,16 @@ export class LogReader {
     return starts;
   }
 
-  #source(key: StreamKey, { sources, keys, wanted }: Pass): Source | undefined {
-    const known = sources.get(key);
-    if (known !== undefined || sources.has(key)) return known;
-    if (sources.size >= MAX_STREAMS) {
-      sources.clear();
-      keys.clear();
+  #source(key: StreamKey, { sources, keys }: Streams): Source {
+    let source = sources.get(key);
+    if (source === undefined) {
+      if (sources.size >= MAX_STREAMS) {
+        sources.clear();
+        keys.clear();
+      }
+      const stream = streamOfKey(key);
+      sources.set(key, (source = { type: stream.type, origin: this.#origin(stream, key) }));
     }
-    const types = wanted?.get(key.slice(0, key.indexOf("/")));
-    const source =
-      wanted !== undefined && types === undefined
-        ? undefined
-        : {
-            origin: this.#origin(streamOfKey(key), key),
-            types,
-            starts: types === undefined ? undefined : this.#startsOf(types),
-          };
-    sources.set(key, source);
     return source;
   }
 }

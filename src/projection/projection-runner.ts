@@ -4,6 +4,7 @@ import type { EventStore, StoredEvent } from "../event-store/event-store.ts";
 import { usesOnly } from "../aggregate/source-inspection.ts";
 import { projecting, type ProjectTrace } from "../tracing/tracing.ts";
 import { EventSources, initialOf } from "./event-sources.ts";
+import type { Floor } from "./floor.ts";
 import { ChangedHistoryError, LogCursor } from "./log-cursor.ts";
 import type { ProjectionDefinition } from "./projection.ts";
 
@@ -30,10 +31,14 @@ interface Folded {
   readonly versions: Map<string, number>;
 }
 
+/** So many events are not caught up with in passing. */
+const LONG = 2000;
+
 /** Keeps one projection's state in memory and brings it up to date when it is read. */
 export class ProjectionRunner {
   readonly #definition: ProjectionDefinition;
   readonly #events: EventStore;
+  readonly #floor: Floor;
   readonly #sources: EventSources<Handler>;
   /** Handlers that look at nothing but what a glance gives. */
   readonly #glancing: ReadonlySet<unknown>;
@@ -45,9 +50,11 @@ export class ProjectionRunner {
   #saving: Promise<void> = Promise.resolve();
   #isClosed = false;
 
-  constructor(definition: ProjectionDefinition, events: EventStore) {
+  /** All projections of a store share the floor. */
+  constructor(definition: ProjectionDefinition, events: EventStore, floor: Floor) {
     this.#definition = definition;
     this.#events = events;
+    this.#floor = floor;
     this.#sources = new EventSources<Handler>(definition);
     const handlers = definition.sources.flatMap((source) => Object.values(source.handlers));
     this.#glancing = new Set(handlers.filter((handler) => typeof handler === "function" && usesOnly(handler, GLANCE)));
@@ -107,7 +114,9 @@ export class ProjectionRunner {
     // A rebuild may have come first.
     const folded = (this.#folded ??= loaded);
     try {
-      for await (const batch of folded.cursor.read(head)) {
+      const isLong = head - folded.cursor.position > LONG;
+      const batches = folded.cursor.read(head);
+      for await (const batch of isLong ? this.#floor.during(batches) : batches) {
         this.#checkOpen();
         for (const event of batch) this.#fold(folded, event);
         count(batch.length);
@@ -181,7 +190,7 @@ export class ProjectionRunner {
     // Not until there is nothing new: with somebody who writes all the time that would never be.
     for (let pass = 0; pass < REBUILD_PASSES && fresh.cursor.position < (await this.#events.head()); pass++) {
       const head = await this.#events.head();
-      for await (const batch of fresh.cursor.read(head)) {
+      for await (const batch of this.#floor.during(fresh.cursor.read(head))) {
         signal?.throwIfAborted();
         this.#checkOpen();
         for (const event of batch) this.#fold(fresh, event);

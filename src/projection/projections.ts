@@ -1,5 +1,6 @@
 import { EventfoldError } from "../errors.ts";
 import type { EventStore } from "../event-store/event-store.ts";
+import { Floor } from "./floor.ts";
 import { type AnyProjection, definitionOf } from "./projection.ts";
 import { ProjectionRunner, type RebuildOptions } from "./projection-runner.ts";
 
@@ -18,6 +19,7 @@ export interface ReadProjectionOptions {
 /** The projections of a store. */
 export class Projections {
   readonly #events: EventStore;
+  readonly #floor = new Floor();
   readonly #runners = new Map<string, { readonly projection: AnyProjection; readonly runner: ProjectionRunner }>();
 
   constructor(events: EventStore) {
@@ -32,7 +34,7 @@ export class Projections {
         `two definitions of the projection ${projection.name} in one store; give one of them another name`,
       );
     }
-    const runner = known?.runner ?? new ProjectionRunner(definitionOf(projection), this.#events);
+    const runner = known?.runner ?? new ProjectionRunner(definitionOf(projection), this.#events, this.#floor);
     this.#runners.set(projection.name, { projection, runner });
     return runner;
   }
