@@ -6,7 +6,7 @@ import type { CommitLog } from "./commit-log.ts";
 import type { Consumers } from "./consumers.ts";
 import { keepAside, type Layout } from "./layout.ts";
 import { endOfLastLine, readLines } from "./lines.ts";
-import { positionOfLine } from "./event-line.ts";
+import { positionOfLine } from "./line-layout.ts";
 import type { PendingBatches } from "./pending-batches.ts";
 import type { StreamKey } from "./stream-directory.ts";
 import type { StreamFiles } from "./stream-files.ts";

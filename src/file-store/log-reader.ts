@@ -3,15 +3,8 @@ import { isAscii } from "node:buffer";
 import type { EventTypes, ReadAllOptions, StoredEvent, StreamName } from "../event-store/event-store.ts";
 import { type CommitLog, isBefore, type LogPlace, type RecordVisitor, ScanCursor } from "./commit-log.ts";
 import { type RecordHeader, type RecordText, readSections, type Section } from "./commit-record.ts";
-import {
-  LineEvent,
-  type LineOrigin,
-  type LineStart,
-  lineStart,
-  parsePayloads,
-  startOf,
-  startOfOurs,
-} from "./event-line.ts";
+import { LineEvent, type LineOrigin, parsePayloads } from "./line-event.ts";
+import { type LineStart, lineStart, startOf, startOfOurs } from "./line-layout.ts";
 import { Slice } from "../event-loop.ts";
 import { isBlank } from "./lines.ts";
 import type { RecentRecords } from "./recent-records.ts";

@@ -1,7 +1,7 @@
 import { CorruptionError } from "../errors.ts";
 import type { CommitLog } from "./commit-log.ts";
 import type { Section } from "./commit-record.ts";
-import { positionOfLine } from "./event-line.ts";
+import { positionOfLine } from "./line-layout.ts";
 import { endOfLastLine, isBlank, lineBefore, readLines, type ReadableFile } from "./lines.ts";
 import type { PendingBatches } from "./pending-batches.ts";
 import { crcOfSection, type StreamEnds } from "./stream-ends.ts";

@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import type { FileSystem } from "../../fs/file-system.ts";
-import { positionOfLine } from "../event-line.ts";
+import { positionOfLine } from "../line-layout.ts";
 import { readWhole } from "../layout.ts";
 import { readLines } from "../lines.ts";
 import { decodeSnapshot, type LineHash, type SnapshotFile } from "../snapshot-file.ts";

@@ -3,7 +3,7 @@ import type { FileSystem } from "../../fs/file-system.ts";
 import { Batch } from "../batch.ts";
 import { DEFAULT_LOG_OPTIONS, segmentHeader, segmentPath } from "../commit-log.ts";
 import { readRecord, readSections } from "../commit-record.ts";
-import { isOurLine } from "../event-line.ts";
+import { isOurLine } from "../line-layout.ts";
 import type { Layout } from "../layout.ts";
 import { correctRecord, SURE_BYTES } from "./correction.ts";
 import { type LogRun, readAt } from "./findings.ts";
