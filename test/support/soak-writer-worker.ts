@@ -14,7 +14,9 @@ const { directory, run, instances } = workerOptions<{
   readonly instances: number;
 }>();
 
-const store = await AggregateStore.builder(directory).aggregate(Account).open();
+/** Instances leave memory, with a snapshot, as soon as they are not used. */
+const open = () => AggregateStore.builder(directory).aggregate(Account).idleTimeout(5).open();
+let store = await open();
 let given = 0;
 
 function account(): string {
@@ -35,6 +37,7 @@ async function execute(): Promise<void> {
     return;
   }
   await store.dispatch(Account.at(id).Open({ owner: run }));
+  if (n % 2 === 0) await store.get(Account, id).state();
   const size = n % 3 === 0 ? 1 + (n % 7) : 1;
   const amounts = Array<number>(size).fill(1);
   const context = { correlationId: command, metadata: { size } };
@@ -50,4 +53,14 @@ async function customer(): Promise<void> {
   for (;;) await execute();
 }
 
+/** Every third process comes and goes by itself until it is killed: while it opens, works or closes. */
+async function comeAndGo(): Promise<void> {
+  for (;;) {
+    for (let n = 0; n < 4; n++) await execute();
+    await store.close();
+    store = await open();
+  }
+}
+
+if (Number(run.slice(run.indexOf(".") + 1)) % 3 === 2) await comeAndGo();
 await Promise.all([customer(), customer(), customer()]);
