@@ -98,6 +98,7 @@ export class FileEventStore implements EventStore {
   readonly #checkpoints: Checkpoints;
   readonly #reader: LogReader;
   readonly #checkpointer: Checkpointer;
+  #savingSnapshots: Promise<void> = Promise.resolve();
   #closing: Promise<void> | undefined;
 
   private constructor(
@@ -389,9 +390,14 @@ export class FileEventStore implements EventStore {
     return snapshot;
   }
 
-  async saveSnapshot(stream: StreamName, snapshot: Snapshot): Promise<void> {
-    // Instances that were used alike are due for a snapshot at the same time.
-    while (isTurnLong()) await turn();
+  /** One after the other, with other work in between: instances that were used alike are due for a snapshot at the same time. */
+  saveSnapshot(stream: StreamName, snapshot: Snapshot): Promise<void> {
+    const saved = this.#savingSnapshots.then(() => this.#saveSnapshot(stream, snapshot));
+    this.#savingSnapshots = saved.then(turn);
+    return saved;
+  }
+
+  async #saveSnapshot(stream: StreamName, snapshot: Snapshot): Promise<void> {
     if (this.#closing !== undefined) return;
     try {
       const key = this.#key(stream);
