@@ -23,7 +23,11 @@ describe("the power is cut at every step of", () => {
 
 describe("a user's own scenario", () => {
   const open: CrashScenario<AggregateStore<typeof Account>>["open"] = (fileSystem) =>
-    AggregateStore.builder("/store").aggregate(Account).fileSystem(fileSystem).open();
+    AggregateStore.builder("/store")
+      .aggregate(Account)
+      .fileSystem(fileSystem)
+      .clock(() => 1_700_000_000_000)
+      .open();
 
   it("is a workload and a check", async () => {
     const report = await exploreCrashes({

@@ -279,10 +279,13 @@ describe("what a read costs", () => {
         .durability("os")
         .fileSystem(counted.fileSystem)
         .open();
-    const first = await open();
+    const filler = await open();
     for (let i = 0; i < 1000; i += 100) {
-      await first.dispatchAll(oneTo(100).map((n) => Counter.at(`c-${i + n}`).AddMany({ count: 100 })));
+      await filler.dispatchAll(oneTo(100).map((n) => Counter.at(`c-${i + n}`).AddMany({ count: 100 })));
     }
+    // With a thousand snapshots, which are written in the background.
+    await filler.close();
+    const first = await open();
     counted.reset();
     expect((await first.projection(Totals)).total).toBe(100_000);
     expect(seen).toHaveLength(100_000);
