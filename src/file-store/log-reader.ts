@@ -4,7 +4,7 @@ import type { EventTypes, ReadAllOptions, StoredEvent, StreamName } from "../eve
 import { type CommitLog, isBefore, type LogPlace, type RecordVisitor, ScanCursor } from "./commit-log.ts";
 import { type RecordHeader, type RecordText, readSections, type Section } from "./commit-record.ts";
 import { LineEvent, type LineOrigin, parsePayloads } from "./line-event.ts";
-import { type LineStart, lineStart, startOf, startOfOurs } from "./line-layout.ts";
+import { type LineStart, lineStart, startOf, startOfOurs, START } from "./line-layout.ts";
 import { Slice } from "../event-loop.ts";
 import { isBlank } from "./lines.ts";
 import type { RecentRecords } from "./recent-records.ts";
@@ -196,9 +196,7 @@ export class LogReader {
   /** What stands in every line of a wanted type, without what stands in all lines: that would make the search slow. */
   #searched(wanted: EventTypes): readonly Buffer[] | undefined {
     const types = [...new Set([...wanted.values()].flatMap((names) => [...names]))];
-    return types.length > MAX_SEARCHED
-      ? undefined
-      : types.map((type) => lineStart(type).bytes.subarray(lineStart("").text.indexOf('""') + 1));
+    return types.length > MAX_SEARCHED ? undefined : types.map((type) => lineStart(type).bytes.subarray(START.length));
   }
 
   #startsOf(types: ReadonlySet<string>): readonly LineStart[] {
