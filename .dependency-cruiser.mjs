@@ -29,7 +29,7 @@ export default {
       name: "platform-only-in-fs-and-file-store",
       comment: "Everything else runs without Node, e.g. in a browser with another store.",
       severity: "error",
-      from: { path: "^src/", pathNot: "^src/(fs|file-store|tracing)/" },
+      from: { path: "^src/", pathNot: "^src/(fs|file-store|doctor|tracing)/" },
       to: { dependencyTypes: ["core"] },
     },
     {

@@ -82,7 +82,7 @@ export {
 } from "./process-manager/process-manager.ts";
 export type { ProcessManagerReport } from "./process-manager/process-manager-runner.ts";
 export type { DeadLetter } from "./process-manager/dead-letter.ts";
-export { repair, verify } from "./file-store/doctor/doctor.ts";
+export { repair, verify } from "./doctor/doctor.ts";
 export type {
   Finding,
   FindingKind,
@@ -93,4 +93,4 @@ export type {
   StoreCounts,
   VerifyOptions,
   VerifyReport,
-} from "./file-store/doctor/findings.ts";
+} from "./doctor/findings.ts";

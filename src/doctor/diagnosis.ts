@@ -1,29 +1,29 @@
-import { EventfoldError } from "../../errors.ts";
-import type { FileSystem } from "../../fs/file-system.ts";
-import { systemErrorCode } from "../../fs/file-system.ts";
-import { type LogPlace, segmentPath } from "../commit-log.ts";
-import { MalformedRecordError, readSections } from "../commit-record.ts";
-import { decodeHead, endsBefore } from "../head.ts";
-import { type Layout, layoutOf, readWhole } from "../layout.ts";
-import { readMarker } from "../marker.ts";
-import { type LineHash, loadLineHash } from "../snapshot-file.ts";
-import { checkCheckpoint, checkDeadLetters, findCheckpoints, type FoundCheckpoint } from "./check-consumers.ts";
-import { checkEnds } from "./check-ends.ts";
-import { checkLayout } from "./check-layout.ts";
-import { checkRegistry } from "./check-registry.ts";
-import { checkStream } from "./check-streams.ts";
+import { EventfoldError } from "../errors.ts";
+import type { FileSystem } from "../fs/file-system.ts";
+import { systemErrorCode } from "../fs/file-system.ts";
+import { type LogPlace, segmentPath } from "../file-store/log/commit-log.ts";
+import { MalformedRecordError, readSections } from "../file-store/log/record-format.ts";
+import { decodeHead, endsBefore } from "../file-store/log/head.ts";
+import { type Layout, layoutOf, readWhole } from "../file-store/disk/store-paths.ts";
+import { readMarker } from "../file-store/recovery/marker.ts";
+import { type LineHash, loadLineHash } from "../file-store/caches/snapshot-format.ts";
+import { checkCheckpoint, checkDeadLetters, findCheckpoints, type FoundCheckpoint } from "./checks/check-consumers.ts";
+import { checkEnds } from "./checks/check-ends.ts";
+import { checkLayout } from "./checks/check-layout.ts";
+import { checkRegistry } from "./checks/check-registry.ts";
+import { checkStream } from "./checks/check-streams.ts";
 import { findingOf, type Problem, type StoreCounts, type VerifyReport } from "./findings.ts";
-import { LogDamage } from "./log-damage.ts";
-import { LogNotes } from "./log-notes.ts";
-import { LogSurvey } from "./log-survey.ts";
-import { Slice } from "../../event-loop.ts";
+import { LogDamage } from "./fixes/log-damage.ts";
+import { LogNotes } from "./scan/log-notes.ts";
+import { LogSurvey } from "./scan/log-survey.ts";
+import { Slice } from "../event-loop.ts";
 import {
   type Difference,
   StreamSurvey,
   type SurveyedStream,
   type Uncovered,
   type UncoveredLine,
-} from "./stream-survey.ts";
+} from "./scan/stream-survey.ts";
 
 /** Runs work with the store's lock held, or without it when it cannot be had; tells which. */
 export type HoldLock = (work: () => Promise<void>) => Promise<boolean>;

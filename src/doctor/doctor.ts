@@ -20,5 +20,5 @@ export async function repair(directory: string, options: RepairOptions = {}): Pr
 }
 
 async function fileSystemOf({ fileSystem }: VerifyOptions): Promise<NonNullable<VerifyOptions["fileSystem"]>> {
-  return fileSystem ?? (await import("../../fs/node-file-system.ts")).openNodeFileSystem();
+  return fileSystem ?? (await import("../fs/node-file-system.ts")).openNodeFileSystem();
 }

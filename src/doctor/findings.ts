@@ -1,4 +1,4 @@
-import type { FileSystem } from "../../fs/file-system.ts";
+import type { FileSystem } from "../fs/file-system.ts";
 
 /** What `verify` can find. */
 export type FindingKind =

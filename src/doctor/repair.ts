@@ -1,11 +1,11 @@
-import { EventfoldError } from "../../errors.ts";
-import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
-import { systemErrorCode } from "../../fs/file-system.ts";
-import { Head } from "../head.ts";
-import { ioError } from "../io-error.ts";
-import { keepAside, type Layout, layoutOf, readWhole, replaceFile } from "../layout.ts";
-import { writeMarker } from "../marker.ts";
-import { StoreLock } from "../store-lock.ts";
+import { EventfoldError } from "../errors.ts";
+import type { FileHandle, FileSystem } from "../fs/file-system.ts";
+import { systemErrorCode } from "../fs/file-system.ts";
+import { Head } from "../file-store/log/head.ts";
+import { ioError } from "../file-store/disk/io-error.ts";
+import { keepAside, type Layout, layoutOf, readWhole, replaceFile } from "../file-store/disk/store-paths.ts";
+import { writeMarker } from "../file-store/recovery/marker.ts";
+import { StoreLock } from "../file-store/disk/store-lock.ts";
 import {
   type Finding,
   findingOf,
@@ -15,8 +15,8 @@ import {
   type RepairAction,
   type RepairReport,
 } from "./findings.ts";
-import { LogRepair } from "./log-repair.ts";
-import { Survey } from "./survey.ts";
+import { LogRepair } from "./fixes/log-repair.ts";
+import { Survey } from "./diagnosis.ts";
 
 /** A repair makes new problems visible at most this often: the log comes first, then what is compared with it. */
 const MAX_ROUNDS = 6;

@@ -1,9 +1,9 @@
-import type { FileSystem } from "../../fs/file-system.ts";
-import { ioError } from "../io-error.ts";
-import { layoutOf } from "../layout.ts";
-import { StoreLock } from "../store-lock.ts";
+import type { FileSystem } from "../fs/file-system.ts";
+import { ioError } from "../file-store/disk/io-error.ts";
+import { layoutOf } from "../file-store/disk/store-paths.ts";
+import { StoreLock } from "../file-store/disk/store-lock.ts";
 import type { VerifyReport } from "./findings.ts";
-import { type HoldLock, Survey } from "./survey.ts";
+import { type HoldLock, Survey } from "./diagnosis.ts";
 
 /** See `verify` in `doctor.ts`. */
 export async function verifyStore(fs: FileSystem, directory: string): Promise<VerifyReport> {

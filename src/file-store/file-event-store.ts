@@ -16,9 +16,9 @@ import type {
 } from "../event-store/event-store.ts";
 import { compareCodePoints } from "../event-store/stream-order.ts";
 import { type FileSystem, systemErrorCode } from "../fs/file-system.ts";
-import { adoptStreams, directoryName, registerStreams } from "./adoption.ts";
-import { Applier } from "./applier.ts";
-import type { QueuedCommit } from "./batch.ts";
+import { adoptStreams, directoryName, registerStreams } from "./recovery/rebuild-log.ts";
+import { Applier } from "./apply/applier.ts";
+import type { QueuedCommit } from "./commit/batch.ts";
 import {
   CommitLog,
   type CommitLogOptions,
@@ -26,31 +26,31 @@ import {
   isBefore,
   listSegments,
   type LogPlace,
-} from "./commit-log.ts";
-import { Checkpointer } from "./checkpointer.ts";
-import { readSections, type RecordHeader, type Section } from "./commit-record.ts";
-import { Checkpoints } from "./checkpoints.ts";
-import { Committer } from "./committer.ts";
-import { Consumers } from "./consumers.ts";
-import { metaText } from "./event-line.ts";
-import { Head } from "./head.ts";
-import { ioError, readError } from "./io-error.ts";
-import { type Layout, layoutOf } from "./layout.ts";
-import { readMarker } from "./marker.ts";
-import { LogReader } from "./log-reader.ts";
-import { PendingBatches } from "./pending-batches.ts";
-import { RecentRecords } from "./recent-records.ts";
-import { recoverLog } from "./recovery.ts";
-import { Registry } from "./registry.ts";
-import { type LineHash, loadLineHash } from "./snapshot-file.ts";
-import { Snapshots } from "./snapshots.ts";
-import { StoreLock } from "./store-lock.ts";
-import { encodeId, isPlainName, type StreamKey, streamOfKey } from "./stream-directory.ts";
+} from "./log/commit-log.ts";
+import { Checkpointer } from "./recovery/checkpointer.ts";
+import { readSections, type RecordHeader, type Section } from "./log/record-format.ts";
+import { Checkpoints } from "./caches/checkpoint-files.ts";
+import { Committer } from "./commit/committer.ts";
+import { Consumers } from "./progress/progress-log.ts";
+import { metaText } from "./lines/parse-line.ts";
+import { Head } from "./log/head.ts";
+import { ioError, readError } from "./disk/io-error.ts";
+import { type Layout, layoutOf } from "./disk/store-paths.ts";
+import { readMarker } from "./recovery/marker.ts";
+import { LogReader } from "./log/log-reader.ts";
+import { PendingBatches } from "./streams/unapplied-records.ts";
+import { RecentRecords } from "./log/record-cache.ts";
+import { recoverLog } from "./recovery/recover-log.ts";
+import { Registry } from "./streams/stream-registry.ts";
+import { type LineHash, loadLineHash } from "./caches/snapshot-format.ts";
+import { Snapshots } from "./caches/snapshot-files.ts";
+import { StoreLock } from "./disk/store-lock.ts";
+import { encodeId, isPlainName, type StreamKey, streamOfKey } from "./disk/stream-key.ts";
 import { storeRecovered } from "../tracing/tracing.ts";
-import { StreamFiles } from "./stream-files.ts";
-import { StreamEnds } from "./stream-ends.ts";
-import { StreamReader } from "./stream-reader.ts";
-import { type StreamEntry, type StreamPlace, StreamTable } from "./stream-table.ts";
+import { StreamFiles } from "./streams/stream-files.ts";
+import { StreamEnds } from "./streams/stream-index.ts";
+import { StreamReader } from "./streams/stream-reader.ts";
+import { type StreamEntry, type StreamPlace, StreamTable } from "./streams/stream-table.ts";
 
 /** When a commit is acknowledged: after a flush, or as soon as the operating system has it. */
 export type Durability = "flush" | "os";

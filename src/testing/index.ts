@@ -1,9 +1,9 @@
 export type { FileHandle, FileSystem, LockFile } from "../fs/file-system.ts";
 export { openNodeFileSystem } from "../fs/node-file-system.ts";
-export type { DiskCall, DiskFault, DiskOperation, SimulatedProcess } from "./simulated-process.ts";
-export { PowerCutError, SimulatedDisk, type SimulatedDiskOptions } from "./simulated-disk.ts";
-export { type DiskAfterPowerCut, diskAfterKill, disksAfterPowerCut, type PowerCutOptions } from "./power-cut.ts";
-export { exploreCrashes } from "./crash-explorer.ts";
+export type { DiskCall, DiskFault, DiskOperation, SimulatedProcess } from "./crash/simulated-process.ts";
+export { PowerCutError, SimulatedDisk, type SimulatedDiskOptions } from "./disk/simulated-disk.ts";
+export { type DiskAfterPowerCut, diskAfterKill, disksAfterPowerCut, type PowerCutOptions } from "./disk/power-cut.ts";
+export { exploreCrashes } from "./crash/crash-explorer.ts";
 export {
   CrashError,
   type CrashRemains,
@@ -11,7 +11,7 @@ export {
   type CrashScenario,
   type CrashWorld,
   type TrackedCommit,
-} from "./crash-scenario.ts";
+} from "./crash/crash-scenario.ts";
 export {
   checkEvents,
   checkInvariants,
@@ -21,8 +21,8 @@ export {
   nameOf,
   type SeenEvent,
   type StoreFiles,
-} from "./crash-invariants.ts";
-export { eventStoreContract, type EventStoreContractOptions } from "./event-store-contract.ts";
+} from "./crash/crash-invariants.ts";
+export { eventStoreContract, type EventStoreContractOptions } from "./contract/event-store-contract.ts";
 export type {
   Checkpoint,
   Commit,

@@ -1,12 +1,12 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { CrashError, type CrashScenario, exploreCrashes, type FileHandle, type FileSystem } from "eventfold-es/testing";
-import type * as applierModule from "../../src/file-store/applier.ts";
-import type * as commitLogModule from "../../src/file-store/commit-log.ts";
-import { readRecord, readSections } from "../../src/file-store/commit-record.ts";
-import type * as commitRecordModule from "../../src/file-store/commit-record.ts";
-import type * as eventLineModule from "../../src/file-store/event-line.ts";
+import type * as applierModule from "../../src/file-store/apply/applier.ts";
+import type * as commitLogModule from "../../src/file-store/log/commit-log.ts";
+import { readRecord, readSections } from "../../src/file-store/log/record-format.ts";
+import type * as commitRecordModule from "../../src/file-store/log/record-format.ts";
+import type * as eventLineModule from "../../src/file-store/lines/parse-line.ts";
 import type { FileEventStore } from "../../src/file-store/file-event-store.ts";
-import type * as layoutModule from "../../src/file-store/layout.ts";
+import type * as layoutModule from "../../src/file-store/disk/store-paths.ts";
 import { breakFileSystem, type BrokenFile, uselessLock } from "../support/broken-file-system.ts";
 import { openLog } from "../support/crash-stores.ts";
 import { WORKLOADS } from "../support/crash-workloads.ts";
@@ -166,10 +166,10 @@ interface Mutation extends Place {
   readonly mutate: (original: never) => object;
 }
 
-const LOG = "../../src/file-store/commit-log.ts";
-const RECORD = "../../src/file-store/commit-record.ts";
-const APPLIER = "../../src/file-store/applier.ts";
-const LAYOUT = "../../src/file-store/layout.ts";
+const LOG = "../../src/file-store/log/commit-log.ts";
+const RECORD = "../../src/file-store/log/record-format.ts";
+const APPLIER = "../../src/file-store/apply/applier.ts";
+const LAYOUT = "../../src/file-store/disk/store-paths.ts";
 
 const MUTATIONS: readonly Mutation[] = [
   {
@@ -225,7 +225,7 @@ const MUTATIONS: readonly Mutation[] = [
   {
     what: "a position is written twice",
     kind: "close and reopen",
-    module: "../../src/file-store/event-line.ts",
+    module: "../../src/file-store/lines/parse-line.ts",
     mutate: ({ lineOf }: typeof eventLineModule) => ({
       lineOf: (event: never, meta: undefined, position: number) => lineOf(event, meta, position === 7 ? 6 : position),
     }),

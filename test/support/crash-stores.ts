@@ -8,7 +8,7 @@ import {
   type FileSystem,
   type SeenEvent,
 } from "eventfold-es/testing";
-import { DEFAULT_LOG_OPTIONS } from "../../src/file-store/commit-log.ts";
+import { DEFAULT_LOG_OPTIONS } from "../../src/file-store/log/commit-log.ts";
 import { FileEventStore, type FileEventStoreOptions } from "../../src/file-store/file-event-store.ts";
 
 /** A sum that takes snapshots often. */

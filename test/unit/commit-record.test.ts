@@ -10,7 +10,7 @@ import {
   sealRecord,
   type Section,
   sectionHeader,
-} from "../../src/file-store/commit-record.ts";
+} from "../../src/file-store/log/record-format.ts";
 
 interface GivenSection extends Pick<Section, "key" | "version" | "at" | "adopted"> {
   readonly lines: readonly string[];

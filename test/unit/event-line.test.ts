@@ -1,9 +1,9 @@
 import type { EventDraft, StoredEvent } from "eventfold-es/testing";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { lineOf as writtenLine, metaText, parseLine } from "../../src/file-store/event-line.ts";
-import { LineEvent, type LineOrigin, parsePayloads } from "../../src/file-store/line-event.ts";
-import { positionOfLine, startOfOurs } from "../../src/file-store/line-layout.ts";
+import { lineOf as writtenLine, metaText, parseLine } from "../../src/file-store/lines/parse-line.ts";
+import { LineEvent, type LineOrigin, parsePayloads } from "../../src/file-store/lines/lazy-event.ts";
+import { positionOfLine, startOfOurs } from "../../src/file-store/lines/line-scanner.ts";
 
 const STREAM = { type: "account", id: "ada" };
 const ADOPTED = 77;

@@ -1,11 +1,11 @@
 import { isUtf8 } from "node:buffer";
 import { crc32 } from "node:zlib";
 import type { FileSystem } from "../../fs/file-system.ts";
-import { type Layout, readWhole } from "../layout.ts";
-import { isPlainName } from "../stream-directory.ts";
-import { correctText, differingBytes } from "./correction.ts";
-import { lineAt, type Problem } from "./findings.ts";
-import type { LoggedLetter, LogNotes, NotePlace } from "./log-notes.ts";
+import { type Layout, readWhole } from "../../file-store/disk/store-paths.ts";
+import { isPlainName } from "../../file-store/disk/stream-key.ts";
+import { correctText, differingBytes } from "../scan/one-byte-correction.ts";
+import { lineAt, type Problem } from "../findings.ts";
+import type { LoggedLetter, LogNotes, NotePlace } from "../scan/log-notes.ts";
 
 export const CONSUMER_DIRECTORIES = ["projections", "process_managers", "subscriptions"] as const;
 

@@ -1,9 +1,9 @@
 import type { FileSystem } from "../../fs/file-system.ts";
 import { systemErrorCode } from "../../fs/file-system.ts";
-import { DamagedEndsError, EndsFile } from "../ends-file.ts";
-import type { Layout } from "../layout.ts";
-import { type Problem, readAt } from "./findings.ts";
-import type { SurveyedStream } from "./stream-survey.ts";
+import { DamagedEndsError, EndsFile } from "../../file-store/streams/stream-index-file.ts";
+import type { Layout } from "../../file-store/disk/store-paths.ts";
+import { type Problem, readAt } from "../findings.ts";
+import type { SurveyedStream } from "../scan/stream-survey.ts";
 
 /** Bytes of the table's header, and how many of them its checksum and the checksum itself take. */
 const HEADER = 64;

@@ -1,8 +1,8 @@
 import type { FileSystem } from "../../fs/file-system.ts";
-import type { Layout } from "../layout.ts";
-import { decodeId, isPlainName } from "../stream-directory.ts";
+import type { Layout } from "../../file-store/disk/store-paths.ts";
+import { decodeId, isPlainName } from "../../file-store/disk/stream-key.ts";
 import { CONSUMER_DIRECTORIES } from "./check-consumers.ts";
-import type { Problem } from "./findings.ts";
+import type { Problem } from "../findings.ts";
 
 const META = new Set(["streams.jsonl", "marker.json", "head", "lock", "stream_ends", "aside"]);
 const TOP = new Set<string>(["streams", "commit_log", "meta", ...CONSUMER_DIRECTORIES]);

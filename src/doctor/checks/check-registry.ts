@@ -1,11 +1,11 @@
 import { isUtf8 } from "node:buffer";
 import type { StreamName } from "../../event-store/event-store.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
-import { directoryName } from "../adoption.ts";
-import { type Layout, readWhole } from "../layout.ts";
-import { streamOfKey } from "../stream-directory.ts";
-import { lineAt, type LogBytes, type Problem } from "./findings.ts";
-import type { SurveyedStream } from "./stream-survey.ts";
+import { directoryName } from "../../file-store/recovery/rebuild-log.ts";
+import { type Layout, readWhole } from "../../file-store/disk/store-paths.ts";
+import { streamOfKey } from "../../file-store/disk/stream-key.ts";
+import { lineAt, type LogBytes, type Problem } from "../findings.ts";
+import type { SurveyedStream } from "../scan/stream-survey.ts";
 
 interface Entry extends StreamName {
   readonly ts: number;

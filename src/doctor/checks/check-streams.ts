@@ -1,13 +1,13 @@
 import { isUtf8 } from "node:buffer";
 import type { FileSystem } from "../../fs/file-system.ts";
-import { positionOfLine } from "../line-layout.ts";
-import { readWhole } from "../layout.ts";
-import { readLines } from "../lines.ts";
-import { decodeSnapshot, type LineHash, type SnapshotFile } from "../snapshot-file.ts";
-import type { StreamKey } from "../stream-directory.ts";
-import { correctText } from "./correction.ts";
-import type { Problem } from "./findings.ts";
-import { tryParse } from "./stream-survey.ts";
+import { positionOfLine } from "../../file-store/lines/line-scanner.ts";
+import { readWhole } from "../../file-store/disk/store-paths.ts";
+import { readLines } from "../../file-store/lines/line-reader.ts";
+import { decodeSnapshot, type LineHash, type SnapshotFile } from "../../file-store/caches/snapshot-format.ts";
+import type { StreamKey } from "../../file-store/disk/stream-key.ts";
+import { correctText } from "../scan/one-byte-correction.ts";
+import type { Problem } from "../findings.ts";
+import { tryParse } from "../scan/stream-survey.ts";
 
 /** Reads a stream's file, whose bytes are known to be the log's: every line has to be an event, and the snapshot has to fit. */
 export function checkStream(

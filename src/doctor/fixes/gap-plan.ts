@@ -1,14 +1,14 @@
 import { compareCodePoints } from "../../event-store/stream-order.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
-import { Batch } from "../batch.ts";
-import { DEFAULT_LOG_OPTIONS, segmentHeader, segmentPath } from "../commit-log.ts";
-import { readRecord, readSections } from "../commit-record.ts";
-import { isOurLine } from "../line-layout.ts";
-import type { Layout } from "../layout.ts";
-import { correctRecord, SURE_BYTES } from "./correction.ts";
-import { type LogRun, readAt } from "./findings.ts";
-import { type LogGap, missingSegment } from "./log-survey.ts";
-import { type StreamSurvey, tryParse, type UncoveredLine } from "./stream-survey.ts";
+import { Batch } from "../../file-store/commit/batch.ts";
+import { DEFAULT_LOG_OPTIONS, segmentHeader, segmentPath } from "../../file-store/log/commit-log.ts";
+import { readRecord, readSections } from "../../file-store/log/record-format.ts";
+import { isOurLine } from "../../file-store/lines/line-scanner.ts";
+import type { Layout } from "../../file-store/disk/store-paths.ts";
+import { correctRecord, SURE_BYTES } from "../scan/one-byte-correction.ts";
+import { type LogRun, readAt } from "../findings.ts";
+import { type LogGap, missingSegment } from "../scan/log-survey.ts";
+import { type StreamSurvey, tryParse, type UncoveredLine } from "../scan/stream-survey.ts";
 
 const RECORD_BYTES = 1 << 20;
 

@@ -1,13 +1,13 @@
 import type { FileSystem } from "../../fs/file-system.ts";
-import { isBefore, type LogPlace, segmentHeader, segmentPath } from "../commit-log.ts";
-import { endsBefore } from "../head.ts";
-import type { Layout } from "../layout.ts";
-import { type FoundCheckpoint, sequenceOf } from "./check-consumers.ts";
-import { type Fix, lineAt, type Problem, readAt } from "./findings.ts";
+import { isBefore, type LogPlace, segmentHeader, segmentPath } from "../../file-store/log/commit-log.ts";
+import { endsBefore } from "../../file-store/log/head.ts";
+import type { Layout } from "../../file-store/disk/store-paths.ts";
+import { type FoundCheckpoint, sequenceOf } from "../checks/check-consumers.ts";
+import { type Fix, lineAt, type Problem, readAt } from "../findings.ts";
 import { correctGap, fillGap, type LostNotes } from "./gap-plan.ts";
-import type { LogNotes } from "./log-notes.ts";
-import type { LogGap, LogSurvey } from "./log-survey.ts";
-import type { StreamSurvey, UncoveredLine } from "./stream-survey.ts";
+import type { LogNotes } from "../scan/log-notes.ts";
+import type { LogGap, LogSurvey } from "../scan/log-survey.ts";
+import type { StreamSurvey, UncoveredLine } from "../scan/stream-survey.ts";
 
 export interface LogDamageParts {
   readonly fs: FileSystem;

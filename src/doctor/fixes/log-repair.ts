@@ -1,10 +1,10 @@
 import type { FileSystem } from "../../fs/file-system.ts";
-import { segmentHeader, segmentPath } from "../commit-log.ts";
-import { HEADER_ROOM, readRecord, sealRecord } from "../commit-record.ts";
-import { endsBefore, Head } from "../head.ts";
-import { keepAside, type Layout, readWhole, replaceFile } from "../layout.ts";
-import { readMarker } from "../marker.ts";
-import type { LogRun } from "./findings.ts";
+import { segmentHeader, segmentPath } from "../../file-store/log/commit-log.ts";
+import { HEADER_ROOM, readRecord, sealRecord } from "../../file-store/log/record-format.ts";
+import { endsBefore, Head } from "../../file-store/log/head.ts";
+import { keepAside, type Layout, readWhole, replaceFile } from "../../file-store/disk/store-paths.ts";
+import { readMarker } from "../../file-store/recovery/marker.ts";
+import type { LogRun } from "../findings.ts";
 
 /**
  * Puts runs of records into the commit log. Where a run is as long as what it replaces, or stands at the end, it is written in

@@ -1,6 +1,6 @@
-import type { ConsumerSection } from "../commit-record.ts";
-import type { LogBytes } from "./findings.ts";
-import type { LostNotes } from "./gap-plan.ts";
+import type { ConsumerSection } from "../../file-store/log/record-format.ts";
+import type { LogBytes } from "../findings.ts";
+import type { LostNotes } from "../fixes/gap-plan.ts";
 
 /** Where something stands in the log. */
 export type NotePlace = Pick<LogBytes, "segment" | "offset">;

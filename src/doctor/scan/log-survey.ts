@@ -1,9 +1,9 @@
 import { turn } from "../../event-loop.ts";
 import { EventfoldError } from "../../errors.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
-import { listSegments, type LogPlace, segmentHeader, segmentPath } from "../commit-log.ts";
-import { readRecord, type RecordHeader } from "../commit-record.ts";
-import { readAt } from "./findings.ts";
+import { listSegments, type LogPlace, segmentHeader, segmentPath } from "../../file-store/log/commit-log.ts";
+import { readRecord, type RecordHeader } from "../../file-store/log/record-format.ts";
+import { readAt } from "../findings.ts";
 
 /** Bytes between two good records (or behind the last one) that are none, and the positions that were there. */
 export interface LogGap {

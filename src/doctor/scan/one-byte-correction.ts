@@ -1,6 +1,6 @@
-import { checksumEnd } from "../checksum.ts";
+import { checksumEnd } from "../../file-store/disk/checksum.ts";
 import { crc32 } from "node:zlib";
-import { readRecord } from "../commit-record.ts";
+import { readRecord } from "../../file-store/log/record-format.ts";
 
 const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   let crc = byte;

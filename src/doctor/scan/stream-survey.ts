@@ -1,13 +1,13 @@
 import { isUtf8 } from "node:buffer";
 import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
 import { systemErrorCode } from "../../fs/file-system.ts";
-import { findStreams } from "../adoption.ts";
-import type { RecordHeader, Section } from "../commit-record.ts";
-import { parseLine } from "../event-line.ts";
-import type { Layout } from "../layout.ts";
-import { crcOfLines } from "../lines.ts";
-import type { StreamKey } from "../stream-directory.ts";
-import { lineAt, type LogBytes, readAt } from "./findings.ts";
+import { findStreams } from "../../file-store/recovery/rebuild-log.ts";
+import type { RecordHeader, Section } from "../../file-store/log/record-format.ts";
+import { parseLine } from "../../file-store/lines/parse-line.ts";
+import type { Layout } from "../../file-store/disk/store-paths.ts";
+import { crcOfLines } from "../../file-store/lines/line-reader.ts";
+import type { StreamKey } from "../../file-store/disk/stream-key.ts";
+import { lineAt, type LogBytes, readAt } from "../findings.ts";
 
 /** A part of a stream's file that the log's good records say nothing about. */
 export interface Uncovered {

@@ -1,12 +1,12 @@
-import type { FileHandle, FileSystem } from "../fs/file-system.ts";
-import { type ConsumerSection, type RecordHeader, readSections, type Section } from "./commit-record.ts";
-import type { Consumers } from "./consumers.ts";
-import { parseLine } from "./event-line.ts";
-import { keepAsideNow, type Layout } from "./layout.ts";
-import type { NewStream, Registry } from "./registry.ts";
-import { type StreamKey, streamOfKey } from "./stream-directory.ts";
-import type { StreamEnds } from "./stream-ends.ts";
-import type { StreamFiles } from "./stream-files.ts";
+import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
+import { type ConsumerSection, type RecordHeader, readSections, type Section } from "../log/record-format.ts";
+import type { Consumers } from "../progress/progress-log.ts";
+import { parseLine } from "../lines/parse-line.ts";
+import { keepAsideNow, type Layout } from "../disk/store-paths.ts";
+import type { NewStream, Registry } from "../streams/stream-registry.ts";
+import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
+import type { StreamEnds } from "../streams/stream-index.ts";
+import type { StreamFiles } from "../streams/stream-files.ts";
 
 /** Flushes that run at once: the thread pool has four threads, and one stays free for commits. */
 const FLUSHES_AT_ONCE = 3;

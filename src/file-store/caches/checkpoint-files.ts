@@ -1,12 +1,12 @@
 import { crc32 } from "node:zlib";
-import { sealed } from "./checksum.ts";
-import type { Checkpoint, ConsumerKind } from "../event-store/event-store.ts";
-import type { FileHandle, FileSystem } from "../fs/file-system.ts";
-import { isJsonValue } from "../json.ts";
-import { ioError } from "./io-error.ts";
-import { type Layout, readWhole, replaceFile } from "./layout.ts";
-import { readLines } from "./lines.ts";
-import { encodeId, type StreamKey } from "./stream-directory.ts";
+import { sealed } from "../disk/checksum.ts";
+import type { Checkpoint, ConsumerKind } from "../../event-store/event-store.ts";
+import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
+import { isJsonValue } from "../../json.ts";
+import { ioError } from "../disk/io-error.ts";
+import { type Layout, readWhole, replaceFile } from "../disk/store-paths.ts";
+import { readLines } from "../lines/line-reader.ts";
+import { encodeId, type StreamKey } from "../disk/stream-key.ts";
 
 const DIRECTORIES: Readonly<Record<ConsumerKind, string>> = {
   projection: "projections",

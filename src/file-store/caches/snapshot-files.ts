@@ -1,11 +1,11 @@
-import type { Snapshot } from "../event-store/event-store.ts";
-import type { FileSystem } from "../fs/file-system.ts";
-import { readWhole, replaceFile } from "./layout.ts";
-import { lineBefore, type ReadableFile } from "./lines.ts";
-import { decodeSnapshot, encodeSnapshot, type LineHash, type SnapshotFile } from "./snapshot-file.ts";
-import type { StreamKey } from "./stream-directory.ts";
-import type { StreamFiles } from "./stream-files.ts";
-import type { StreamPlace } from "./stream-table.ts";
+import type { Snapshot } from "../../event-store/event-store.ts";
+import type { FileSystem } from "../../fs/file-system.ts";
+import { readWhole, replaceFile } from "../disk/store-paths.ts";
+import { lineBefore, type ReadableFile } from "../lines/line-reader.ts";
+import { decodeSnapshot, encodeSnapshot, type LineHash, type SnapshotFile } from "./snapshot-format.ts";
+import type { StreamKey } from "../disk/stream-key.ts";
+import type { StreamFiles } from "../streams/stream-files.ts";
+import type { StreamPlace } from "../streams/stream-table.ts";
 
 /** A snapshot of a version this far behind the stream's end is not worth looking for its place. */
 const REACH = 1000;

@@ -1,8 +1,8 @@
 import { crc32 } from "node:zlib";
 import xxhash from "xxhash-wasm";
-import type { Snapshot } from "../event-store/event-store.ts";
-import { sealed } from "./checksum.ts";
-import { isJsonValue } from "../json.ts";
+import type { Snapshot } from "../../event-store/event-store.ts";
+import { sealed } from "../disk/checksum.ts";
+import { isJsonValue } from "../../json.ts";
 
 /** xxh64 with seed 0, as 16 lower-case hex digits: the original's hash of a line without its LF. */
 export type LineHash = (bytes: Uint8Array) => string;

@@ -1,16 +1,16 @@
-import { CorruptionError } from "../errors.ts";
-import type { CommitResult } from "../event-store/event-store.ts";
-import type { FileHandle, FileSystem } from "../fs/file-system.ts";
+import { CorruptionError } from "../../errors.ts";
+import type { CommitResult } from "../../event-store/event-store.ts";
+import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
 import type { Batch, QueuedCommit, PlannedEnd } from "./batch.ts";
-import type { CommitLog } from "./commit-log.ts";
-import type { Consumers } from "./consumers.ts";
-import { keepAside, type Layout } from "./layout.ts";
-import { endOfLastLine, readLines } from "./lines.ts";
-import { positionOfLine } from "./line-layout.ts";
-import type { PendingBatches } from "./pending-batches.ts";
-import type { StreamKey } from "./stream-directory.ts";
-import type { StreamFiles } from "./stream-files.ts";
-import type { StreamTable } from "./stream-table.ts";
+import type { CommitLog } from "../log/commit-log.ts";
+import type { Consumers } from "../progress/progress-log.ts";
+import { keepAside, type Layout } from "../disk/store-paths.ts";
+import { endOfLastLine, readLines } from "../lines/line-reader.ts";
+import { positionOfLine } from "../lines/line-scanner.ts";
+import type { PendingBatches } from "../streams/unapplied-records.ts";
+import type { StreamKey } from "../disk/stream-key.ts";
+import type { StreamFiles } from "../streams/stream-files.ts";
+import type { StreamTable } from "../streams/stream-table.ts";
 
 export interface BatchPlanParts {
   readonly fs: FileSystem;

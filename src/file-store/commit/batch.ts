@@ -1,5 +1,5 @@
-import type { Commit, CommitResult } from "../event-store/event-store.ts";
-import { lineOf } from "./event-line.ts";
+import type { Commit, CommitResult } from "../../event-store/event-store.ts";
+import { lineOf } from "../lines/parse-line.ts";
 import {
   consumerLines,
   type ConsumerSection,
@@ -7,10 +7,10 @@ import {
   sealRecord,
   type Section,
   sectionHeader,
-} from "./commit-record.ts";
-import type { NewStream } from "./registry.ts";
-import { type StreamKey, streamOfKey } from "./stream-directory.ts";
-import { crcOfSection } from "./stream-ends.ts";
+} from "../log/record-format.ts";
+import type { NewStream } from "../streams/stream-registry.ts";
+import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
+import { crcOfSection } from "../streams/stream-index.ts";
 
 /** A commit that waits to be written. */
 export interface QueuedCommit {

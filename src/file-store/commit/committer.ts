@@ -1,15 +1,15 @@
-import { EventfoldError } from "../errors.ts";
-import type { FileHandle } from "../fs/file-system.ts";
-import type { Applier } from "./applier.ts";
+import { EventfoldError } from "../../errors.ts";
+import type { FileHandle } from "../../fs/file-system.ts";
+import type { Applier } from "../apply/applier.ts";
 import { Batch, type QueuedCommit } from "./batch.ts";
-import type { LogPlace } from "./commit-log.ts";
-import { ioError } from "./io-error.ts";
+import type { LogPlace } from "../log/commit-log.ts";
+import { ioError } from "../disk/io-error.ts";
 import { BatchPlan, type BatchPlanParts } from "./batch-plan.ts";
 import { FlushPace } from "./flush-pace.ts";
-import type { PendingBatch } from "./pending-batches.ts";
-import { isTurnLong, turn } from "../event-loop.ts";
-import type { StoreLock } from "./store-lock.ts";
-import type { StreamKey } from "./stream-directory.ts";
+import type { PendingBatch } from "../streams/unapplied-records.ts";
+import { isTurnLong, turn } from "../../event-loop.ts";
+import type { StoreLock } from "../disk/store-lock.ts";
+import type { StreamKey } from "../disk/stream-key.ts";
 
 /** Limits of one batch: each stream in it keeps a descriptor, and its bytes are kept in memory. */
 const MAX_STREAMS = 180;

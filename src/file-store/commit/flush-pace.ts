@@ -1,4 +1,4 @@
-import { timeInTurn } from "../event-loop.ts";
+import { timeInTurn } from "../../event-loop.ts";
 
 /** Waiting for a disk that is faster than this, in ms, takes less than the way to the thread pool and back. */
 const QUICK_MS = 1;

@@ -1,5 +1,5 @@
-import { EventfoldError, isEventfoldError } from "../errors.ts";
-import { systemErrorCode } from "../fs/file-system.ts";
+import { EventfoldError, isEventfoldError } from "../../errors.ts";
+import { systemErrorCode } from "../../fs/file-system.ts";
 
 /** What the file system says against reading, as users meet it; an error that is already ours passes unchanged. */
 export function readError(error: unknown, what: string): Error {

@@ -1,5 +1,5 @@
-import { EventfoldError } from "../errors.ts";
-import type { FileSystem, LockFile } from "../fs/file-system.ts";
+import { EventfoldError } from "../../errors.ts";
+import type { FileSystem, LockFile } from "../../fs/file-system.ts";
 
 /** A lock is held for a batch, so somebody who has it this long is stuck. */
 const PATIENCE_MS = 30_000;

@@ -1,5 +1,5 @@
-import type { FileHandle, FileSystem } from "../fs/file-system.ts";
-import { systemErrorCode } from "../fs/file-system.ts";
+import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
+import { systemErrorCode } from "../../fs/file-system.ts";
 
 /** Where everything is inside a store's directory. */
 export interface Layout {

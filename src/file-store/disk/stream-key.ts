@@ -1,6 +1,6 @@
-import { EventfoldError } from "../errors.ts";
-import { isWellFormed } from "../json.ts";
-import type { StreamName } from "../event-store/event-store.ts";
+import { EventfoldError } from "../../errors.ts";
+import { isWellFormed } from "../../json.ts";
+import type { StreamName } from "../../event-store/event-store.ts";
 
 /** Longest name of a directory entry on the file systems that we know, in bytes. */
 const MAX_NAME_BYTES = 255;

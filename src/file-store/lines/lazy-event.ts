@@ -1,5 +1,5 @@
-import type { StoredEvent, StoredMeta, StreamName } from "../event-store/event-store.ts";
-import { type ParsedLine, parseLine } from "./event-line.ts";
+import type { StoredEvent, StoredMeta, StreamName } from "../../event-store/event-store.ts";
+import { type ParsedLine, parseLine } from "./parse-line.ts";
 import {
   BEFORE_PAYLOAD,
   BEHIND_PAYLOAD,
@@ -18,7 +18,7 @@ import {
   startOfTail,
   toNumber,
   V,
-} from "./line-layout.ts";
+} from "./line-scanner.ts";
 
 /** What an event needs to know of the file that its line was read from. */
 export interface LineOrigin {

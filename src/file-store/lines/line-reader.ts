@@ -1,6 +1,6 @@
 import { isAscii, isUtf8 } from "node:buffer";
 import { crc32 } from "node:zlib";
-import type { FileHandle } from "../fs/file-system.ts";
+import type { FileHandle } from "../../fs/file-system.ts";
 
 /** What reading lines needs of a file. */
 export type ReadableFile = Pick<FileHandle, "size" | "read">;

@@ -1,6 +1,6 @@
-import type { EventDraft, StoredMeta } from "../event-store/event-store.ts";
-import { isCount, jsonProblem } from "../json.ts";
-import { positionOfLine, quoted } from "./line-layout.ts";
+import type { EventDraft, StoredMeta } from "../../event-store/event-store.ts";
+import { isCount, jsonProblem } from "../../json.ts";
+import { positionOfLine, quoted } from "./line-scanner.ts";
 
 /**
  * One event as one line of `app.jsonl`: the original's keys `type, data, ts, id, actor, meta` in its

@@ -1,7 +1,7 @@
-import { CorruptionError, EventfoldError } from "../errors.ts";
-import type { FileHandle, FileSystem } from "../fs/file-system.ts";
-import { HEADER_ROOM, MalformedRecordError, type RecordHeader, readRecord } from "./commit-record.ts";
-import { readWhole } from "./layout.ts";
+import { CorruptionError, EventfoldError } from "../../errors.ts";
+import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
+import { HEADER_ROOM, MalformedRecordError, type RecordHeader, readRecord } from "./record-format.ts";
+import { readWhole } from "../disk/store-paths.ts";
 
 /** A place between two records of the log. */
 export interface LogPlace {

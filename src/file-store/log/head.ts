@@ -1,6 +1,6 @@
 import { crc32 } from "node:zlib";
-import { checksumText } from "./checksum.ts";
-import type { FileHandle, FileSystem } from "../fs/file-system.ts";
+import { checksumText } from "../disk/checksum.ts";
+import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
 import { isBefore, type LogPlace } from "./commit-log.ts";
 
 const LENGTH = 60;

@@ -1,14 +1,14 @@
-import { isCount } from "../json.ts";
+import { isCount } from "../../json.ts";
 import { isAscii } from "node:buffer";
-import type { EventTypes, ReadAllOptions, StoredEvent, StreamName } from "../event-store/event-store.ts";
+import type { EventTypes, ReadAllOptions, StoredEvent, StreamName } from "../../event-store/event-store.ts";
 import { type CommitLog, isBefore, type LogPlace, type RecordVisitor, ScanCursor } from "./commit-log.ts";
-import { type RecordHeader, type RecordText, readSections, type Section } from "./commit-record.ts";
-import { LineEvent, type LineOrigin, parsePayloads } from "./line-event.ts";
-import { type LineStart, lineStart, startOf, startOfOurs, START } from "./line-layout.ts";
-import { Slice } from "../event-loop.ts";
-import { isBlank } from "./lines.ts";
-import type { RecentRecords } from "./recent-records.ts";
-import { type StreamKey, streamOfKey } from "./stream-directory.ts";
+import { type RecordHeader, type RecordText, readSections, type Section } from "./record-format.ts";
+import { LineEvent, type LineOrigin, parsePayloads } from "../lines/lazy-event.ts";
+import { type LineStart, lineStart, startOf, startOfOurs, START } from "../lines/line-scanner.ts";
+import { Slice } from "../../event-loop.ts";
+import { isBlank } from "../lines/line-reader.ts";
+import type { RecentRecords } from "./record-cache.ts";
+import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
 
 /** Events in a batch at least, unless it takes longer than a slice. What is made of so many is garbage while it is young. */
 const BATCH = 300;

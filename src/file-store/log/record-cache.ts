@@ -1,5 +1,5 @@
 import type { LogPlace } from "./commit-log.ts";
-import { type RecordHeader, readRecord } from "./commit-record.ts";
+import { type RecordHeader, readRecord } from "./record-format.ts";
 
 /** Bytes that are kept at most. */
 const MAX_BYTES = 1 << 20;

@@ -1,8 +1,8 @@
-import { isCount } from "../json.ts";
+import { isCount } from "../../json.ts";
 import { crc32 } from "node:zlib";
-import { checksumEnd } from "./checksum.ts";
-import type { StoredDeadLetter } from "../event-store/event-store.ts";
-import type { StreamKey } from "./stream-directory.ts";
+import { checksumEnd } from "../disk/checksum.ts";
+import type { StoredDeadLetter } from "../../event-store/event-store.ts";
+import type { StreamKey } from "../disk/stream-key.ts";
 
 /**
  * The commit log's record: one batch of commits, made durable by one write. Every line of it is JSON:

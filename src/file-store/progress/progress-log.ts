@@ -1,12 +1,12 @@
 import { crc32 } from "node:zlib";
-import { checksumText } from "./checksum.ts";
-import type { ConsumerNote, StoredDeadLetter } from "../event-store/event-store.ts";
-import { EventfoldError } from "../errors.ts";
-import { isPlainName } from "./stream-directory.ts";
-import type { FileSystem } from "../fs/file-system.ts";
-import type { CommitLog, LogPlace } from "./commit-log.ts";
-import { type ConsumerSection, readSections } from "./commit-record.ts";
-import { type Layout, readWhole, replaceFileNow } from "./layout.ts";
+import { checksumText } from "../disk/checksum.ts";
+import type { ConsumerNote, StoredDeadLetter } from "../../event-store/event-store.ts";
+import { EventfoldError } from "../../errors.ts";
+import { isPlainName } from "../disk/stream-key.ts";
+import type { FileSystem } from "../../fs/file-system.ts";
+import type { CommitLog, LogPlace } from "../log/commit-log.ts";
+import { type ConsumerSection, readSections } from "../log/record-format.ts";
+import { type Layout, readWhole, replaceFileNow } from "../disk/store-paths.ts";
 
 interface Consumer {
   sequence: number;

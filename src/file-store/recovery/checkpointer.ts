@@ -1,11 +1,11 @@
-import type { FileSystem } from "../fs/file-system.ts";
-import type { Applier } from "./applier.ts";
-import { type CommitLog, isBefore, type LogPlace } from "./commit-log.ts";
-import type { Layout } from "./layout.ts";
+import type { FileSystem } from "../../fs/file-system.ts";
+import type { Applier } from "../apply/applier.ts";
+import { type CommitLog, isBefore, type LogPlace } from "../log/commit-log.ts";
+import type { Layout } from "../disk/store-paths.ts";
 import { readMarker, writeMarker } from "./marker.ts";
-import type { PendingBatches } from "./pending-batches.ts";
-import type { StoreLock } from "./store-lock.ts";
-import type { StreamEnds } from "./stream-ends.ts";
+import type { PendingBatches } from "../streams/unapplied-records.ts";
+import type { StoreLock } from "../disk/store-lock.ts";
+import type { StreamEnds } from "../streams/stream-index.ts";
 
 /** How much log the next opening may have to apply again, and how long it may lie there. */
 const MAX_BYTES = 8 << 20;

@@ -1,14 +1,14 @@
-import { CorruptionError, EventfoldError } from "../errors.ts";
-import { compareCodePoints } from "../event-store/stream-order.ts";
-import type { FileSystem } from "../fs/file-system.ts";
-import { Batch } from "./batch.ts";
-import { CommitLog, type CommitLogOptions } from "./commit-log.ts";
-import { parseLine } from "./event-line.ts";
-import { isOurLine } from "./line-layout.ts";
-import type { Layout } from "./layout.ts";
-import { endOfLastLine, readLines } from "./lines.ts";
-import { Registry } from "./registry.ts";
-import { decodeId, encodeId, isPlainName, type StreamKey, streamOfKey } from "./stream-directory.ts";
+import { CorruptionError, EventfoldError } from "../../errors.ts";
+import { compareCodePoints } from "../../event-store/stream-order.ts";
+import type { FileSystem } from "../../fs/file-system.ts";
+import { Batch } from "../commit/batch.ts";
+import { CommitLog, type CommitLogOptions } from "../log/commit-log.ts";
+import { parseLine } from "../lines/parse-line.ts";
+import { isOurLine } from "../lines/line-scanner.ts";
+import type { Layout } from "../disk/store-paths.ts";
+import { endOfLastLine, readLines } from "../lines/line-reader.ts";
+import { Registry } from "../streams/stream-registry.ts";
+import { decodeId, encodeId, isPlainName, type StreamKey, streamOfKey } from "../disk/stream-key.ts";
 
 const RECORD_BYTES = 1 << 20;
 

@@ -1,8 +1,8 @@
-import type { FileSystem } from "../fs/file-system.ts";
-import type { CommitLog, LogPlace, RecordVisitor, ScanResult } from "./commit-log.ts";
-import { readRecord } from "./commit-record.ts";
-import { endsBefore } from "./head.ts";
-import { keepAside, type Layout } from "./layout.ts";
+import type { FileSystem } from "../../fs/file-system.ts";
+import type { CommitLog, LogPlace, RecordVisitor, ScanResult } from "../log/commit-log.ts";
+import { readRecord } from "../log/record-format.ts";
+import { endsBefore } from "../log/head.ts";
+import { keepAside, type Layout } from "../disk/store-paths.ts";
 
 /**
  * Reads the log from a place to its end and leaves it fit for the next record: what a dead process left

@@ -1,6 +1,6 @@
-import type { CommitLog } from "./commit-log.ts";
-import { readSections, type Section } from "./commit-record.ts";
-import type { StreamKey } from "./stream-directory.ts";
+import type { CommitLog } from "../log/commit-log.ts";
+import { readSections, type Section } from "../log/record-format.ts";
+import type { StreamKey } from "../disk/stream-key.ts";
 
 /** First version, first position and number of events of a section whose lines carry no position. */
 interface AdoptedSection {

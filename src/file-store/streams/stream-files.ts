@@ -1,8 +1,8 @@
-import { EventfoldError } from "../errors.ts";
-import type { FileHandle, FileSystem } from "../fs/file-system.ts";
-import { systemErrorCode } from "../fs/file-system.ts";
-import { readWhole } from "./layout.ts";
-import type { StreamKey } from "./stream-directory.ts";
+import { EventfoldError } from "../../errors.ts";
+import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
+import { systemErrorCode } from "../../fs/file-system.ts";
+import { readWhole } from "../disk/store-paths.ts";
+import type { StreamKey } from "../disk/stream-key.ts";
 
 /** Two path segments, neither of which is empty, `.` or `..`. */
 // oxlint-disable-next-line no-control-regex -- NUL is what it is about

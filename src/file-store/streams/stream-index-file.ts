@@ -1,9 +1,9 @@
 import { hash } from "node:crypto";
 import { crc32 } from "node:zlib";
-import type { FileHandle, FileSystem } from "../fs/file-system.ts";
-import { systemErrorCode } from "../fs/file-system.ts";
-import { Slice } from "../event-loop.ts";
-import type { StreamKey } from "./stream-directory.ts";
+import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
+import { systemErrorCode } from "../../fs/file-system.ts";
+import { Slice } from "../../event-loop.ts";
+import type { StreamKey } from "../disk/stream-key.ts";
 
 /** Where a stream ends: all of it that is committed, durable, and in its file. */
 export interface StreamEnd {

@@ -1,10 +1,10 @@
 import { crc32 } from "node:zlib";
-import type { FileSystem } from "../fs/file-system.ts";
-import { type CommitLog, isBefore, type LogPlace } from "./commit-log.ts";
-import { readSections, type Section } from "./commit-record.ts";
-import { DamagedEndsError, EndsFile, type StreamEnd } from "./ends-file.ts";
-import { crcOfLines } from "./lines.ts";
-import type { StreamKey } from "./stream-directory.ts";
+import type { FileSystem } from "../../fs/file-system.ts";
+import { type CommitLog, isBefore, type LogPlace } from "../log/commit-log.ts";
+import { readSections, type Section } from "../log/record-format.ts";
+import { DamagedEndsError, EndsFile, type StreamEnd } from "./stream-index-file.ts";
+import { crcOfLines } from "../lines/line-reader.ts";
+import type { StreamKey } from "../disk/stream-key.ts";
 
 const NONE: StreamEnd = { version: 0, end: 0, crc: 0 };
 

@@ -1,11 +1,11 @@
-import { CorruptionError } from "../errors.ts";
-import type { CommitLog } from "./commit-log.ts";
-import type { Section } from "./commit-record.ts";
-import { positionOfLine } from "./line-layout.ts";
-import { endOfLastLine, isBlank, lineBefore, readLines, type ReadableFile } from "./lines.ts";
-import type { PendingBatches } from "./pending-batches.ts";
-import { crcOfSection, type StreamEnds } from "./stream-ends.ts";
-import type { StreamKey } from "./stream-directory.ts";
+import { CorruptionError } from "../../errors.ts";
+import type { CommitLog } from "../log/commit-log.ts";
+import type { Section } from "../log/record-format.ts";
+import { positionOfLine } from "../lines/line-scanner.ts";
+import { endOfLastLine, isBlank, lineBefore, readLines, type ReadableFile } from "../lines/line-reader.ts";
+import type { PendingBatches } from "./unapplied-records.ts";
+import { crcOfSection, type StreamEnds } from "./stream-index.ts";
+import type { StreamKey } from "../disk/stream-key.ts";
 import type { StreamFiles } from "./stream-files.ts";
 
 /** A place between two lines of a stream's file. */

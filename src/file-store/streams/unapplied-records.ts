@@ -1,9 +1,9 @@
-import type { FileHandle } from "../fs/file-system.ts";
-import type { Applier } from "./applier.ts";
-import type { Batch } from "./batch.ts";
-import type { LogPlace } from "./commit-log.ts";
-import type { ReadableFile } from "./lines.ts";
-import type { StreamKey } from "./stream-directory.ts";
+import type { FileHandle } from "../../fs/file-system.ts";
+import type { Applier } from "../apply/applier.ts";
+import type { Batch } from "../commit/batch.ts";
+import type { LogPlace } from "../log/commit-log.ts";
+import type { ReadableFile } from "../lines/line-reader.ts";
+import type { StreamKey } from "../disk/stream-key.ts";
 
 /** A batch that is in the commit log while its streams' files do not have it yet. */
 export interface PendingBatch {

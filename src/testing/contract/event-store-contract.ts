@@ -1,4 +1,4 @@
-import { isEventfoldError, type ErrorCode } from "../errors.ts";
+import { isEventfoldError, type ErrorCode } from "../../errors.ts";
 import type {
   Commit,
   CommitResult,
@@ -8,7 +8,7 @@ import type {
   Snapshot,
   StoredEvent,
   StreamName,
-} from "../event-store/event-store.ts";
+} from "../../event-store/event-store.ts";
 
 export interface EventStoreContractOptions {
   /** Registers a test: `test` of Vitest, Jest or `node:test`. */

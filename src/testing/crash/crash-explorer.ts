@@ -1,10 +1,10 @@
 import { type Known, Ledger } from "./crash-ledger.ts";
 import { type Closeable, CrashError, type CrashReport, type CrashScenario, type CrashWorld } from "./crash-scenario.ts";
-import { type DiskAfterPowerCut, disksAfterPowerCut } from "./power-cut.ts";
-import { seededRandom } from "./random.ts";
-import { SimulatedDisk } from "./simulated-disk.ts";
+import { type DiskAfterPowerCut, disksAfterPowerCut } from "../disk/power-cut.ts";
+import { seededRandom } from "../disk/random.ts";
+import { SimulatedDisk } from "../disk/simulated-disk.ts";
 import type { SimulatedProcess } from "./simulated-process.ts";
-import type { DiskMoment } from "./simulated-tree.ts";
+import type { DiskMoment } from "../disk/simulated-tree.ts";
 
 /** Fewer would be nothing but "all of it" and "none of it". */
 const DISKS_PER_MOMENT = 8;

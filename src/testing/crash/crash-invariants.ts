@@ -1,6 +1,6 @@
 import type { CrashRemains, TrackedCommit } from "./crash-scenario.ts";
-import { isZero } from "./simulated-content.ts";
-import type { SimulatedDisk } from "./simulated-disk.ts";
+import { isZero } from "../disk/simulated-content.ts";
+import type { SimulatedDisk } from "../disk/simulated-disk.ts";
 
 /** What a check needs to know of an event. */
 export interface SeenEvent {

@@ -1,5 +1,5 @@
-import type { FileSystem } from "../fs/file-system.ts";
-import type { SimulatedDisk } from "./simulated-disk.ts";
+import type { FileSystem } from "../../fs/file-system.ts";
+import type { SimulatedDisk } from "../disk/simulated-disk.ts";
 import type { SimulatedProcess } from "./simulated-process.ts";
 
 /** A commit that a scenario has asked for. */

@@ -1,6 +1,6 @@
-import type { FileHandle, FileSystem, LockFile } from "../fs/file-system.ts";
-import { Content, isZero } from "./simulated-content.ts";
-import { DirectoryNode, type EntryChange, FileNode, type Node, type Tree } from "./simulated-tree.ts";
+import type { FileHandle, FileSystem, LockFile } from "../../fs/file-system.ts";
+import { Content, isZero } from "../disk/simulated-content.ts";
+import { DirectoryNode, type EntryChange, FileNode, type Node, type Tree } from "../disk/simulated-tree.ts";
 
 export type DiskOperation =
   | "open"

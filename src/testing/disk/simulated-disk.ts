@@ -1,4 +1,4 @@
-import type { FileHandle, FileSystem, LockFile } from "../fs/file-system.ts";
+import type { FileHandle, FileSystem, LockFile } from "../../fs/file-system.ts";
 import type { Content } from "./simulated-content.ts";
 import {
   type DiskCall,
@@ -6,7 +6,7 @@ import {
   type DiskOperation,
   type Machine,
   SimulatedProcess,
-} from "./simulated-process.ts";
+} from "../crash/simulated-process.ts";
 import { type DiskMoment, Tree } from "./simulated-tree.ts";
 
 /** The machine has no power any more. */
