@@ -28,7 +28,7 @@ export const Account = aggregate("account", {
     Close: data(),
     Note: data<{ text: string }>(),
   },
-  errors: { NotOpen: data(), InsufficientFunds: data<{ balance: number; needed: number }>() },
+  rejections: { NotOpen: data(), InsufficientFunds: data<{ balance: number; needed: number }>() },
 }).define({
   handle: {
     Open: ({ state, data: opened, emit }) => (state.open ? [] : emit.Opened(opened)),

@@ -26,7 +26,6 @@ export type ErrorCode =
   | "LOCKS_UNSUPPORTED"
   | "PROCESS_MANAGER_FAILED"
   | "PROJECTION_FAILED"
-  | "STATE_NOT_AVAILABLE"
   | "STORE_BUSY"
   | "STORE_CLOSED"
   | "STREAM_LOCKED"
@@ -35,7 +34,8 @@ export type ErrorCode =
   | "UNKNOWN_COMMAND"
   | "UNKNOWN_DEAD_LETTER"
   | "UNKNOWN_EVENT"
-  | "UNSUPPORTED_FORMAT";
+  | "UNSUPPORTED_FORMAT"
+  | "VERSION_NOT_FOUND";
 
 /** Base of all errors of this library. `code` is stable; the message is for people and may change. */
 export class EventfoldError extends Error {
@@ -49,8 +49,10 @@ export class EventfoldError extends Error {
 }
 
 /** A domain rejection: the aggregate's `handle` said no. Nothing was written. */
-export class CommandRejected<R extends { readonly type: string } = { readonly type: string }> extends EventfoldError {
-  override readonly name = "CommandRejected";
+export class CommandRejectedError<
+  R extends { readonly type: string } = { readonly type: string },
+> extends EventfoldError {
+  override readonly name = "CommandRejectedError";
   readonly rejection: R;
 
   constructor(aggregate: string, id: string, command: string, rejection: R) {
@@ -103,7 +105,7 @@ export function isEventfoldError(error: unknown, code?: ErrorCode): error is Eve
     error instanceof Error &&
     "code" in error &&
     typeof error.code === "string" &&
-    /^(EventfoldError|CommandRejected|ConflictError|CorruptionError)$/.test(error.name) &&
+    /^(EventfoldError|CommandRejectedError|ConflictError|CorruptionError)$/.test(error.name) &&
     (code === undefined || error.code === code)
   );
 }

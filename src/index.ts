@@ -52,7 +52,7 @@ export type { AggregateHandle, CommandAttempt, CommandResult } from "./aggregate
 export type { StateOptions } from "./aggregate-store/instances.ts";
 export type { Duration } from "./duration.ts";
 export {
-  CommandRejected,
+  CommandRejectedError,
   ConflictError,
   CorruptionError,
   type ErrorCode,

@@ -33,7 +33,7 @@ export const Account = aggregate("account", {
     Refund: data<Movement>(),
     Close: data(),
   },
-  errors: { UnknownAccount: data() },
+  rejections: { UnknownAccount: data() },
 }).define({
   handle: {
     Open: ({ state, data, emit }) => (state.status === "unknown" ? emit.Opened(data) : undefined),

@@ -27,7 +27,7 @@ export function openBank(directory: string, processManagers: "automatic" | "manu
     .aggregate(Transfer)
     .projection(Ledger)
     .processManager(Transfers)
-    .processManagers(processManagers)
+    .processManagerMode(processManagers)
     .open();
 }
 

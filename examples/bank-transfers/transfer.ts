@@ -21,7 +21,7 @@ type Order = {
 /** The money is to go back to `from`. */
 type Reversal = { readonly from: string; readonly amount: number; readonly reason: string };
 
-const errors = {
+const rejections = {
   Invalid: data<{ why: string }>(),
   /** The step does not follow from where the transfer is. */
   OutOfTurn: data<{ status: Status }>(),
@@ -52,7 +52,7 @@ export const Transfer = aggregate("transfer", {
     Complete: data(),
     Return: data(),
   },
-  errors,
+  rejections,
 }).define({
   handle: {
     Request: ({ state, data, emit, reject }) =>
@@ -86,7 +86,7 @@ export const Transfer = aggregate("transfer", {
 });
 
 function outOfTurn(
-  { state, reject }: { readonly state: { readonly status: Status }; readonly reject: Rejections<typeof errors> },
+  { state, reject }: { readonly state: { readonly status: Status }; readonly reject: Rejections<typeof rejections> },
   needed: Status,
 ) {
   return state.status === needed ? undefined : reject.OutOfTurn({ status: state.status });

@@ -80,7 +80,7 @@ export const credit = (state: FineState): number => Math.max(0, state.paid - cha
 export const isDismissal = (code: string | null): boolean => code === "#" || code === "G";
 const isNotified = (state: FineState): boolean => state.notifiedAt !== null;
 
-const errors = {
+const rejections = {
   NoSuchFine: data(),
   DoneBefore: data<{ step: string }>(),
   StepMissing: data<{ step: string }>(),
@@ -139,7 +139,7 @@ export const Fine = aggregate("fine", {
     AddPenaltyIfDue: data(),
     CollectIfDue: data(),
   },
-  errors,
+  rejections,
 }).define({
   handle: {
     Create: (c) => refusedBefore(c) ?? done(c, c.state.created, "Create Fine") ?? c.emit.Created(c.data),
@@ -212,7 +212,7 @@ type Deciding = {
   readonly state: FineState;
   readonly context: CommandContext;
   readonly now: Date;
-  readonly reject: Rejections<typeof errors>;
+  readonly reject: Rejections<typeof rejections>;
 };
 
 /**

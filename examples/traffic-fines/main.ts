@@ -39,7 +39,7 @@ export async function importFines(
     .aggregate(Fine)
     .projection(Statistics)
     .clock(() => now);
-  await using store = await (office ? builder.processManager(Office).processManagers("manual") : builder).open();
+  await using store = await (office ? builder.processManager(Office).processManagerMode("manual") : builder).open();
 
   const tally: Tally = { rows: rows.length, accepted: 0, known: 0, rejected: [] };
   async function book(row: Row): Promise<void> {

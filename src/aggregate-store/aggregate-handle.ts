@@ -1,6 +1,6 @@
 import type { AnyAggregate, CommandOf, EventOf, RejectionOf, StateOf } from "../aggregate/aggregate.ts";
 import type { CommandContext, RecordedEvent } from "../aggregate/messages.ts";
-import { type CommandRejected, isEventfoldError } from "../errors.ts";
+import { type CommandRejectedError, isEventfoldError } from "../errors.ts";
 import type { StreamName } from "../event-store/event-store.ts";
 import type { Instances, StateOptions } from "./instances.ts";
 
@@ -39,7 +39,7 @@ export class AggregateHandle<A extends AnyAggregate = AnyAggregate> {
   }
 
   /**
-   * Decides a command and writes its events. Resolves when they are durable. Throws `CommandRejected` when the
+   * Decides a command and writes its events. Resolves when they are durable. Throws `CommandRejectedError` when the
    * aggregate says no, and what `handle` threw if it has a bug; either way nothing is written.
    */
   execute(command: CommandOf<A>, context: CommandContext = {}): Promise<CommandResult<A>> {
@@ -52,7 +52,7 @@ export class AggregateHandle<A extends AnyAggregate = AnyAggregate> {
       return { ok: true, ...(await this.execute(command, context)) };
     } catch (error) {
       if (isEventfoldError(error, "COMMAND_REJECTED")) {
-        return { ok: false, rejection: (error as CommandRejected).rejection as RejectionOf<A> };
+        return { ok: false, rejection: (error as CommandRejectedError).rejection as RejectionOf<A> };
       }
       throw error;
     }

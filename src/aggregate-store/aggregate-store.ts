@@ -353,7 +353,7 @@ export class AggregateStoreBuilder<A extends AnyAggregate = never, P extends Any
   }
 
   /** Whether process managers run by themselves while the store is open (`"automatic"`, the default) or only in `runProcessManagers()`. */
-  processManagers(mode: "automatic" | "manual"): AggregateStoreBuilder<A, P> {
+  processManagerMode(mode: "automatic" | "manual"): AggregateStoreBuilder<A, P> {
     return this.#with({ processManagers: mode });
   }
 

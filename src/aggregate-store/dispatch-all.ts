@@ -2,7 +2,7 @@ import { tracedCommit } from "../event-store/traced-commit.ts";
 import type { AppliedEvent } from "../aggregate/aggregate.ts";
 import { atPositions, type CommandOutcome, type Lease } from "../aggregate/instance.ts";
 import type { Command } from "../aggregate/model.ts";
-import { CommandRejected, ConflictError } from "../errors.ts";
+import { CommandRejectedError, ConflictError } from "../errors.ts";
 import type { EventDraft, EventStore, StreamName } from "../event-store/event-store.ts";
 import type { Instances } from "./instances.ts";
 
@@ -71,7 +71,7 @@ export async function dispatchAll(
       for (const lease of leases.values()) await lease.catchUp();
     }
   } catch (error) {
-    if (error instanceof CommandRejected) next = "keep";
+    if (error instanceof CommandRejectedError) next = "keep";
     throw error;
   } finally {
     for (const lease of leases.values()) lease.release(next);
@@ -112,7 +112,7 @@ async function decideAll(
     }
     const decision = lease.decide({ id: stream.id, state: work.state, version: work.version }, command);
     if (decision.kind === "rejection")
-      throw new CommandRejected(stream.type, stream.id, command.type, decision.rejection);
+      throw new CommandRejectedError(stream.type, stream.id, command.type, decision.rejection);
     work.drafts.push(...decision.drafts);
     if (key !== undefined && decision.drafts.length > 0)
       work.keys.set(key, { from: work.version + 1, to: work.version + decision.drafts.length });

@@ -4,10 +4,10 @@ import { type CommandOutcome, Instance, type Lease } from "../aggregate/instance
 import type { CommandContext, RecordedEvent } from "../aggregate/messages.ts";
 import { recordedEvent } from "../aggregate/event-reader.ts";
 import { AggregateModel, type Command, type Environment } from "../aggregate/model.ts";
-import { CommandRejected, EventfoldError } from "../errors.ts";
+import { CommandRejectedError, EventfoldError } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
 import { isWellFormed } from "../json.ts";
-import { actorEvicted, actorSpawned, executing, type ExecuteTrace } from "../tracing/tracing.ts";
+import { instanceEvicted, instanceLoaded, executing, type ExecuteTrace } from "../tracing/tracing.ts";
 import { injectEvent, type InjectedEvent, type InjectResult } from "./inject-event.ts";
 
 /** Instances saved at once while evicting, so that commands are not kept waiting. */
@@ -210,7 +210,7 @@ export class Instances {
       this.checkName(stream);
       instance = new Instance(stream, this.model(stream.type), this.eventStore, this.#environment);
       this.#instances.set(key, instance);
-      actorSpawned.publish(() => ({ aggregate: stream.type, id: stream.id }));
+      instanceLoaded.publish(() => ({ aggregate: stream.type, id: stream.id }));
       this.#scheduleSweep();
     }
     return instance;
@@ -247,7 +247,7 @@ export class Instances {
     this.#instances.delete(key);
     this.eventStore.release(instance.stream);
     const { type, id } = instance.stream;
-    actorEvicted.publish(() => ({ aggregate: type, id, version: instance.version }));
+    instanceEvicted.publish(() => ({ aggregate: type, id, version: instance.version }));
   }
 }
 
@@ -257,7 +257,7 @@ async function told(outcome: Promise<CommandOutcome>, trace: ExecuteTrace): Prom
     const { events, version, position } = await outcome;
     Object.assign(trace, { events: events.length, version, position });
   } catch (error) {
-    if (error instanceof CommandRejected) trace.rejection = error.rejection.type;
+    if (error instanceof CommandRejectedError) trace.rejection = error.rejection.type;
     throw error;
   }
   return outcome;

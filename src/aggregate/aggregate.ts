@@ -15,12 +15,12 @@ import {
 import type { DataOf, InputOf, NotJson, Payloads } from "./payload.ts";
 
 /** Names and payloads of an aggregate; a user interface can import it without the behaviour. */
-export interface ContractOptions<State, Events extends Payloads, Commands extends Payloads, Errors extends Payloads> {
+export interface ContractOptions<State, Events extends Payloads, Commands extends Payloads, Rejected extends Payloads> {
   /** The state before the first event, or a function that makes it. */
   readonly initial: State | (() => State);
   readonly events: Events;
   readonly commands: Commands;
-  readonly errors?: Errors;
+  readonly rejections?: Rejected;
 }
 
 /** Makes the compiler refuse a schema for something that JSON would change: an event as it is stored, a command as it is sent. */
@@ -37,7 +37,7 @@ export type DeepReadonly<T> = T extends (...args: never[]) => unknown
     : T;
 
 /** What `handle` gets. */
-export interface HandleArguments<State, Data, Events extends Payloads, Errors extends Payloads> {
+export interface HandleArguments<State, Data, Events extends Payloads, Rejected extends Payloads> {
   /** The state after all events before this command. */
   readonly state: DeepReadonly<State>;
   readonly data: Data;
@@ -48,20 +48,20 @@ export interface HandleArguments<State, Data, Events extends Payloads, Errors ex
   /** The store's clock; the events get this time. */
   readonly now: Date;
   readonly emit: InputConstructors<Events>;
-  readonly reject: Rejections<Errors>;
+  readonly reject: Rejections<Rejected>;
 }
 
 /** What `apply` may take as its third parameter: the event's record, but for the position, which a new event does not have yet. */
 export type AppliedEvent<Type extends string, Data> = Message<Type, Data> & Omit<EventRecord, "position">;
 
 /** Decisions and the fold: pure functions of their arguments. */
-export interface Behaviour<State, Events extends Payloads, Commands extends Payloads, Errors extends Payloads> {
+export interface Behaviour<State, Events extends Payloads, Commands extends Payloads, Rejected extends Payloads> {
   /** Returns an event, an array of them, nothing, or `reject.X(…)`. What it throws is a bug: the command fails with it. */
   readonly handle: {
     readonly [K in keyof Commands & string]: (
-      args: HandleArguments<State, DataOf<Commands[K]>, Events, Errors>,
+      args: HandleArguments<State, DataOf<Commands[K]>, Events, Rejected>,
       // oxlint-disable-next-line no-invalid-void-type -- "nothing" is a decision too
-    ) => InputMessages<Events> | readonly InputMessages<Events>[] | Rejection<Messages<Errors>> | undefined | void;
+    ) => InputMessages<Events> | readonly InputMessages<Events>[] | Rejection<Messages<Rejected>> | undefined | void;
   };
   /** Returns the next state and leaves the given one as it is: states are frozen. */
   readonly apply: {
@@ -81,14 +81,14 @@ interface Types<
   State,
   Events extends Payloads,
   Commands extends Payloads,
-  Errors extends Payloads,
+  Rejected extends Payloads,
 > {
   readonly type: Type;
   readonly state: State;
   readonly payloads: Events;
   readonly event: Messages<Events>;
   readonly command: InputMessages<Commands>;
-  readonly rejection: Messages<Errors>;
+  readonly rejection: Messages<Rejected>;
 }
 
 /** An aggregate's type, names and payloads. */
@@ -97,12 +97,12 @@ export interface AggregateContract<
   State,
   Events extends Payloads,
   Commands extends Payloads,
-  Errors extends Payloads,
+  Rejected extends Payloads,
 > {
   readonly type: Type;
   /** Only a type: there is nothing here at run time. */
-  readonly "~types": Types<Type, State, Events, Commands, Errors>;
-  readonly contract: ContractOptions<State, Events, Commands, Errors>;
+  readonly "~types": Types<Type, State, Events, Commands, Rejected>;
+  readonly contract: ContractOptions<State, Events, Commands, Rejected>;
   /** Event constructors. */
   readonly events: Constructors<Events>;
   /** Command constructors. */
@@ -117,9 +117,9 @@ export interface DefinableContract<
   State,
   Events extends Payloads,
   Commands extends Payloads,
-  Errors extends Payloads,
-> extends AggregateContract<Type, State, Events, Commands, Errors> {
-  define(behaviour: Behaviour<State, Events, Commands, Errors>): Aggregate<Type, State, Events, Commands, Errors>;
+  Rejected extends Payloads,
+> extends AggregateContract<Type, State, Events, Commands, Rejected> {
+  define(behaviour: Behaviour<State, Events, Commands, Rejected>): Aggregate<Type, State, Events, Commands, Rejected>;
 }
 
 /** A contract with its behaviour: what a store runs. */
@@ -128,9 +128,9 @@ export interface Aggregate<
   State,
   Events extends Payloads,
   Commands extends Payloads,
-  Errors extends Payloads,
-> extends AggregateContract<Type, State, Events, Commands, Errors> {
-  readonly behaviour: Behaviour<State, Events, Commands, Errors>;
+  Rejected extends Payloads,
+> extends AggregateContract<Type, State, Events, Commands, Rejected> {
+  readonly behaviour: Behaviour<State, Events, Commands, Rejected>;
 }
 
 /* oxlint-disable no-explicit-any -- stands for an aggregate of any state and messages */
@@ -162,13 +162,13 @@ export function aggregate<
   State,
   Events extends Payloads,
   Commands extends Payloads,
-  Errors extends Payloads = Record<never, never>,
+  Rejected extends Payloads = Record<never, never>,
 >(
   type: Type,
-  contract: ContractOptions<State, Events, Commands, Errors> & JsonOnly<Events, Commands>,
-): DefinableContract<Type, State, Events, Commands, Errors> {
+  contract: ContractOptions<State, Events, Commands, Rejected> & JsonOnly<Events, Commands>,
+): DefinableContract<Type, State, Events, Commands, Rejected> {
   checkType(type);
-  for (const section of [contract.events, contract.commands, contract.errors ?? {}])
+  for (const section of [contract.events, contract.commands, contract.rejections ?? {}])
     Object.keys(section).forEach(checkMessageName);
   const commands = constructorsFor(contract.commands);
   const common = {
@@ -183,16 +183,16 @@ export function aggregate<
       return envelopes;
     },
   };
-  const define = (behaviour: Behaviour<State, Events, Commands, Errors>) => {
+  const define = (behaviour: Behaviour<State, Events, Commands, Rejected>) => {
     const { handle, apply, snapshotEvery } = (behaviour ?? {}) as Partial<typeof behaviour>;
     checkComplete(type, "handle", contract.commands, handle ?? {});
     checkComplete(type, "apply", contract.events, apply ?? {});
     if (snapshotEvery !== undefined && !(Number.isSafeInteger(snapshotEvery) && snapshotEvery > 0)) {
       throw invalid(`aggregate ${type}: snapshotEvery is a number of events, 1 or more`);
     }
-    return { ...common, behaviour } as unknown as Aggregate<Type, State, Events, Commands, Errors>;
+    return { ...common, behaviour } as unknown as Aggregate<Type, State, Events, Commands, Rejected>;
   };
-  return { ...common, define } as unknown as DefinableContract<Type, State, Events, Commands, Errors>;
+  return { ...common, define } as unknown as DefinableContract<Type, State, Events, Commands, Rejected>;
 }
 
 /** A type is a directory's name on every system, so it is plain ASCII. */

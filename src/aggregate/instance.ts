@@ -1,4 +1,4 @@
-import { CommandRejected, ConflictError, EventfoldError } from "../errors.ts";
+import { CommandRejectedError, ConflictError, EventfoldError } from "../errors.ts";
 import { inNextTurn, isTurnLong } from "../event-loop.ts";
 import type {
   CommitChain,
@@ -173,7 +173,7 @@ export class Instance {
     }
     if (until.version !== undefined && until.version > version) {
       throw new EventfoldError(
-        "STATE_NOT_AVAILABLE",
+        "VERSION_NOT_FOUND",
         `${this.#name} has version ${version}; there is no version ${until.version} yet`,
       );
     }
@@ -370,7 +370,7 @@ export class Instance {
     }
     if (decision.kind === "rejection") {
       const { rejection } = decision;
-      this.#answer(job, () => job.reject(new CommandRejected(this.stream.type, this.stream.id, type, rejection)));
+      this.#answer(job, () => job.reject(new CommandRejectedError(this.stream.type, this.stream.id, type, rejection)));
     } else if (decision.drafts.length === 0) {
       this.#answer(job, () =>
         job.resolve({ events: [], state: this.#state, version: this.#version, position: this.#position }),

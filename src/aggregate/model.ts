@@ -87,7 +87,7 @@ export class AggregateModel {
       readonly initial: unknown;
       readonly events: Payloads;
       readonly commands: Payloads;
-      readonly errors?: Payloads;
+      readonly rejections?: Payloads;
     };
     const behaviour = aggregate.behaviour as
       | {
@@ -120,7 +120,7 @@ export class AggregateModel {
       }),
     );
     this.#emit = constructorsFor(contract.events);
-    this.#reject = rejectionsFor(constructorsFor(contract.errors ?? {}));
+    this.#reject = rejectionsFor(constructorsFor(contract.rejections ?? {}));
     const folds = [...this.#events].map(([type, { apply }]) => [type, String(apply)]);
     this.fingerprint = fingerprint(JSON.stringify([this.initial(), folds, this.#reader.code]));
   }

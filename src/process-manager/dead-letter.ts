@@ -1,5 +1,5 @@
 import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
-import { CommandRejected, EventfoldError, isEventfoldError } from "../errors.ts";
+import { CommandRejectedError, EventfoldError, isEventfoldError } from "../errors.ts";
 import type { StoredDeadLetter } from "../event-store/event-store.ts";
 import type { Cause } from "./reaction.ts";
 
@@ -59,7 +59,7 @@ export function letterOf(
       ms: time % 1000,
       manager,
       code: isEventfoldError(error) ? error.code : null,
-      rejection: error instanceof CommandRejected ? asJson(error.rejection) : null,
+      rejection: error instanceof CommandRejectedError ? asJson(error.rejection) : null,
       ...(cause === undefined ? {} : { cause }),
     },
   };

@@ -1,7 +1,7 @@
 import type { Lease } from "../aggregate/instance.ts";
 import type { Command } from "../aggregate/model.ts";
 import type { CommandContext } from "../aggregate/messages.ts";
-import { CommandRejected, EventfoldError, isEventfoldError } from "../errors.ts";
+import { CommandRejectedError, EventfoldError, isEventfoldError } from "../errors.ts";
 import type { ConsumerAppend, EventStore, StreamName } from "../event-store/event-store.ts";
 import { tracedCommit } from "../event-store/traced-commit.ts";
 import { deadLetterWritten, dispatching, type DispatchTrace } from "../tracing/tracing.ts";
@@ -130,7 +130,7 @@ async function send(
           ? await hopelessIfItFails(() => lease.decide({ id: stream.id, state, version }, command))
           : undefined;
       if (decision?.kind === "rejection")
-        throw new Hopeless(new CommandRejected(stream.type, stream.id, command.type, decision.rejection));
+        throw new Hopeless(new CommandRejectedError(stream.type, stream.id, command.type, decision.rejection));
       const drafts = decision?.drafts ?? [];
       const appends = drafts.length === 0 ? [] : [{ stream, expectedVersion: version, events: drafts }];
       const result = await tracedCommit(events, { appends, consumer: note });

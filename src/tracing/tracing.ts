@@ -143,7 +143,7 @@ export class Notice<T extends object> {
   }
 }
 
-export interface ActorNotice {
+export interface InstanceNotice {
   readonly aggregate: string;
   readonly id: string;
   /** Its version, for one that is evicted. */
@@ -189,8 +189,8 @@ export const reacting: Trace<ReactTrace> = new Trace("eventfold-es:react");
 /** A command on its way: from a process manager, or from `dispatch` and `dispatchAll`. */
 export const dispatching: Trace<DispatchTrace> = new Trace("eventfold-es:dispatch");
 
-export const actorSpawned: Notice<ActorNotice> = new Notice("eventfold-es:actor-spawned");
-export const actorEvicted: Notice<ActorNotice> = new Notice("eventfold-es:actor-evicted");
+export const instanceLoaded: Notice<InstanceNotice> = new Notice("eventfold-es:instance-loaded");
+export const instanceEvicted: Notice<InstanceNotice> = new Notice("eventfold-es:instance-evicted");
 export const snapshotSaved: Notice<SnapshotNotice> = new Notice("eventfold-es:snapshot");
 export const storeRecovered: Notice<RecoveryNotice> = new Notice("eventfold-es:recovery");
 export const deadLetterWritten: Notice<DeadLetterNotice> = new Notice("eventfold-es:dead-letter");

@@ -14,7 +14,7 @@ const open = (directory: string) =>
     .aggregate(Counter)
     .aggregate(Sink)
     .processManager(Relay)
-    .processManagers("manual")
+    .processManagerMode("manual")
     .open();
 
 test("process managers of two processes that are killed again and again do everything exactly once, in order", async () => {

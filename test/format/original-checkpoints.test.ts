@@ -38,7 +38,7 @@ const open = (directory: string) =>
     .aggregate(Counter)
     .projection(Totals)
     .processManager(Mirror)
-    .processManagers("manual")
+    .processManagerMode("manual")
     .open();
 type Store = Awaited<ReturnType<typeof open>>;
 

@@ -45,7 +45,7 @@ describe("DispatchError", () => {
       .aggregate(Counter)
       .aggregate(Account)
       .processManager(Clerk)
-      .processManagers("manual")
+      .processManagerMode("manual")
       .clock(() => 5_000)
       .open();
     const counter = store.get(Counter, "c");

@@ -49,7 +49,7 @@ test("a process manager's checkpoint is continued: no event is reacted to twice"
     .aggregate(Counter)
     .aggregate(Meter)
     .processManager(Mirror)
-    .processManagers("manual")
+    .processManagerMode("manual")
     .open();
   expect(await store.runProcessManagers()).toEqual({ dispatched: 1, deadLettered: 0 });
   expect(await store.listStreams("meter")).toEqual([{ type: "meter", id: "c-7" }]);

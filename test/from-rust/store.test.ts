@@ -57,7 +57,7 @@ describe("AggregateStore", () => {
       .aggregate(Counter)
       .aggregate(Meter)
       .processManager(Mirror)
-      .processManagers("manual")
+      .processManagerMode("manual")
       .open();
     await store.injectEvent(Counter, "a", { type: "Added", data: { by: 5 } });
     expect(await store.get(Meter, "a").state()).toBe(0);

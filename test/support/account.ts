@@ -17,7 +17,7 @@ export const Account = aggregate("account", {
     Close: data(),
     Crash: data(),
   },
-  errors: { NotOpen: data(), InsufficientFunds: data<{ balance: number; needed: number }>() },
+  rejections: { NotOpen: data(), InsufficientFunds: data<{ balance: number; needed: number }>() },
 }).define({
   handle: {
     Open: ({ state, data, emit }) => (state.open ? [] : emit.Opened(data)),

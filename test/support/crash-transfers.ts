@@ -31,7 +31,7 @@ function openTransfers(fileSystem: FileSystem) {
     .aggregate(Transfer)
     .projection(Balances)
     .processManager(Transfers)
-    .processManagers("manual")
+    .processManagerMode("manual")
     .fileSystem(fileSystem)
     .clock(() => 1_700_000_000_000)
     .ids(nextEventId)

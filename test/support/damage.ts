@@ -58,7 +58,7 @@ const Item = aggregate("item", {
   initial: { sum: 0, notes: [] as string[] },
   events: { Added: data<{ by: number; note: string }>() },
   commands: { Add: data<{ by: number; note: string }>() },
-  errors: { TooMuch: data() },
+  rejections: { TooMuch: data() },
 }).define({
   snapshotEvery: 2,
   handle: { Add: ({ data: added, emit, reject }) => (added.by > 90 ? reject.TooMuch() : emit.Added(added)) },
@@ -83,7 +83,7 @@ async function openItems(fileSystem: FileSystem) {
     .aggregate(Item)
     .projection(Sums)
     .processManager(Copier)
-    .processManagers("manual")
+    .processManagerMode("manual")
     .clock(() => 1_700_000_000_000 + id * 1001)
     .ids(() => `e${++id}`)
     .fileSystem(fileSystem)

@@ -17,7 +17,7 @@ const store = await AggregateStore.builder(directory)
   .aggregate(Counter)
   .aggregate(Sink)
   .processManager(Relay)
-  .processManagers(role === "relay" ? "automatic" : "manual")
+  .processManagerMode(role === "relay" ? "automatic" : "manual")
   .open();
 process.stdout.write("ready\n");
 if (role === "relay") await new Promise(() => setInterval(() => {}, 1000));

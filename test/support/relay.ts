@@ -6,7 +6,7 @@ export const Sink = aggregate("sink", {
   initial: { taken: [] as readonly number[] },
   events: { Taken: data<{ n: number }>(), Late: data<{ n: number }>() },
   commands: { Take: data<{ n: number }>(), TakeLate: data<{ n: number }>() },
-  errors: { Negative: data<{ n: number }>() },
+  rejections: { Negative: data<{ n: number }>() },
 }).define({
   handle: {
     Take: ({ data: { n }, emit, reject }) => {

@@ -13,7 +13,7 @@ export const Purse = aggregate("purse", {
     Take: data<{ amount: number; transfer: string }>(),
     Give: data<{ amount: number; transfer: string }>(),
   },
-  errors: { TooLittle: data<{ balance: number }>() },
+  rejections: { TooLittle: data<{ balance: number }>() },
 }).define({
   handle: {
     Fill: ({ data: d, emit }) => emit.Filled(d),

@@ -107,7 +107,7 @@ const contract = aggregate("x", {
   initial: { n: 0, list: [{ k: "" }] },
   events: { A: data<{ by: number }>(), B: data() },
   commands: { Do: data<{ by: number }>(), Other: data() },
-  errors: { Bad: data<{ why: string }>(), Worse: data() },
+  rejections: { Bad: data<{ why: string }>(), Worse: data() },
 });
 const apply = { A: () => ({ n: 0, list: [] }), B: () => ({ n: 0, list: [] }) };
 const handle = { Do: () => [], Other: () => [] };

@@ -15,7 +15,7 @@ export const Account = aggregate("account", {
     Withdraw: data<{ amount: number; transfer?: string }>(),
     Close: data(),
   },
-  errors: { NotOpen: data(), InsufficientFunds: data<{ balance: number; needed: number }>() },
+  rejections: { NotOpen: data(), InsufficientFunds: data<{ balance: number; needed: number }>() },
 }).define({
   handle: {
     Open: ({ state, data, emit }) => (state.open ? [] : emit.Opened(data)),

@@ -119,7 +119,7 @@ export async function wiring(): Promise<void> {
     .aggregate(Account)
     .aggregate(Transfer)
     .processManager(Office)
-    .processManagers("manual")
+    .processManagerMode("manual")
     .open();
   const { dispatched, deadLettered } = await store.runProcessManagers();
   yes<Same<typeof dispatched, number>>();
@@ -134,7 +134,7 @@ export async function wiring(): Promise<void> {
   // @ts-expect-error it sends to Ledger, which is not registered
   AggregateStore.builder("d").aggregate(Account).processManager(ToLedger);
   // @ts-expect-error not a mode
-  AggregateStore.builder("d").processManagers("sometimes");
+  AggregateStore.builder("d").processManagerMode("sometimes");
   // @ts-expect-error a key is a text
   await store.dropDeadLetter(5);
 }

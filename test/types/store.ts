@@ -4,7 +4,7 @@ import {
   AggregateStore,
   CommandBus,
   type CommandEnvelope,
-  CommandRejected,
+  CommandRejectedError,
   data,
   type EventOf,
   isEventfoldError,
@@ -180,7 +180,7 @@ export function errors(error: unknown): string {
   if (isEventfoldError(error, "COMMAND_REJECTED")) return error.message;
   // @ts-expect-error no such code
   if (isEventfoldError(error, "NO_SUCH_CODE")) return "";
-  return error instanceof CommandRejected ? error.rejection.type : "";
+  return error instanceof CommandRejectedError ? error.rejection.type : "";
 }
 
 export async function bus(store: AggregateStore<typeof Account | typeof Transfer>): Promise<void> {

@@ -1,4 +1,4 @@
-import { aggregate, AggregateStore, CommandBus, CommandRejected, data, type Middleware } from "eventfold-es";
+import { aggregate, AggregateStore, CommandBus, CommandRejectedError, data, type Middleware } from "eventfold-es";
 import { describe, expect, test } from "vitest";
 import { Account } from "../support/account.ts";
 import { collect } from "../support/collect.ts";
@@ -33,7 +33,7 @@ describe("dispatch", () => {
   test("rejects as the aggregate does, and writes nothing", async () => {
     await using store = await openStore();
     const bus = new CommandBus(store).register(Account);
-    await expect(bus.dispatch("ada", { type: "Deposit", data: { amount: 1 } })).rejects.toThrow(CommandRejected);
+    await expect(bus.dispatch("ada", { type: "Deposit", data: { amount: 1 } })).rejects.toThrow(CommandRejectedError);
     expect(await store.listStreams()).toEqual([]);
   });
 

@@ -14,7 +14,7 @@ const open = (directory: string) =>
     .aggregate(Counter)
     .aggregate(Sink)
     .processManager(Relay)
-    .processManagers("manual")
+    .processManagerMode("manual")
     .clock(() => TIME)
     .open();
 const lettersFile = (directory: string): string => path.join(directory, "process_managers/relay/dead_letters.jsonl");
@@ -57,7 +57,7 @@ describe("a command that cannot succeed", () => {
       .aggregate(Counter)
       .aggregate(Sink)
       .processManager(Wild)
-      .processManagers("manual")
+      .processManagerMode("manual")
       .open();
     await store.dispatch(add(1));
     expect(await store.runProcessManagers()).toEqual({ dispatched: 0, deadLettered: 1 });
@@ -95,7 +95,7 @@ describe("a dead letter", () => {
       initial: { taken: [] as readonly number[] },
       events: { Taken: data<{ n: number }>() },
       commands: { Take: data<{ n: number }>() },
-      errors: { Negative: data() },
+      rejections: { Negative: data() },
     }).define({
       handle: { Take: ({ data: d, emit, reject }) => (d.n < 0 && !rules.negative ? reject.Negative() : emit.Taken(d)) },
       apply: { Taken: (s, { n }) => ({ taken: [...s.taken, n] }) },
@@ -109,7 +109,7 @@ describe("a dead letter", () => {
         .aggregate(Counter)
         .aggregate(Till)
         .processManager(ToTill)
-        .processManagers("manual")
+        .processManagerMode("manual")
         .open();
     };
     const first = await openTill(false);

@@ -1,4 +1,4 @@
-import { aggregate, AggregateStore, CommandRejected, data, isEventfoldError } from "eventfold-es";
+import { aggregate, AggregateStore, CommandRejectedError, data, isEventfoldError } from "eventfold-es";
 import { describe, expect, test } from "vitest";
 import { Account } from "../support/account.ts";
 import { backends } from "../support/backends.ts";
@@ -60,7 +60,7 @@ describe.each(backends)("commands $backend", ({ builder }) => {
     await using store = await open();
     const ada = store.get(Account, "ada");
     const error: unknown = await ada.execute(Deposit({ amount: 1 })).catch((reason: unknown) => reason);
-    expect(error).toBeInstanceOf(CommandRejected);
+    expect(error).toBeInstanceOf(CommandRejectedError);
     expect(isEventfoldError(error, "COMMAND_REJECTED")).toBe(true);
     expect(error).toMatchObject({ rejection: { type: "NotOpen" } });
     await ada.execute(Open({ owner: "Ada" }));

@@ -133,7 +133,7 @@ describe("process managers after an injection", () => {
       .aggregate(Counter)
       .aggregate(Sink)
       .processManager(Relay)
-      .processManagers(mode)
+      .processManagerMode(mode)
       .open();
 
   test("have not run when it resolves, unless that is asked for", async () => {

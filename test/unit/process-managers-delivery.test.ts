@@ -17,14 +17,14 @@ const openRelay = (directory: string, mode: "manual" | "automatic" = "manual") =
     .aggregate(Counter)
     .aggregate(Sink)
     .processManager(Relay)
-    .processManagers(mode)
+    .processManagerMode(mode)
     .open();
 const checkpointOf = (directory: string, name = "relay"): string =>
   path.join(directory, "process_managers", name, "checkpoint.json");
 
 describe.each(backends)("a process manager $backend", ({ builder }) => {
   const open = (manager: AnyProcessManager) =>
-    (builder().aggregate(Counter).aggregate(Sink).processManagers("manual") as unknown as Loose)
+    (builder().aggregate(Counter).aggregate(Sink).processManagerMode("manual") as unknown as Loose)
       .processManager(manager)
       .open();
   // What JavaScript lets through.
@@ -133,7 +133,7 @@ describe.each(backends)("a process manager $backend", ({ builder }) => {
       .aggregate(Sink)
       .processManager(Fragile)
       .processManager(Relay)
-      .processManagers("manual")
+      .processManagerMode("manual")
       .open();
     for (const by of [1, 2, 3]) await store.dispatch(add("a", by));
     for (const _ of oneTo(2)) {
@@ -384,7 +384,7 @@ test("a manager whose code changed goes on with a state that the new code made, 
   const directory = temporaryDirectory();
   const open = (manager: AnyProcessManager) =>
     (
-      AggregateStore.builder(directory).aggregate(Counter).aggregate(Sink).processManagers("manual") as unknown as {
+      AggregateStore.builder(directory).aggregate(Counter).aggregate(Sink).processManagerMode("manual") as unknown as {
         processManager(m: AnyProcessManager): { open(): Promise<AggregateStore> };
       }
     )
@@ -416,7 +416,7 @@ test("a chain that goes round in a circle ends with a dead letter that says so, 
   await using store = await AggregateStore.inMemoryBuilder()
     .aggregate(Ping)
     .processManager(Echo)
-    .processManagers("manual")
+    .processManagerMode("manual")
     .open();
   await store.dispatch(Ping.at("p").Ping());
   expect(await store.runProcessManagers()).toEqual({ dispatched: 100, deadLettered: 1 });

@@ -24,7 +24,7 @@ const open = (mode: "manual" | "automatic" = "manual") =>
     .aggregate(Purse)
     .aggregate(Transfer)
     .processManager(Transfers)
-    .processManagers(mode)
+    .processManagerMode(mode)
     .clock(() => now)
     .open();
 
@@ -211,7 +211,7 @@ describe("process managers", () => {
     const store = await AggregateStore.builder(directory)
       .aggregate(Ping)
       .processManager(Echo)
-      .processManagers("manual")
+      .processManagerMode("manual")
       .open();
     await store.get(Ping, "p").execute({ type: "Ping" });
     expect(await store.runProcessManagers()).toEqual({ dispatched: 100, deadLettered: 1 });

@@ -22,7 +22,7 @@ describe.each(backends)("$backend", ({ builder }) => {
     const Hourly = processManager("hourly", { dispatches: [Job], initial: {} }).on(Job, {
       Ran: () => ({ schedule: [{ in: "1h", dispatch: Job.at("a").Run() }] }),
     });
-    const open = builder().aggregate(Job).processManager(Hourly).processManagers("manual").clock(clock.now);
+    const open = builder().aggregate(Job).processManager(Hourly).processManagerMode("manual").clock(clock.now);
     await using store = await open.open();
     await store.dispatch(Job.at("a").Run());
     for (let hour = 0; hour < 150; hour++) {
@@ -40,7 +40,7 @@ describe.each(backends)("$backend", ({ builder }) => {
         dispatch: { ...Job.at("fees").Pay({ n: 1 }), context: { idempotencyKey: "fee-2026" } },
       }),
     });
-    const open = builder().aggregate(Job).processManager(Fee).processManagers("manual");
+    const open = builder().aggregate(Job).processManager(Fee).processManagerMode("manual");
     await using store = await open.open();
     await store.dispatch(Job.at("a").Run());
     await store.dispatch(Job.at("a").Run());
@@ -146,7 +146,7 @@ test("after a change of its code a process manager reacts to what comes, not to 
           },
     );
     const builder = AggregateStore.builder(directory).aggregate(Job).processManager(Manager);
-    return builder.processManagers("manual").open();
+    return builder.processManagerMode("manual").open();
   };
   let store = await open("old");
   const run = async () => {

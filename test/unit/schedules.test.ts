@@ -27,7 +27,7 @@ function reminders(directory: string) {
       .aggregate(Counter)
       .aggregate(Sink)
       .processManager(Reminders)
-      .processManagers(mode)
+      .processManagerMode(mode)
       .clock(clock.now)
       .open();
   return { clock, open };
@@ -41,7 +41,7 @@ describe.each(backends)("a schedule $backend", ({ builder }) => {
       .aggregate(Counter)
       .aggregate(Sink)
       .processManager(Reminders)
-      .processManagers("manual")
+      .processManagerMode("manual")
       .clock(clock.now)
       .open();
     await store.dispatch(add("a", 7));
@@ -64,7 +64,7 @@ describe.each(backends)("a schedule $backend", ({ builder }) => {
       .aggregate(Counter)
       .aggregate(Sink)
       .processManager(Reminders)
-      .processManagers("manual")
+      .processManagerMode("manual")
       .clock(clock.now)
       .open();
     await store.dispatchAll([add("cancelled", 1), add("replaced", 2), add("kept", 3)]);
@@ -98,7 +98,7 @@ describe.each(backends)("a schedule $backend", ({ builder }) => {
       .aggregate(Counter)
       .aggregate(Sink)
       .processManager(Calendar)
-      .processManagers("manual")
+      .processManagerMode("manual")
       .clock(clock.now)
       .open();
     await store.dispatch(add("a", -1));
@@ -179,7 +179,7 @@ describe("a schedule of an earlier run", () => {
       .aggregate(Counter)
       .aggregate(Sink)
       .processManager(Late)
-      .processManagers("manual")
+      .processManagerMode("manual")
       .clock(clock.now)
       .open();
     await store.dispatch(add("a"));
@@ -201,7 +201,7 @@ describe("a schedule of an earlier run", () => {
       .aggregate(Counter)
       .aggregate(Sink)
       .processManager(Flood)
-      .processManagers("manual")
+      .processManagerMode("manual")
       .clock(clock.now)
       .open();
     await store.dispatch(add("a"));

@@ -32,9 +32,9 @@ describe.each(backends)("time travel $backend", ({ builder }) => {
       { open: true, balance: 110 },
       { open: true, balance: 1110 },
     ]);
-    await expect(ada.state({ version: 5 })).rejects.toMatchObject({ code: "STATE_NOT_AVAILABLE" });
+    await expect(ada.state({ version: 5 })).rejects.toMatchObject({ code: "VERSION_NOT_FOUND" });
     await expect(store.get(Account, "nobody").state({ version: 1 })).rejects.toMatchObject({
-      code: "STATE_NOT_AVAILABLE",
+      code: "VERSION_NOT_FOUND",
     });
     expect(await ada.state()).toEqual({ open: true, balance: 1110 });
     await store.close();

@@ -103,10 +103,14 @@ describe("tracing", () => {
   });
 
   test("instances that come and go, and their snapshots", async () => {
-    const [spawned, evicted, snapshots] = [listenTo("actor-spawned"), listenTo("actor-evicted"), listenTo("snapshot")];
+    const [loaded, evicted, snapshots] = [
+      listenTo("instance-loaded"),
+      listenTo("instance-evicted"),
+      listenTo("snapshot"),
+    ];
     await using store = await AggregateStore.builder(temporaryDirectory()).aggregate(Account).idleTimeout(20).open();
     await store.get(Account, "ada").execute(Open({ owner: "Ada" }));
-    expect(spawned).toEqual([{ aggregate: "account", id: "ada" }]);
+    expect(loaded).toEqual([{ aggregate: "account", id: "ada" }]);
     await until(() => evicted.length > 0);
     expect(evicted).toEqual([{ aggregate: "account", id: "ada", version: 1 }]);
     expect(snapshots).toEqual([{ aggregate: "account", id: "ada", version: 1 }]);
@@ -156,7 +160,7 @@ describe("tracing", () => {
     await using store = await AggregateStore.builder(temporaryDirectory())
       .aggregate(Account)
       .processManager(Bonus)
-      .processManagers("manual")
+      .processManagerMode("manual")
       .open();
     await store.get(Account, "ada").execute(Open({ owner: "Ada" }));
     expect(await store.runProcessManagers()).toEqual({ dispatched: 1, deadLettered: 1 });
