@@ -1,7 +1,7 @@
 /**
  * The port between the runtime (aggregates, projections, process managers) and whatever keeps the
  * events. It speaks of events and positions, never of files, so that a database or a browser store can
- * implement it too. `testing/event-store-contract.ts` says what every implementation must do.
+ * implement it too. `testing/contract/` says what every implementation must do.
  */
 
 /** Names one stream: all events of one aggregate instance. */

@@ -1,0 +1,117 @@
+import { equal } from "../expect.ts";
+import { ADA, all, append, BOB, collect, draft, mustCommit, numbers, stream } from "../store-calls.ts";
+import { placed } from "../plain-event.ts";
+import type { Rule } from "../rule.ts";
+
+/** Reading a stream, and reading the whole store. */
+export const reading: readonly Rule[] = [
+  {
+    name: "a stream can be read from any version",
+    async run({ store }) {
+      await mustCommit(store, append(BOB, 0, "X"));
+      await mustCommit(store, append(ADA, 0, "A", "B", "C"));
+      await mustCommit(store, append(BOB, 1, "Y"));
+      await mustCommit(store, append(ADA, 3, "D"));
+      const expected = ["A@1:2", "B@2:3", "C@3:4", "D@4:6"];
+      // Twice: a store may cache how far a stream has been read.
+      for (const from of [1, 2, 3, 4, 5, 6, 1000, 4, 3, 2, 1])
+        equal((await stream(store, ADA, from)).map(placed), expected.slice(from - 1), `from version ${from}`);
+    },
+  },
+  {
+    name: "the store can be read from any position",
+    async run({ store }) {
+      for (const n of numbers(12)) await mustCommit(store, append(n % 2 === 0 ? ADA : BOB, (n - 1) >> 1, `E${n}`));
+      const expected = numbers(12).map((n) => `E${n}@${(n + 1) >> 1}:${n}`);
+      for (const from of [1, 2, 7, 12, 13, 1000])
+        equal((await all(store, from)).map(placed), expected.slice(from - 1), `from position ${from}`);
+    },
+  },
+  {
+    name: "a bookmark changes no result, not even a wrong bookmark",
+    async run({ store }) {
+      for (const n of numbers(20)) await mustCommit(store, append(ADA, n - 1, `E${n}`));
+      await all(store);
+      const bookmarks = [store.bookmark(9), store.bookmark(3), store.bookmark(20), store.bookmark(99), null, "?", {}];
+      for (const bookmark of bookmarks) {
+        const read = await collect(store.readAll({ from: 10, bookmark: JSON.parse(JSON.stringify(bookmark ?? null)) }));
+        equal(
+          read.map(({ position }) => position),
+          numbers(20).slice(9),
+          `positions read with the bookmark ${JSON.stringify(bookmark)}`,
+        );
+      }
+    },
+  },
+  {
+    name: "long streams are read whole, across batches",
+    async run({ store }) {
+      const filler = JSON.stringify("x".repeat(100));
+      for (const round of numbers(5)) {
+        await mustCommit(store, {
+          appends: [
+            {
+              stream: round % 2 === 0 ? BOB : ADA,
+              expectedVersion: round % 2 === 0 ? (round / 2 - 1) * 1500 : ((round - 1) / 2) * 1500,
+              events: numbers(1500).map(() => draft("E", filler)),
+            },
+          ],
+        });
+      }
+      equal(
+        (await stream(store, ADA)).map(({ version }) => version),
+        numbers(4500),
+        "versions",
+      );
+      equal(
+        (await stream(store, ADA, 2999)).map(({ position }) => position),
+        [...numbers(2).map((n) => 4498 + n), ...numbers(1500).map((n) => 6000 + n)],
+        "positions from version 2999 on",
+      );
+      equal(
+        (await all(store)).map(({ position }) => position),
+        numbers(7500),
+        "positions",
+      );
+      equal(
+        (await all(store, 4321)).map(({ position }) => position),
+        numbers(7500).slice(4320),
+        "positions from 4321 on",
+      );
+    },
+  },
+  {
+    name: "a read ends at the head of the moment when it began",
+    async run({ store }) {
+      await mustCommit(store, append(ADA, 0, "A", "B"));
+      let seen = 0;
+      for await (const batch of store.readAll()) {
+        if (seen === 0) await mustCommit(store, append(ADA, 2, "C"));
+        seen += batch.length;
+      }
+      equal(seen, 2, "events of the store");
+      seen = 0;
+      for await (const batch of store.readStream(ADA)) {
+        if (seen === 0) await mustCommit(store, append(ADA, 3, "D"));
+        seen += batch.length;
+      }
+      equal(seen, 3, "events of the stream");
+      equal((await all(store)).length, 4, "events in the end");
+    },
+  },
+  {
+    name: "changing an event after reading it changes no later read",
+    async run({ store }) {
+      const event = { ...draft("A", '{"list":[1]}'), meta: { list: [1] } };
+      await mustCommit(store, { appends: [{ stream: ADA, expectedVersion: 0, events: [event] }] });
+      for (const read of [() => stream(store, ADA), () => all(store), () => stream(store, ADA)]) {
+        const [stored] = await read();
+        equal([stored?.data, stored?.meta], [{ list: [1] }, { list: [1] }], "data and meta");
+        for (const value of [stored?.data, stored?.meta]) {
+          const { list } = value as { readonly list: number[] };
+          if (!Object.isFrozen(list)) list.push(2);
+        }
+      }
+    },
+  },
+];
