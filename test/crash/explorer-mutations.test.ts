@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { CrashError, type CrashScenario, exploreCrashes, type FileHandle, type FileSystem } from "eventfold-es/testing";
 import type * as applierModule from "../../src/file-store/apply/applier.ts";
 import type * as commitLogModule from "../../src/file-store/log/commit-log.ts";
@@ -282,7 +282,7 @@ const PLACES = new Map(
 
 describe("the explorer finds nothing in the real store with", () => {
   for (const [name, place] of PLACES) {
-    it(name, async () => {
+    test(name, async () => {
       expect((await exploreCrashes(scenario(place))).violations).toBe(0);
     });
   }
@@ -290,7 +290,7 @@ describe("the explorer finds nothing in the real store with", () => {
 
 describe("the explorer notices that", () => {
   for (const { what, broken, ...place } of BREAKAGES) {
-    it(what, async () => {
+    test(what, async () => {
       const explored = noticed(place, (at) => {
         const { open, ...rest } = scenario(at);
         return { ...rest, open: (fileSystem) => open(broken(fileSystem)) };
@@ -299,7 +299,7 @@ describe("the explorer notices that", () => {
     });
   }
 
-  it("commits are acknowledged early", async () => {
+  test("commits are acknowledged early", async () => {
     const early = { ...scenario({ kind: "new log segments" }) };
     const open = (fileSystem: FileSystem): Promise<FileEventStore> => openLog(fileSystem, { durability: "os" });
     await expect(exploreCrashes({ ...early, open })).rejects.toThrow(CrashError);
@@ -313,7 +313,7 @@ describe("the explorer notices an engine in which", () => {
   });
 
   for (const { what, module, mutate, ...place } of MUTATIONS) {
-    it(what, async () => {
+    test(what, async () => {
       vi.resetModules();
       vi.doMock(module, async (importOriginal) => {
         const original = await importOriginal<never>();

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { AggregateStore } from "eventfold-es";
 import { CrashError, checkInvariants, type CrashScenario, exploreCrashes } from "eventfold-es/testing";
 import { Account } from "../support/account.ts";
@@ -9,7 +9,7 @@ const DISKS = 100;
 
 describe("the power is cut at every step of", () => {
   for (const { kind, scenario } of WORKLOADS) {
-    it(kind, async () => {
+    test(kind, async () => {
       const report = await exploreCrashes({
         ...(scenario(1) as unknown as CrashScenario<never>),
         seed: 1,
@@ -29,7 +29,7 @@ describe("a user's own scenario", () => {
       .clock(() => 1_700_000_000_000)
       .open();
 
-  it("is a workload and a check", async () => {
+  test("is a workload and a check", async () => {
     const report = await exploreCrashes({
       open,
       workload: async ({ store, commit }) => {
@@ -48,7 +48,7 @@ describe("a user's own scenario", () => {
     expect(report.disks).toBeGreaterThan(20);
   });
 
-  it("gets a seed and a name that lead to the failing disk again", async () => {
+  test("gets a seed and a name that lead to the failing disk again", async () => {
     const scenario: CrashScenario<AggregateStore<typeof Account>> = {
       open,
       workload: async ({ store, commit }) => {

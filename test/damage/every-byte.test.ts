@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type DamageCase, itemCase, segmentedCase, violations } from "../support/damage.ts";
 
 /** `npm run test:damage` damages every byte, `npm test` one of this many. */
@@ -23,7 +23,7 @@ const stores: readonly { readonly name: string; readonly make: () => Promise<Dam
 ];
 
 describe.each(stores)("in $name", ({ make }) => {
-  it(
+  test(
     "a changed byte is never different data, is found by verify, and put right by repair",
     async () => {
       const store = await make();
@@ -44,7 +44,7 @@ describe.each(stores)("in $name", ({ make }) => {
     TIMEOUT,
   );
 
-  it(
+  test(
     "a file that ends early is never different data, is found by verify, and put right by repair",
     async () => {
       const store = await make();
@@ -59,7 +59,7 @@ describe.each(stores)("in $name", ({ make }) => {
     TIMEOUT,
   );
 
-  it("a missing file is never different data, is found by verify, and put right by repair", async () => {
+  test("a missing file is never different data, is found by verify, and put right by repair", async () => {
     const store = await make();
     for (const path of store.image.keys()) {
       // The lock's file holds nothing, and nobody knows that there was a snapshot or checkpoint.

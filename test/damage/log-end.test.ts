@@ -1,6 +1,6 @@
 import { isEventfoldError, repair, verify } from "eventfold-es";
 import { exploreCrashes } from "eventfold-es/testing";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { FileEventStore } from "../../src/file-store/file-event-store.ts";
 import { collect } from "../support/collect.ts";
 import {
@@ -70,7 +70,7 @@ const ends: readonly (Kind & NotesEnd)[] = KINDS.flatMap((kind) => [
 ]);
 
 describe.each(ends)("the end of the log is $name", ({ closed, ...end }) => {
-  it("is what the test means", async () => {
+  test("is what the test means", async () => {
     const image = await notesStore({ closed, ...end });
     const { records, bytes } = lastSegment(image);
     expect(records.length).toBeGreaterThan(0);
@@ -79,7 +79,7 @@ describe.each(ends)("the end of the log is $name", ({ closed, ...end }) => {
     expect({ found, lost, open: seen["open"] }).toEqual({ found: [], lost: [], open: "ok" });
   });
 
-  it("commits that are cut off or wiped out are missed, and named as lost", async () => {
+  test("commits that are cut off or wiped out are missed, and named as lost", async () => {
     const image = await notesStore({ closed, ...end });
     const reference = await observeNotes(diskOf(image));
     const { path, bytes, records } = lastSegment(image);
@@ -122,7 +122,7 @@ describe.each(ends)("the end of the log is $name", ({ closed, ...end }) => {
     }
   });
 
-  it("commits that many changed bytes have destroyed are missed, and named as lost", async () => {
+  test("commits that many changed bytes have destroyed are missed, and named as lost", async () => {
     const image = await notesStore({ closed, ...end });
     const reference = await observeNotes(diskOf(image));
     const { path, bytes, records } = lastSegment(image);
@@ -145,7 +145,7 @@ describe.each(ends)("the end of the log is $name", ({ closed, ...end }) => {
     }
   });
 
-  it("a changed byte is put right", async () => {
+  test("a changed byte is put right", async () => {
     const image = await notesStore({ closed, ...end });
     const reference = await observeNotes(diskOf(image));
     const { path, bytes, records } = lastSegment(image);
@@ -161,7 +161,7 @@ describe.each(ends)("the end of the log is $name", ({ closed, ...end }) => {
     }
   });
 
-  it("a segment that is gone is missed", async () => {
+  test("a segment that is gone is missed", async () => {
     const image = await notesStore({ closed, ...end });
     const reference = await observeNotes(diskOf(image));
     const { path } = lastSegment(image);
@@ -181,7 +181,7 @@ describe.each(ends)("the end of the log is $name", ({ closed, ...end }) => {
 describe("what a power cut leaves of meta/head", () => {
   const HEAD = `${STORE}/meta/head`;
 
-  it.each<[string, (heads: readonly Uint8Array[]) => Uint8Array | undefined]>([
+  test.each<[string, (heads: readonly Uint8Array[]) => Uint8Array | undefined]>([
     ["nothing", () => undefined],
     ["an empty file", () => new Uint8Array()],
     ["zeros", () => new Uint8Array(60)],
@@ -238,7 +238,7 @@ describe("repair that the power cuts off", () => {
   ];
   const cases = ends.flatMap((end) => damages.map((damage) => ({ ...end, damage })));
 
-  it.each(cases)("leaves a store that opens or can be repaired: $name, $damage.name", async ({ damage, ...end }) => {
+  test.each(cases)("leaves a store that opens or can be repaired: $name, $damage.name", async ({ damage, ...end }) => {
     const image = await notesStore(end);
     const reference = await observeNotes(diskOf(image));
     const { path, bytes, records } = lastSegment(image);
@@ -288,7 +288,7 @@ describe("repair that the power cuts off", () => {
     }
   });
 
-  it("and killed at any call, leaves no marker in the middle of what was written anew", async () => {
+  test("and killed at any call, leaves no marker in the middle of what was written anew", async () => {
     const disk = diskOf(await notesStore({ commits: ["event"], closed: true }));
     const store = await FileEventStore.open(disk, STORE);
     const event = { type: "Added", data: "null", schemaVersion: 0, timestamp: 1, eventId: "last" };

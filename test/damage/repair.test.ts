@@ -1,6 +1,6 @@
 import { repair, verify } from "eventfold-es";
 import { SimulatedDisk } from "eventfold-es/testing";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { FileEventStore } from "../../src/file-store/file-event-store.ts";
 import {
   diskOf,
@@ -49,7 +49,7 @@ async function errorsOf(disk: SimulatedDisk): Promise<string[]> {
 }
 
 describe("verify", () => {
-  it("counts what there is and finds nothing in a sound store", async () => {
+  test("counts what there is and finds nothing in a sound store", async () => {
     const report = await verify(STORE, { fileSystem: diskOf(await itemStore()) });
     expect(report).toMatchObject({ directory: STORE, clean: true, locked: true, findings: [] });
     expect(report.counts).toMatchObject({
@@ -62,7 +62,7 @@ describe("verify", () => {
     });
   });
 
-  it("says of each finding what, where, and whether it can be repaired", async () => {
+  test("says of each finding what, where, and whether it can be repaired", async () => {
     const disk = diskOf(overwrite(await segmentedStore(), Q, '"n":1'));
     const { findings } = await verify(STORE, { fileSystem: disk });
     expect(findings).toEqual([
@@ -78,7 +78,7 @@ describe("verify", () => {
     ]);
   });
 
-  it("names the segment that ends too early between two commits, and the one that may be gone instead", async () => {
+  test("names the segment that ends too early between two commits, and the one that may be gone instead", async () => {
     const image = await segmentedStore();
     const at = lastRecord(image, LOG);
     const disk = diskOf(withFile(image, LOG, image.get(LOG)?.subarray(0, at)));
@@ -96,7 +96,7 @@ describe("verify", () => {
     ]);
   });
 
-  it("finds what is no character any more where U+FFFD, which stands for such bytes, was written", async () => {
+  test("finds what is no character any more where U+FFFD, which stands for such bytes, was written", async () => {
     const disk = new SimulatedDisk();
     const store = await FileEventStore.open(disk, STORE);
     const stream = { type: "s", id: "a\ufffd" };
@@ -139,7 +139,7 @@ describe("verify", () => {
     ]);
   });
 
-  it("runs beside a store that is being written to", async () => {
+  test("runs beside a store that is being written to", async () => {
     const disk = new SimulatedDisk({ record: false, latency: () => 3 });
     const store = await FileEventStore.open(disk, STORE);
     const event = { type: "Added", data: "null", schemaVersion: 0, timestamp: 1 };
@@ -166,7 +166,7 @@ describe("verify", () => {
     expect(runs).toBeGreaterThan(0);
   });
 
-  it("takes what a crash leaves for what it is", async () => {
+  test("takes what a crash leaves for what it is", async () => {
     const disk = new SimulatedDisk();
     const store = await FileEventStore.open(disk, STORE);
     const event = { type: "Added", data: "null", schemaVersion: 0, timestamp: 1 };
@@ -178,7 +178,7 @@ describe("verify", () => {
     expect(new Set(findings.map(({ kind }) => kind))).toEqual(new Set(["needs-recovery"]));
   });
 
-  it("reports files that are no part of a store, events with one id, and ids that collide elsewhere", async () => {
+  test("reports files that are no part of a store, events with one id, and ids that collide elsewhere", async () => {
     const image = new Map(await segmentedStore());
     const twice = '{"type":"Added","data":null,"ts":1,"id":"same"}\n'.repeat(2);
     image.set(`${STORE}/streams/s/P/app.jsonl`, Buffer.from(twice));
@@ -194,7 +194,7 @@ describe("verify", () => {
     );
   });
 
-  it("refuses a directory that does not exist, without making it", async () => {
+  test("refuses a directory that does not exist, without making it", async () => {
     const disk = new SimulatedDisk();
     await expect(verify("/nowhere", { fileSystem: disk })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
     await expect(repair("/nowhere", { fileSystem: disk })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
@@ -203,7 +203,7 @@ describe("verify", () => {
 });
 
 describe("repair", () => {
-  it("with dryRun tells what it would do and does nothing", async () => {
+  test("with dryRun tells what it would do and does nothing", async () => {
     const image = overwrite(await segmentedStore(), Q, '"n":1');
     const disk = diskOf(image);
     const { actions, dryRun } = await repair(STORE, { fileSystem: disk, dryRun: true });
@@ -211,7 +211,7 @@ describe("repair", () => {
     expect(sameImage(imageOf(disk), image)).toBe(true);
   });
 
-  it("keeps aside what it replaces", async () => {
+  test("keeps aside what it replaces", async () => {
     const image = overwrite(await segmentedStore(), Q, '"n":1');
     const disk = diskOf(image);
     const { actions } = await repair(STORE, { fileSystem: disk });
@@ -221,7 +221,7 @@ describe("repair", () => {
     expect(Buffer.from(disk.bytesOf(keptAside) ?? []).toString()).toContain("#####");
   });
 
-  it.each([
+  test.each([
     ["one event of a record", ['"n":2']],
     ["several records", ['"n":0', '"n":2']],
     [
@@ -238,7 +238,7 @@ describe("repair", () => {
     expect(await observeSegments(disk)).toEqual(reference);
   });
 
-  it("continues a segment that ends too early between two commits", async () => {
+  test("continues a segment that ends too early between two commits", async () => {
     const store = await segmentedCase();
     const segments = [...store.image.keys()].filter((path) => path.includes("/commit_log/"));
     for (const path of segments) {
@@ -253,7 +253,7 @@ describe("repair", () => {
     }
   });
 
-  it("makes a segment that is gone again, when its events have no room in the one before", async () => {
+  test("makes a segment that is gone again, when its events have no room in the one before", async () => {
     const disk = new SimulatedDisk({ record: false });
     const store = await FileEventStore.open(disk, STORE);
     await writeP(store, 0, "x".repeat(64 << 20));
@@ -266,7 +266,7 @@ describe("repair", () => {
     expect(actions[0]?.file).toBe(second);
   });
 
-  it("sees from the numbers of notes that a segment has lost commits without events, and keeps the numbers", async () => {
+  test("sees from the numbers of notes that a segment has lost commits without events, and keeps the numbers", async () => {
     const disk = new SimulatedDisk();
     const store = await FileEventStore.open(disk, STORE, { log: { segmentBytes: 650, preallocateBytes: 100 } });
     const note = (expectedSequence: number): Promise<unknown> =>
@@ -300,7 +300,7 @@ describe("repair", () => {
     }
   });
 
-  it.each([
+  test.each([
     ["ends in the middle of a character", (line: Buffer) => line.subarray(0, line.indexOf("ä") + 1)],
     ["lacks a byte", (line: Buffer) => Buffer.concat([line.subarray(0, 30), line.subarray(31)])],
     ["has a byte twice", (line: Buffer) => Buffer.concat([line.subarray(0, 31), line.subarray(30)])],
@@ -310,7 +310,7 @@ describe("repair", () => {
     expect(await violations(store, LETTERS, damage(Buffer.from(store.image.get(LETTERS) ?? [])))).toEqual([]);
   });
 
-  it("keeps a dead letter that only the file has, byte for byte, beside one that it takes from the log", async () => {
+  test("keeps a dead letter that only the file has, byte for byte, beside one that it takes from the log", async () => {
     const image = await itemStore();
     const own = text(image, LETTERS);
     const broken = Buffer.concat([Buffer.from('{"error":"'), Buffer.from([0xc3]), Buffer.from('"}\n')]);
@@ -320,7 +320,7 @@ describe("repair", () => {
     expect(after.findings).toMatchObject([{ kind: "dead-letters-damaged", file: LETTERS, line: 1, repairable: false }]);
   });
 
-  it("mends two damaged copies from each other", async () => {
+  test("mends two damaged copies from each other", async () => {
     const { image, reference } = await segmentedCase();
     const disk = diskOf(overwrite(overwrite(image, LOG, '"p0"'), Q, '"n":1'));
     const { after, lost } = await repair(STORE, { fileSystem: disk });
@@ -328,7 +328,7 @@ describe("repair", () => {
     expect(await observeSegments(disk)).toEqual(reference);
   });
 
-  it("makes a lost commit log again, with the same positions", async () => {
+  test("makes a lost commit log again, with the same positions", async () => {
     const { image, reference } = await segmentedCase();
     const disk = diskOf(new Map([...image].filter(([path]) => !path.includes("/commit_log/"))));
     expect(await errorsOf(disk)).toContain("log-missing");
@@ -336,7 +336,7 @@ describe("repair", () => {
     expect(await observeSegments(disk)).toEqual(reference);
   });
 
-  it("reports an event that is damaged in both copies and leaves it; all others go on", async () => {
+  test("reports an event that is damaged in both copies and leaves it; all others go on", async () => {
     const { image, reference } = await segmentedCase();
     // The closing brace of the payload and the quotes around it: no copy is JSON any more.
     const disk = diskOf(overwrite(overwrite(image, LOG, '{"n":0,"fill"'), P, '{"n":0,"fill"'));
@@ -351,7 +351,7 @@ describe("repair", () => {
     expect((await repair(STORE, { fileSystem: disk })).actions).toEqual([]);
   });
 
-  it("reports an event that is gone from both copies; what other streams have stays", async () => {
+  test("reports an event that is gone from both copies; what other streams have stays", async () => {
     const { image, reference } = await segmentedCase();
     const disk = diskOf(withFile(overwrite(overwrite(image, LOG, '"n":0'), LOG, '"p0"'), P, undefined));
     const { lost, after } = await repair(STORE, { fileSystem: disk });
@@ -361,7 +361,7 @@ describe("repair", () => {
     for (const part of ["open", "events of q", "events of r"]) expect(seen[part]).toBe(reference[part]);
   });
 
-  it("goes on where it was stopped, wherever that was", async () => {
+  test("goes on where it was stopped, wherever that was", async () => {
     const { image, reference } = await segmentedCase();
     const damaged = overwrite(overwrite(overwrite(image, LOG, '"n":0'), LOG, '"n":2'), Q, '"n":4');
     const whole = diskOf(damaged);
@@ -383,14 +383,14 @@ describe("repair", () => {
     }
   });
 
-  it("does not touch a stream that another program holds", async () => {
+  test("does not touch a stream that another program holds", async () => {
     const disk = diskOf(overwrite(await segmentedStore(), Q, '"n":1'));
     const other = disk.process().open(Q, "update");
     expect(other.tryLock()).toBe(true);
     await expect(repair(STORE, { fileSystem: disk })).rejects.toMatchObject({ code: "STREAM_LOCKED" });
   });
 
-  it("leaves notes of process managers in order when the log that had them is gone", async () => {
+  test("leaves notes of process managers in order when the log that had them is gone", async () => {
     const { image, observe, reference } = await itemCase();
     const disk = diskOf(withFile(image, LOG, undefined));
     const { lost, after } = await repair(STORE, { fileSystem: disk });

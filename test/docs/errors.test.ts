@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { readDocument, ROOT } from "./documentation.ts";
 
 describe("docs/errors.md", () => {
@@ -12,16 +12,16 @@ describe("docs/errors.md", () => {
     .map((section) => /^`([A-Z_]+)`\n/.exec(section)?.[1])
     .filter((code) => code !== undefined);
 
-  it("finds the codes in the source", () => {
+  test("finds the codes in the source", () => {
     expect(codes).toContain("CONFLICT");
     expect(codes.length).toBe(union.split("|").length - 1);
   });
 
-  it("has one heading for every code, in the order of the source", () => {
+  test("has one heading for every code, in the order of the source", () => {
     expect(documented).toEqual(codes);
   });
 
-  it("says of each what it means and what to do", () => {
+  test("says of each what it means and what to do", () => {
     for (const section of sections.filter((text) => text.startsWith("`"))) {
       expect(section).toMatch(/\n\*\*What to do\.\*\* \S/);
     }

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { crc32 } from "node:zlib";
 import { aggregate, AggregateStore, data, isEventfoldError } from "eventfold-es";
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import xxhash from "xxhash-wasm";
 import { codeBlocks, onlyBlock, readDocument, runProgram } from "./documentation.ts";
 
@@ -94,7 +94,7 @@ describe("the example in docs/format.md", () => {
   });
   afterAll(() => rm(example, { recursive: true, force: true }));
 
-  it("shows the bytes of the files that the program writes", () => {
+  test("shows the bytes of the files that the program writes", () => {
     const same = [...shown].filter(([path]) => !/^adopted |snapshot|checkpoint/.test(path));
     expect(same.map(([path]) => path)).toEqual([
       "streams/counter/a/app.jsonl",
@@ -106,7 +106,7 @@ describe("the example in docs/format.md", () => {
     for (const [path, code] of same) expect(file(path).toString(), path).toBe(code);
   });
 
-  it("describes meta/stream_ends", () => {
+  test("describes meta/stream_ends", () => {
     const table = file("meta/stream_ends");
     expect(table.toString("latin1", 0, 16)).toBe("eventfold ends 1");
     const [slots, used, position] = [16, 24, 32].map((at) => Number(table.readBigUInt64BE(at)));
@@ -130,7 +130,7 @@ describe("the example in docs/format.md", () => {
     }
   });
 
-  it("leaves out no file", () => {
+  test("leaves out no file", () => {
     const files = readdirSync(join(example, "store"), { recursive: true, withFileTypes: true });
     const names = files.filter((entry) => entry.isFile()).map((entry) => entry.name);
     expect(names.sort()).toEqual(
@@ -143,7 +143,7 @@ describe("the example in docs/format.md", () => {
     expect(file("meta/lock").length).toBe(0);
   });
 
-  it("follows the rules for records and sections", () => {
+  test("follows the rules for records and sections", () => {
     const { sections, lines } = readSegment(file(LOG));
     expect(lines.map((line) => (JSON.parse(line) as { pos: number }).pos)).toEqual([1, 2, 3, 4]);
     for (const { stream, at, bytes, text } of sections) {
@@ -152,7 +152,7 @@ describe("the example in docs/format.md", () => {
     }
   });
 
-  it("follows the rules for the small files", () => {
+  test("follows the rules for the small files", () => {
     for (const path of ["meta/marker.json", ...caches]) {
       const [, checked = "", crc] = /^(.*),"crc":"(.{8})"\}\n?$/.exec(file(path).toString()) ?? [];
       expect(crc, path).toBe(checksum(checked));
@@ -162,7 +162,7 @@ describe("the example in docs/format.md", () => {
     expect(head.slice(51, 59)).toBe(checksum(head.slice(0, 50)));
   });
 
-  it.each(caches)("shows %s, but for what depends on the code", (path) => {
+  test.each(caches)("shows %s, but for what depends on the code", (path) => {
     const documented = (shown.get(path) ?? "").slice(0, -1);
     let checked = file(path)
       .toString()
@@ -172,7 +172,7 @@ describe("the example in docs/format.md", () => {
     expect(`${checked},"crc":"${checksum(checked)}"}`).toBe(documented);
   });
 
-  it("has the hash of the last line in its snapshot", async () => {
+  test("has the hash of the last line in its snapshot", async () => {
     const text = file("streams/counter/a/views/state.snapshot.json").toString();
     const { offset, hash } = JSON.parse(text) as { offset: number; hash: string };
     const lines = file("streams/counter/a/app.jsonl").subarray(0, offset).toString().split("\n");
@@ -190,7 +190,7 @@ describe("what docs/format.md says of", () => {
       .ids(() => "x")
       .open();
 
-  it("adopted streams", async () => {
+  test("adopted streams", async () => {
     const stream = "streams/counter/c-1/app.jsonl";
     const lines = shown.get(`adopted ${stream}`) ?? "";
     write(stream, lines);
@@ -213,7 +213,7 @@ describe("what docs/format.md says of", () => {
     expect(read("meta/aside/counter.c-1.256").toString()).toBe('{"torn');
   });
 
-  it("lines", async () => {
+  test("lines", async () => {
     const store = await open();
     await store.get(Counter, "a").execute(Counter.commands.Add({ by: 1 }));
     await store.close();
@@ -222,7 +222,7 @@ describe("what docs/format.md says of", () => {
     );
   });
 
-  it("bad lines", async () => {
+  test("bad lines", async () => {
     const good = '{"type":"Added","data":1,"ts":1}\n';
     write("streams/counter/a/app.jsonl", `${good}{"type":"Added","data":1,"ts":0.5}\n`);
     const store = await open();
@@ -234,7 +234,7 @@ describe("what docs/format.md says of", () => {
     await store.close();
   });
 
-  it("subscriptions", async () => {
+  test("subscriptions", async () => {
     const store = await open();
     await store.get(Counter, "a").execute(Counter.commands.Add({ by: 1 }));
     for await (const event of store.subscribe({ name: "mailer" })) {
@@ -251,7 +251,7 @@ describe("what docs/format.md says of", () => {
     expect(crc).toBe(checksum(checked));
   });
 
-  it("zeros", async () => {
+  test("zeros", async () => {
     const store = await open();
     await store.get(Counter, "a").execute(Counter.commands.Add({ by: 1 }));
     const segment = read(LOG);
@@ -262,7 +262,7 @@ describe("what docs/format.md says of", () => {
     expect(read(LOG).equals(records)).toBe(true);
   });
 
-  it("a torn tail and damage", async () => {
+  test("a torn tail and damage", async () => {
     const store = await open();
     for (let by = 1; by <= 3; by++) await store.get(Counter, "a").execute(Counter.commands.Add({ by }));
     await store.close();
@@ -292,14 +292,14 @@ describe("what docs/format.md says of", () => {
     expect(read(`meta/aside/commit_log.1.${thirdRecord}`).equals(damaged.subarray(thirdRecord))).toBe(true);
   });
 
-  it("another format", async () => {
+  test("another format", async () => {
     write(LOG, '{"eventfold-es":"commit log","format":2,"first":1}\n');
     const failure: unknown = await open().catch((error: unknown) => error);
     expect(isEventfoldError(failure)).toBe(true);
     expect(read(LOG).toString()).toContain('"format":2');
   });
 
-  it("names", async () => {
+  test("names", async () => {
     const rows = [...document.text.matchAll(/^\| `([^`]+)`[^|]* \| `([^`]+)` \|$/gm)];
     expect(rows.length).toBeGreaterThan(10);
     const store = await open();

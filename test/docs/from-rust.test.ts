@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { readDocument, ROOT } from "./documentation.ts";
 
 /** The cells of every table row, without headings. */
@@ -43,17 +43,17 @@ const SURFACE = {
 };
 
 describe("docs/from-rust.md", () => {
-  it("has four cells in every row", () => {
+  test("has four cells in every row", () => {
     expect(rows.filter((cells) => cells.length !== 4)).toEqual([]);
   });
 
-  it("has a row for every public name of the crate", () => {
+  test("has a row for every public name of the crate", () => {
     const named = (name: string): number => rows.filter(([first]) => first?.includes(`\`${name}\``)).length;
     expect(SURFACE.once.filter((name) => named(name) !== 1)).toEqual([]);
     expect(SURFACE.twice.filter((name) => named(name) !== 2)).toEqual([]);
   });
 
-  it("names a test that exists in every row, but for what is not there yet", () => {
+  test("names a test that exists in every row, but for what is not there yet", () => {
     const wrong = rows.filter(([, here = "", , test = ""]) => {
       const [, path] = /^`(test\/[\w/.-]+)`$/.exec(test) ?? [];
       return path === undefined ? test !== "—" || here !== "not yet" : !existsSync(join(ROOT, path));

@@ -1,20 +1,20 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { documents, onlyBlock, runProgram } from "./documentation.ts";
 
 const guides = documents().filter(({ path }) => path.startsWith("docs/guides/"));
 
-it("finds the guides", () => {
+test("finds the guides", () => {
   expect(guides.map(({ path }) => path)).toContain("docs/guides/projections.md");
 });
 
 describe.each(guides.map((guide) => [guide.path, guide] as const))("the program in %s", (_, guide) => {
-  it("prints what the guide says", async () => {
+  test("prints what the guide says", async () => {
     expect(await runProgram(onlyBlock(guide, "ts").code, temporaryDirectory())).toBe(onlyBlock(guide, "text").code);
   });
 });
 
-it("the program in docs/guides/subscriptions.md sends no mail twice", async () => {
+test("the program in docs/guides/subscriptions.md sends no mail twice", async () => {
   const guide = guides.find(({ path }) => path.endsWith("subscriptions.md"));
   const directory = temporaryDirectory();
   const code = guide === undefined ? "" : onlyBlock(guide, "ts").code;

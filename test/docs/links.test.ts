@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type Document, documents, readDocument, ROOT } from "./documentation.ts";
 
 /** The anchors of a document's headings, as forges make them. */
@@ -20,7 +20,7 @@ describe.each(documents().map((document) => [document.path, document] as const))
   const text = document.text.replaceAll(/^```[\s\S]*?^```$/gm, "");
   const links = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, target = ""]) => target);
 
-  it("lead to files and headings that exist", () => {
+  test("lead to files and headings that exist", () => {
     const broken = links.filter((link) => {
       if (/^[a-z]+:/.test(link)) return false;
       const [file = "", anchor] = link.split("#");

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { codeBlocks, onlyBlock, readDocument, runProgram } from "./documentation.ts";
 
 describe("the program in README.md", () => {
@@ -17,12 +17,12 @@ describe("the program in README.md", () => {
     return () => rm(directory, { recursive: true, force: true });
   });
 
-  it("prints what the README says, and goes on where it was", async () => {
+  test("prints what the README says, and goes on where it was", async () => {
     expect(await runProgram(program, directory)).toBe(printed);
     expect(await runProgram(program, directory)).toBe("{ balance: 1 }\n{ balance: 1 }\n");
   });
 
-  it("leaves the files that the README shows", async () => {
+  test("leaves the files that the README shows", async () => {
     await runProgram(program, directory);
     expect(readdirSync(join(directory, "bank")).sort()).toEqual(["commit_log", "meta", "streams"]);
     const lines = readFileSync(join(directory, "bank/streams/account/ada/app.jsonl"), "utf8");

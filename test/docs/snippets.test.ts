@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import ts from "typescript";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { codeBlocks, documents, ROOT } from "./documentation.ts";
 
 /** Compiles modules that exist only in memory, with the project's options; resolves to what is wrong with them. */
@@ -40,17 +40,17 @@ function asModules(): Map<string, string> {
 }
 
 describe("TypeScript in the documentation", () => {
-  it("is found", () => {
+  test("is found", () => {
     const modules = [...asModules().keys()].join("\n");
     expect(modules).toContain("README.md-");
     expect(modules).toContain("docs-format.md-");
   });
 
-  it("compiles with the project's options", () => {
+  test("compiles with the project's options", () => {
     expect(compile(asModules())).toEqual([]);
   });
 
-  it("would be reported if it did not", () => {
+  test("would be reported if it did not", () => {
     const path = `${ROOT}test/docs/bad.ts`;
     const code = `import { data } from "eventfold-es";\n\nexport const bad: string = data();\n`;
     expect(compile(new Map([[path, code]]))).toEqual([expect.stringMatching(/bad\.ts:3: .*not assignable/)]);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { spec } from "eventfold-es/testing";
 import { Account } from "../../examples/bank-transfers/account.ts";
 import { audit } from "../../examples/bank-transfers/audit.ts";
@@ -11,7 +11,7 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 const work = { transfers: 120, accounts: 20, patience: 800 };
 
 describe("example: bank transfers", () => {
-  it("settles every transfer, keeps the money, and says how each ended", async () => {
+  test("settles every transfer, keeps the money, and says how each ended", async () => {
     const directory = temporaryDirectory();
     const options = { ...work, patience: 200 };
     const bank = await openBank(directory);
@@ -27,7 +27,7 @@ describe("example: bank transfers", () => {
     expect(await audit(directory, options)).toMatchObject({ transfers: 120, money: 2_000_000, problems: [] });
   });
 
-  it("does so although two processes share the work and are killed again and again", async () => {
+  test("does so although two processes share the work and are killed again and again", async () => {
     const { kills, ...findings } = await soak({
       ...work,
       directory: temporaryDirectory(),
@@ -39,7 +39,7 @@ describe("example: bank transfers", () => {
     expect(findings).toMatchObject({ transfers: 120, money: 2_000_000, problems: [] });
   });
 
-  it("has an auditor who notices money that comes from nowhere", async () => {
+  test("has an auditor who notices money that comes from nowhere", async () => {
     const directory = temporaryDirectory();
     const options = { transfers: 5, accounts: 4, patience: 50 };
     const bank = await openBank(directory);
@@ -55,12 +55,12 @@ describe("example: bank transfers", () => {
     const requested = { type: "Requested", data: { from: "a", to: "b", amount: 5, patience: 50 } } as const;
     const offered = { type: "Offered", data: { patience: 50 } } as const;
 
-    it("that was answered in time does not time out", () => {
+    test("that was answered in time does not time out", () => {
       const accepted = { type: "Accepted", data: { to: "b", amount: 5 } } as const;
       spec(Transfer).given(requested, offered, accepted).when(Transfer.commands.TimeOut()).thenNothing();
     });
 
-    it("that has timed out cannot be accepted any more", () => {
+    test("that has timed out cannot be accepted any more", () => {
       const reversed = { type: "Reversed", data: { from: "a", amount: 5, reason: "timed out" } } as const;
       spec(Transfer).given(requested, offered).when(Transfer.commands.TimeOut()).thenEvents(reversed);
       spec(Transfer)
@@ -69,7 +69,7 @@ describe("example: bank transfers", () => {
         .thenRejects("OutOfTurn", { status: "reversed" });
     });
 
-    it.each([
+    test.each([
       ["from an account to the same", { ...requested.data, to: "a" }],
       ["of nothing", { ...requested.data, amount: 0 }],
       ["of half a cent", { ...requested.data, amount: 0.5 }],
@@ -79,13 +79,13 @@ describe("example: bank transfers", () => {
   });
 
   describe("the process manager", () => {
-    it("gives the receiver time, and no more", () => {
+    test("gives the receiver time, and no more", () => {
       spec(Transfers)
         .when({ aggregate: "transfer", id: "t", type: "Offered", data: { patience: 50 } })
         .thenSchedules({ in: 50, key: "t", dispatch: Transfer.at("t").TimeOut() });
     });
 
-    it("brings the money back when the receiver's account does not take it", () => {
+    test("brings the money back when the receiver's account does not take it", () => {
       const refusal = { transfer: "t", amount: 5, reason: "closed account" };
       spec(Transfers)
         .when({ aggregate: "account", id: "b", type: "DepositRefused", data: refusal })

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { spec } from "eventfold-es/testing";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { Fine } from "../../examples/traffic-fines/fine.ts";
 import { importFines, SAMPLE } from "../../examples/traffic-fines/main.ts";
 import { Office } from "../../examples/traffic-fines/office.ts";
@@ -24,7 +24,7 @@ describe("example: traffic fines, with the office at work", () => {
     return { report, tally, steps };
   }
 
-  it("adds the penalty after 60 days and calls the debt collector a year later, at the time", async () => {
+  test("adds the penalty after 60 days and calls the debt collector a year later, at the time", async () => {
     const { steps, report } = await office(temporaryDirectory(), created, sent, notified, later);
     expect(steps).toEqual([
       { type: "PenaltyAdded", day: "2020-03-20", data: { amount: 8000 } },
@@ -34,7 +34,7 @@ describe("example: traffic fines, with the office at work", () => {
     expect(report).toMatch(/^in collection +90\.00 +on 1 fine$/m);
   });
 
-  it("does what is due before a row, and nothing that is due after the last one", async () => {
+  test("does what is due before a row, and nothing that is due after the last one", async () => {
     const until = (day: string) => row(day, "Create Fine", { fine: "G", amount: 30 });
     const steps = async (day: string) =>
       (await office(temporaryDirectory(), created, sent, notified, until(day))).steps;
@@ -43,13 +43,13 @@ describe("example: traffic fines, with the office at work", () => {
     expect(await steps("2021-03-20")).toMatchObject([{ type: "PenaltyAdded" }]);
   });
 
-  it("goes on with what was left when the file has grown", async () => {
+  test("goes on with what was left when the file has grown", async () => {
     const directory = temporaryDirectory();
     expect((await office(directory, created, sent, notified)).steps).toEqual([]);
     expect((await office(directory, created, sent, notified, later)).steps).toHaveLength(2);
   });
 
-  it.each([
+  test.each([
     ["was paid", [created, sent, notified, pay(50)]],
     ["was never notified", [created, sent]],
     ["was dismissed by the prefect", [created, sent, notified, ...appeal(2, "#")]],
@@ -60,12 +60,12 @@ describe("example: traffic fines, with the office at work", () => {
     expect(tally).toMatchObject({ accepted: rows.length + 1, rejected: [] });
   });
 
-  it("adds no second penalty to one that the file reports, and waits a year from there", async () => {
+  test("adds no second penalty to one that the file reports, and waits a year from there", async () => {
     const { steps } = await office(temporaryDirectory(), created, sent, notified, penalty("2020-05-01"), later);
     expect(steps).toMatchObject([{ type: "SentToCollection", day: "2021-05-01" }]);
   });
 
-  it("leaves a fine alone as long as the file has something to say on it", async () => {
+  test("leaves a fine alone as long as the file has something to say on it", async () => {
     const { steps, tally } = await office(
       temporaryDirectory(),
       ...[created, sent, notified, penalty("2020-09-01"), row("2022-01-01", "Send for Credit Collection"), later],
@@ -74,7 +74,7 @@ describe("example: traffic fines, with the office at work", () => {
     expect(tally.rejected).toEqual([]);
   });
 
-  it("lets the debt collector wait for the prefect, and calls him when the prefect has said no", async () => {
+  test("lets the debt collector wait for the prefect, and calls him when the prefect has said no", async () => {
     const directory = temporaryDirectory();
     const rows = [created, sent, notified, ...appeal(3)];
     expect((await office(directory, ...rows, later)).steps).toMatchObject([{ type: "PenaltyAdded" }]);
@@ -89,7 +89,7 @@ describe("example: traffic fines, with the office at work", () => {
     expect(steps).toMatchObject([{ type: "PenaltyAdded" }, { type: "SentToCollection", day: "2022-07-01" }]);
   });
 
-  it("takes care of a penalty that the file reports after it has left the fine to the office", async () => {
+  test("takes care of a penalty that the file reports after it has left the fine to the office", async () => {
     const directory = temporaryDirectory();
     await office(directory, created, sent, notified);
     const { tally, steps } = await office(directory, created, sent, notified, penalty("2020-03-20"), later);
@@ -97,7 +97,7 @@ describe("example: traffic fines, with the office at work", () => {
     expect(steps).toEqual([{ type: "SentToCollection", day: "2021-03-20", data: null }]);
   });
 
-  it("refuses a row that repeats what the office has done", async () => {
+  test("refuses a row that repeats what the office has done", async () => {
     const directory = temporaryDirectory();
     await office(directory, created, sent, notified, later);
     const { tally, steps } = await office(directory, created, sent, notified, penalty("2022-01-01"), later);
@@ -105,7 +105,7 @@ describe("example: traffic fines, with the office at work", () => {
     expect(steps).toHaveLength(2);
   });
 
-  it("counts as one office when two runs are at it at the same time", async () => {
+  test("counts as one office when two runs are at it at the same time", async () => {
     const directory = temporaryDirectory();
     const runs = [office(directory, created, sent, notified, later), office(directory, created, sent, notified, later)];
     await Promise.all(runs);
@@ -124,14 +124,14 @@ describe("example: traffic fines, with the office at work", () => {
     return first.report;
   }
 
-  it("books every row of the sample, takes care of what it leaves open, and does nothing more in a second run", async () => {
+  test("books every row of the sample, takes care of what it leaves open, and does nothing more in a second run", async () => {
     const report = await twice(SAMPLE);
     expect(report).toMatch(/^done by the office +2 {2}1 penalty, 1 collection$/m);
     expect(report).toMatch(/^rejected rows +4$/m);
     expect(report).toMatch(/^rows accounted for +37 +of 37$/m);
   });
 
-  it.skipIf(!existsSync(REAL_FINES))(
+  test.skipIf(!existsSync(REAL_FINES))(
     "does the same with the 100 fines of the public log (skipped where that file is not at hand)",
     async () => {
       const report = await twice(REAL_FINES);
@@ -143,7 +143,7 @@ describe("example: traffic fines, with the office at work", () => {
     },
   );
 
-  it("takes a fine over once, and decides by the rules when the time has come", () => {
+  test("takes a fine over once, and decides by the rules when the time has come", () => {
     const day = (n: number): number => n * 86_400_000;
     const handedOver = { type: "HandedOver", data: { notifiedAt: day(0), penaltyAt: null } } as const;
     spec(Office)
@@ -167,7 +167,7 @@ describe("example: statistics of traffic fines", () => {
     ...{ aggregate: "fine", id, type, data, timestamp: rome(time) },
   });
 
-  it("go by the year in town, and give back what a dismissal takes", () => {
+  test("go by the year in town, and give back what a dismissal takes", () => {
     spec(Statistics)
       .given(
         event("__proto__", "2005-01-01T00:00:00+01:00", "Created", booked),
@@ -184,7 +184,7 @@ describe("example: statistics of traffic fines", () => {
       );
   });
 
-  it("count the days from step to step, over the change to summer time too", () => {
+  test("count the days from step to step, over the change to summer time too", () => {
     spec(Statistics)
       .given(
         event("a", "2005-03-01T00:00:00+01:00", "Created", booked),
@@ -197,7 +197,7 @@ describe("example: statistics of traffic fines", () => {
       );
   });
 
-  it.each([
+  test.each([
     [{ 3: 1 }, 3, 3],
     [{ 1: 1, 2: 1, 10: 1 }, 2, 10],
     [{ 2: 5, 10: 4, 100: 1 }, 2, 10],

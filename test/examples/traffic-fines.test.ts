@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { CsvError, parseCsv } from "../../examples/traffic-fines/csv.ts";
 import { importFines, SAMPLE } from "../../examples/traffic-fines/main.ts";
 import { readRows } from "../../examples/traffic-fines/rows.ts";
@@ -46,7 +46,7 @@ describe("example: traffic fines", () => {
   }
 
   describe("the sample", () => {
-    it("accounts for every row, and prints and holds the same after a second run", async () => {
+    test("accounts for every row, and prints and holds the same after a second run", async () => {
       const first = await importFines(SAMPLE, store());
       const before = await lines();
       const second = await importFines(SAMPLE, store());
@@ -58,7 +58,7 @@ describe("example: traffic fines", () => {
       expect(second.tally).toMatchObject({ rows: 37, accepted: 0, known: 33, rejected: first.tally.rejected });
     });
 
-    it("names each rejected row with its fine, activity and reason", async () => {
+    test("names each rejected row with its fine, activity and reason", async () => {
       const { report } = await importFines(SAMPLE, store());
       expect(report).toContain(`rejected rows                    4`);
       expect(report).toContain(
@@ -71,7 +71,7 @@ describe("example: traffic fines", () => {
       );
     });
 
-    it("records each event at its row's time", async () => {
+    test("records each event at its row's time", async () => {
       await importFines(SAMPLE, store());
       const recorded = (await lines()).toSorted((a, b) => Number(a.pos) - Number(b.pos));
       const rows = readRows(await readFile(SAMPLE, "utf8"));
@@ -80,20 +80,20 @@ describe("example: traffic fines", () => {
   });
 
   describe("the rules", () => {
-    it("owes fine and postage, less what was paid; a penalty replaces the fine", async () => {
+    test("owes fine and postage, less what was paid; a penalty replaces the fine", async () => {
       const { report } = await run(created, sent, notified, pay(30, 30), penalty(), pay(5, 35, "2020-04-01"));
       expect(report).toMatch(/^owed +90\.00/m);
       expect(report).toMatch(/^paid +35\.00$/m);
       expect(report).toMatch(/^open +55\.00 +on 1 fine$/m);
     });
 
-    it("adds no penalty to a paid fine", async () => {
+    test("adds no penalty to a paid fine", async () => {
       expect((await run(created, sent, notified, pay(50), penalty())).reasons).toEqual([
         "6: nothing is owed: 50.00 paid of 50.00",
       ]);
     });
 
-    it("adds no penalty before 60 days have passed since the notification, nor one that lowers the fine, nor two", async () => {
+    test("adds no penalty before 60 days have passed since the notification, nor one that lowers the fine, nor two", async () => {
       const { reasons } = await run(
         created,
         sent,
@@ -112,25 +112,25 @@ describe("example: traffic fines", () => {
       ]);
     });
 
-    it("books what was paid too much, and reports it as such", async () => {
+    test("books what was paid too much, and reports it as such", async () => {
       const { report, reasons } = await run(created, pay(40, 40), pay(40, 80, "2020-02-02"));
       expect(reasons).toEqual([]);
       expect(report).toMatch(/^paid +80\.00 +of it 40\.00 too much, on 1 fine$/m);
       expect(report).toMatch(/^open +0\.00 +on 0 fines$/m);
     });
 
-    it("refuses a payment whose running total does not agree with the books", async () => {
+    test("refuses a payment whose running total does not agree with the books", async () => {
       expect((await run(created, pay(20, 20), pay(20, 20))).reasons).toEqual([
         "4: the row says 20.00 paid in all, the books would say 40.00",
       ]);
     });
 
-    it("tells two rows with the same content apart", async () => {
+    test("tells two rows with the same content apart", async () => {
       const { tally } = await run(created, pay(20), pay(20));
       expect(tally).toMatchObject({ accepted: 3, rejected: [] });
     });
 
-    it("collects what was notified and is owed, once, and takes money even then", async () => {
+    test("collects what was notified and is owed, once, and takes money even then", async () => {
       const { report, reasons } = await run(created, collection, sent, notified, collection, collection, pay(10));
       expect(reasons).toEqual([
         `3: "Insert Fine Notification" has to come first`,
@@ -143,7 +143,7 @@ describe("example: traffic fines", () => {
       ).toEqual(["6: nothing is owed: 50.00 paid of 50.00"]);
     });
 
-    it("takes the steps of an appeal in their order", async () => {
+    test("takes the steps of an appeal in their order", async () => {
       const [filed, passedOn, answered, told] = appeal(4) as [string, string, string, string];
       const { reasons } = await run(created, passedOn, filed, filed, told, passedOn, answered, told);
       expect(reasons).toEqual([
@@ -153,7 +153,7 @@ describe("example: traffic fines", () => {
       ]);
     });
 
-    it("lets the debt collector and the judge wait for the prefect", async () => {
+    test("lets the debt collector and the judge wait for the prefect", async () => {
       const judge = row("2020-06-01", "Appeal to Judge", { dismissal: "NIL" });
       const { reasons } = await run(
         created,
@@ -169,7 +169,7 @@ describe("example: traffic fines", () => {
       expect(reasons).toEqual([8, 9].map((number) => `${number}: an appeal to the prefect is not decided yet`));
     });
 
-    it.each([
+    test.each([
       ["prefect", appeal(2, "#")],
       ["judge", [row("2020-02-02", "Appeal to Judge", { dismissal: "G" })]],
     ])("charges nothing for a fine that the %s dismissed, and gives the money back", async (_, appealed) => {
@@ -179,7 +179,7 @@ describe("example: traffic fines", () => {
       expect(report).toMatch(/^paid +10\.00 +of it 10\.00 too much/m);
     });
 
-    it("books each step once", async () => {
+    test("books each step once", async () => {
       const { reasons } = await run(created, created, sent, sent, notified, notified);
       expect(reasons).toEqual([
         `3: "Create Fine" was booked before`,
@@ -190,7 +190,7 @@ describe("example: traffic fines", () => {
   });
 
   describe("run again", () => {
-    it("keeps refusing a row that the later rows would have made acceptable", async () => {
+    test("keeps refusing a row that the later rows would have made acceptable", async () => {
       const rows = [pay(40), created];
       const first = await run(...rows);
       const second = await run(...rows);
@@ -199,24 +199,24 @@ describe("example: traffic fines", () => {
       expect(await lines()).toHaveLength(2);
     });
 
-    it("does not count a fine that has refused rows only", async () => {
+    test("does not count a fine that has refused rows only", async () => {
       expect((await run(pay(40))).report).toMatch(/^fines +0$/m);
     });
 
-    it("books what was added to the file, wherever the other fines' rows have moved", async () => {
+    test("books what was added to the file, wherever the other fines' rows have moved", async () => {
       await run(created, sent);
       const { tally } = await run(row("2019-12-01", "Create Fine", { fine: "E", amount: 10 }), created, sent, notified);
       expect(tally).toMatchObject({ accepted: 2, known: 2, rejected: [] });
     });
 
-    it("books each row once when two runs are at it at the same time", async () => {
+    test("books each row once when two runs are at it at the same time", async () => {
       const [first, second] = await Promise.all([importFines(SAMPLE, store()), importFines(SAMPLE, store())]);
       expect(await lines()).toHaveLength(37);
       expect(first.tally.accepted + second.tally.accepted).toBe(33);
       expect(first.tally.rejected).toEqual(second.tally.rejected);
     });
 
-    it("notices that a row was changed after it was booked", async () => {
+    test("notices that a row was changed after it was booked", async () => {
       await run(created, pay(10));
       const { reasons, report } = await run(created, pay(11));
       expect(reasons).toEqual(["3: this row was changed after it was booked; the books keep what it said then"]);
@@ -225,7 +225,7 @@ describe("example: traffic fines", () => {
   });
 
   describe("the CSV reader", () => {
-    it("reads quoted cells, doubled quotes, line breaks in cells, CRLF and a byte order mark", () => {
+    test("reads quoted cells, doubled quotes, line breaks in cells, CRLF and a byte order mark", () => {
       expect(parseCsv('\uFEFFa,b\r\n"x ""y"", z","1\n2"\r\n,\n"",last', ["a"])).toEqual([
         { line: 2, number: 2, cells: { a: 'x "y", z', b: "1\n2" } },
         { line: 4, number: 3, cells: { a: "", b: "" } },
@@ -233,7 +233,7 @@ describe("example: traffic fines", () => {
       ]);
     });
 
-    it.each([
+    test.each([
       ["", "line 1: the file is empty"],
       ["a,a\n", 'line 1: column "a" occurs twice'],
       ["b\n", 'line 1: missing column "a"'],
@@ -246,7 +246,7 @@ describe("example: traffic fines", () => {
       expect(() => parseCsv(text, ["a"])).toThrow(message);
     });
 
-    it.each([
+    test.each([
       [created.replace("2020-01-01", "2020-02-30"), 'line 3: column "time:timestamp" must be a time with its offset'],
       [created.replace("+00:00", ""), 'line 3: column "time:timestamp"'],
       [
@@ -266,7 +266,7 @@ describe("example: traffic fines", () => {
     });
   });
 
-  it.skipIf(!existsSync(REAL))(
+  test.skipIf(!existsSync(REAL))(
     "books the 100 fines of the public log, once (skipped where that file is not at hand)",
     async () => {
       const first = await importFines(REAL, store());

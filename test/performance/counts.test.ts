@@ -2,7 +2,7 @@ import { AggregateStore, projection } from "eventfold-es";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { Account } from "../support/account.ts";
 import { type Tally, TalliedFileSystem } from "../support/tallied-file-system.ts";
 import { copyOf, temporaryDirectory } from "../support/temporary-directory.ts";
@@ -109,7 +109,7 @@ function each(count: number, bounds: Bounds): Bounds {
 }
 
 describe("commands", () => {
-  it("one after the other: one flush each", async () => {
+  test("one after the other: one flush each", async () => {
     const store = await openStore(temporaryDirectory(), tallied);
     await openAll(store, ["ada"]);
     const counts = await countsOf(async () => {
@@ -123,7 +123,7 @@ describe("commands", () => {
     );
   });
 
-  it("200 instances at the same time: a flush for all, and a few calls each", async () => {
+  test("200 instances at the same time: a flush for all, and a few calls each", async () => {
     const store = await openStore(temporaryDirectory(), tallied);
     await openAll(store, ids(200));
     const counts = await countsOf(() => Promise.all(ids(200).map((id) => deposit(store, id))));
@@ -135,7 +135,7 @@ describe("commands", () => {
     });
   });
 
-  it("2,000 of one instance at the same time: a flush for all", async () => {
+  test("2,000 of one instance at the same time: a flush for all", async () => {
     const store = await openStore(temporaryDirectory(), tallied);
     await openAll(store, ["ada"]);
     const counts = await countsOf(() => Promise.all(Array.from({ length: 2000 }, () => deposit(store, "ada"))));
@@ -154,7 +154,7 @@ describe("commands", () => {
     });
   });
 
-  it("to new instances, one after the other: one flush each", async () => {
+  test("to new instances, one after the other: one flush each", async () => {
     const store = await openStore(temporaryDirectory(), tallied);
     await openAll(store, ["ada"]);
     const counts = await countsOf(async () => {
@@ -168,7 +168,7 @@ describe("commands", () => {
     );
   });
 
-  it("to 200 new instances at the same time: a flush for all", async () => {
+  test("to 200 new instances at the same time: a flush for all", async () => {
     const store = await openStore(temporaryDirectory(), tallied);
     await openAll(store, ["ada"]);
     const counts = await countsOf(() => openAll(store, ids(200)));
@@ -209,7 +209,7 @@ describe.each(SIZES)("with %i streams of %i deposits", (accounts, deposits) => {
     return { directory, logBytes: statSync(`${directory}/commit_log/0000000000000001.jsonl`).size };
   }
 
-  it("opening reads little, whatever the size", async () => {
+  test("opening reads little, whatever the size", async () => {
     const { directory } = filled();
     let store: Store | undefined;
     const counts = await countsOf(async () => (store = await openStore(directory, tallied)));
@@ -218,7 +218,7 @@ describe.each(SIZES)("with %i streams of %i deposits", (accounts, deposits) => {
     expectAtMost(counts, { calls: 42, flushes: 1, bytesWritten: 64, bytesRead: 200, streamsOpened: 0, parsed: 0 });
   });
 
-  it("a rebuild reads the log, opens no stream, and parses what is handled", async () => {
+  test("a rebuild reads the log, opens no stream, and parses what is handled", async () => {
     const { directory, logBytes } = filled();
     const store = await openStore(directory, tallied);
     const counts = await countsOf(() => store.rebuildProjection(Total));
@@ -235,7 +235,7 @@ describe.each(SIZES)("with %i streams of %i deposits", (accounts, deposits) => {
     });
   });
 
-  it("events that are not handled are not parsed", async () => {
+  test("events that are not handled are not parsed", async () => {
     const { directory, logBytes } = filled();
     const store = await openStore(directory, tallied);
     const counts = await countsOf(() => store.projection(Closed));
@@ -251,7 +251,7 @@ describe.each(SIZES)("with %i streams of %i deposits", (accounts, deposits) => {
     });
   });
 
-  it("reading a projection after one event reads that event", async () => {
+  test("reading a projection after one event reads that event", async () => {
     const { directory } = filled();
     const store = await openStore(directory, tallied);
     await store.projection(Total);
@@ -271,7 +271,7 @@ describe.each(SIZES)("with %i streams of %i deposits", (accounts, deposits) => {
     expectAtMost(afterNone, { calls: 1, flushes: 0, bytesWritten: 0, bytesRead: 60, streamsOpened: 0, parsed: 0 });
   });
 
-  it("loading an instance reads its stream only", async () => {
+  test("loading an instance reads its stream only", async () => {
     const { directory } = filled();
     const store = await openStore(directory, tallied);
     const counts = await countsOf(() => store.get(Account, "a-0002").state());
@@ -288,7 +288,7 @@ describe.each(SIZES)("with %i streams of %i deposits", (accounts, deposits) => {
   });
 });
 
-it("loading an instance with a snapshot reads the snapshot and what is behind it", async () => {
+test("loading an instance with a snapshot reads the snapshot and what is behind it", async () => {
   vi.useRealTimers();
   const directory = temporaryDirectory();
   await fill(tallied, directory, 1, 250);

@@ -1,7 +1,7 @@
 import { crc32 } from "node:zlib";
 import { isEventfoldError, repair, verify } from "eventfold-es";
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { diskOf, imageOf, itemStore, observeItems, STORE, withFile } from "../support/damage.ts";
 
 const FILES = {
@@ -91,7 +91,7 @@ async function use(path: string, content: Uint8Array, image: ReadonlyMap<string,
 }
 
 describe.each(Object.entries(FILES))("%s that holds anything", (_, path) => {
-  it("gives an error of ours or the right data", async () => {
+  test("gives an error of ours or the right data", async () => {
     const image = await itemStore();
     for (const content of HOSTILE) await use(path, Buffer.from(content), image);
     await use(path, Buffer.from([0xff, 0xfe, 0x0a, 0xc3, 0x28, 0x0a]), image);

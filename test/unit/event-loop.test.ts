@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { AggregateStore } from "eventfold-es";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { isTurnLong, turn } from "../../src/event-loop.ts";
 import { Account } from "../support/account.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
@@ -29,7 +29,7 @@ afterEach(() => {
 });
 
 describe("the event loop's turn", () => {
-  it("is long when many do a little each, and short again after it", async () => {
+  test("is long when many do a little each, and short again after it", async () => {
     await turn();
     expect(isTurnLong()).toBe(false);
     for (let n = 0; n < 6; n++) {
@@ -41,7 +41,7 @@ describe("the event loop's turn", () => {
     expect(isTurnLong()).toBe(false);
   });
 
-  it.each([
+  test.each([
     ["on disk", () => AggregateStore.builder(temporaryDirectory())],
     ["in memory", () => AggregateStore.inMemoryBuilder()],
   ])("comes between commands %s, thousands at once or one after the other", async (_, builder) => {
@@ -58,7 +58,7 @@ describe("the event loop's turn", () => {
     expect((await ada.state()).balance).toBe(3300);
   });
 
-  it("comes between the snapshots of instances that are due at the same time", async () => {
+  test("comes between the snapshots of instances that are due at the same time", async () => {
     const directory = temporaryDirectory();
     const store = await AggregateStore.builder(directory).aggregate(Account).open();
     const handles = Array.from({ length: 150 }, (_, n) => store.get(Account, `account-${n}`));
@@ -71,7 +71,7 @@ describe("the event loop's turn", () => {
       expect(existsSync(`${directory}/streams/account/${id}/views/state.snapshot.json`), id).toBe(true);
   });
 
-  it("is the real one for whoever has replaced the timers", async () => {
+  test("is the real one for whoever has replaced the timers", async () => {
     const store = await AggregateStore.builder(temporaryDirectory()).aggregate(Account).open();
     const ada = store.get(Account, "ada");
     await ada.execute(Account.commands.Open({ owner: "Ada" }));

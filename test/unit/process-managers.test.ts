@@ -1,6 +1,6 @@
 import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { AggregateStore, aggregate, data, processManager } from "eventfold-es";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { Purse, Transfer, Transfers } from "../support/transfer.ts";
 
@@ -48,7 +48,7 @@ async function countEvents(store: Store): Promise<number> {
 }
 
 describe("process managers", () => {
-  it("carry a transfer through, and say what they did", async () => {
+  test("carry a transfer through, and say what they did", async () => {
     const store = await open();
     await fillAndRequest(store, 3);
     expect(await store.runProcessManagers()).toEqual({ dispatched: 9, deadLettered: 0 });
@@ -58,7 +58,7 @@ describe("process managers", () => {
     await store.close();
   });
 
-  it("run by themselves while the store is open", async () => {
+  test("run by themselves while the store is open", async () => {
     const store = await open("automatic");
     await fillAndRequest(store);
     for (let i = 0; i < 200 && (await store.get(Transfer, "t0").state()).status !== "done"; i++) {
@@ -68,7 +68,7 @@ describe("process managers", () => {
     await store.close();
   });
 
-  it("pass correlation and causation on", async () => {
+  test("pass correlation and causation on", async () => {
     const store = await open();
     await store.get(Purse, "a").execute(Purse.commands.Fill({ amount: 100 }));
     const { events } = await store
@@ -83,7 +83,7 @@ describe("process managers", () => {
     await store.close();
   });
 
-  it.each(["deleted", "corrupted"])("send no command again when every checkpoint is %s", async (how) => {
+  test.each(["deleted", "corrupted"])("send no command again when every checkpoint is %s", async (how) => {
     const first = await open();
     await fillAndRequest(first, 5);
     await first.runProcessManagers();
@@ -99,7 +99,7 @@ describe("process managers", () => {
     await second.close();
   });
 
-  it("do nothing twice when the commit log is lost as well", async () => {
+  test("do nothing twice when the commit log is lost as well", async () => {
     const first = await open();
     await fillAndRequest(first, 3);
     await first.runProcessManagers();
@@ -113,7 +113,7 @@ describe("process managers", () => {
     await second.close();
   });
 
-  it("go on in the middle of an event's commands after a crash", async () => {
+  test("go on in the middle of an event's commands after a crash", async () => {
     const first = await open();
     await fillAndRequest(first, 4);
     await first.close();
@@ -140,7 +140,7 @@ describe("process managers", () => {
     rmSync(whole, { recursive: true });
   });
 
-  it("fire a schedule once, in a later run, however late", async () => {
+  test("fire a schedule once, in a later run, however late", async () => {
     const first = await open();
     await first.get(Transfer, "t").execute(Transfer.commands.Request({ from: "a", to: "b", amount: 10 }));
     // There is no money: the first command is a dead letter, the time-out stays.
@@ -157,7 +157,7 @@ describe("process managers", () => {
     for (const store of [second, one, other]) await store.close();
   });
 
-  it("keep dead letters, replay them once, drop them", async () => {
+  test("keep dead letters, replay them once, drop them", async () => {
     const store = await open();
     await store.get(Transfer, "t").execute(Transfer.commands.Request({ from: "a", to: "b", amount: 10 }));
     await store.get(Transfer, "u").execute(Transfer.commands.Request({ from: "c", to: "b", amount: 10 }));
@@ -184,7 +184,7 @@ describe("process managers", () => {
     await again.close();
   });
 
-  it("share the work between two stores on one directory without doing anything twice", async () => {
+  test("share the work between two stores on one directory without doing anything twice", async () => {
     const [one, other] = [await open(), await open()];
     await one.get(Purse, "a").execute(Purse.commands.Fill({ amount: 1000 }));
     for (let i = 0; i < 30; i++) {
@@ -201,7 +201,7 @@ describe("process managers", () => {
     await other.close();
   });
 
-  it("end a loop with a dead letter that says so", async () => {
+  test("end a loop with a dead letter that says so", async () => {
     const Ping = aggregate("ping", {
       initial: 0,
       events: { Pinged: data() },
