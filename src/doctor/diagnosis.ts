@@ -1,10 +1,11 @@
 import { EventfoldError } from "../errors.ts";
-import type { FileSystem } from "../fs/file-system.ts";
-import { systemErrorCode } from "../fs/file-system.ts";
-import { type LogPlace, segmentPath } from "../file-store/log/commit-log.ts";
-import { MalformedRecordError, readSections } from "../file-store/log/record-format.ts";
-import { decodeHead, endsBefore } from "../file-store/log/head.ts";
-import { type Layout, layoutOf, readWhole } from "../file-store/disk/store-paths.ts";
+import { type FileSystem, systemErrorCode } from "../fs/file-system.ts";
+import { type LogPlace, endsBefore } from "../file-store/log/log-place.ts";
+import { segmentPath } from "../file-store/log/segment.ts";
+import { MalformedRecordError, readSections } from "../file-store/log/record-sections.ts";
+import { decodeHead } from "../file-store/log/head.ts";
+import { type Layout, layoutOf } from "../file-store/disk/store-paths.ts";
+import { readWhole } from "../file-store/disk/whole-file.ts";
 import { readMarker } from "../file-store/recovery/marker.ts";
 import { type LineHash, loadLineHash } from "../file-store/caches/snapshot-format.ts";
 import { checkCheckpoint, checkDeadLetters, findCheckpoints, type FoundCheckpoint } from "./checks/check-consumers.ts";

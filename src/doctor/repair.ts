@@ -1,9 +1,10 @@
 import { EventfoldError } from "../errors.ts";
-import type { FileHandle, FileSystem } from "../fs/file-system.ts";
-import { systemErrorCode } from "../fs/file-system.ts";
+import { type FileHandle, type FileSystem, systemErrorCode } from "../fs/file-system.ts";
 import { Head } from "../file-store/log/head.ts";
 import { ioError } from "../file-store/disk/io-error.ts";
-import { keepAside, type Layout, layoutOf, readWhole, replaceFile } from "../file-store/disk/store-paths.ts";
+import { type Layout, layoutOf } from "../file-store/disk/store-paths.ts";
+import { keepAside } from "../file-store/disk/quarantine.ts";
+import { readWhole, replaceFile } from "../file-store/disk/whole-file.ts";
 import { writeMarker } from "../file-store/recovery/marker.ts";
 import { StoreLock } from "../file-store/disk/store-lock.ts";
 import {

@@ -16,23 +16,20 @@ import type {
 } from "../event-store/event-store.ts";
 import { compareCodePoints } from "../event-store/stream-order.ts";
 import { type FileSystem, systemErrorCode } from "../fs/file-system.ts";
-import { adoptStreams, directoryName, registerStreams } from "./recovery/rebuild-log.ts";
+import { adoptStreams, registerStreams } from "./recovery/rebuild-log.ts";
+import { directoryName, encodeId, isPlainName, type StreamKey, streamOfKey } from "./disk/stream-key.ts";
 import { Applier } from "./apply/applier.ts";
 import type { QueuedCommit } from "./commit/batch.ts";
-import {
-  CommitLog,
-  type CommitLogOptions,
-  DEFAULT_LOG_OPTIONS,
-  isBefore,
-  listSegments,
-  type LogPlace,
-} from "./log/commit-log.ts";
+import { CommitLog, type CommitLogOptions, DEFAULT_LOG_OPTIONS } from "./log/commit-log.ts";
+import { isBefore, type LogPlace } from "./log/log-place.ts";
+import { listSegments } from "./log/segment.ts";
 import { Checkpointer } from "./recovery/checkpointer.ts";
-import { readSections, type RecordHeader, type Section } from "./log/record-format.ts";
+import type { RecordHeader } from "./log/record-format.ts";
+import { readSections, type Section } from "./log/record-sections.ts";
 import { Checkpoints } from "./caches/checkpoint-files.ts";
 import { Committer } from "./commit/committer.ts";
 import { Consumers } from "./progress/progress-log.ts";
-import { metaText } from "./lines/parse-line.ts";
+import { metaText } from "./lines/event-line.ts";
 import { Head } from "./log/head.ts";
 import { ioError, readError } from "./disk/io-error.ts";
 import { type Layout, layoutOf } from "./disk/store-paths.ts";
@@ -45,7 +42,6 @@ import { Registry } from "./streams/stream-registry.ts";
 import { type LineHash, loadLineHash } from "./caches/snapshot-format.ts";
 import { Snapshots } from "./caches/snapshot-files.ts";
 import { StoreLock } from "./disk/store-lock.ts";
-import { encodeId, isPlainName, type StreamKey, streamOfKey } from "./disk/stream-key.ts";
 import { storeRecovered } from "../tracing/tracing.ts";
 import { StreamFiles } from "./streams/stream-files.ts";
 import { StreamEnds } from "./streams/stream-index.ts";
@@ -140,8 +136,8 @@ export class FileEventStore implements EventStore {
       catchUp: () => this.#catchUp(),
       recoverTail: () => this.#recoverFrom(this.#log.end),
       visible: ({ batch, start, place, end }) => {
-        for (const section of batch.slices) this.#streams.add(section);
-        this.#recent.add(batch.buffer.subarray(start, batch.end), place, end);
+        for (const section of batch.record.sections) this.#streams.add(section);
+        this.#recent.add(batch.record.buffer.subarray(start, batch.record.end), place, end);
         this.#tellListeners();
       },
       committed: (end) => this.#committed(end),
@@ -196,13 +192,13 @@ export class FileEventStore implements EventStore {
     const start: LogPlace = { segment: 1, offset: 0, position: 0 };
     const log = new CommitLog(fs, layout.commitLog, logOptions, start);
     if (first !== undefined && first !== 1)
-      throw log.corruption(start, `the first segment is missing; the next is ${first}`);
+      throw log.scanner.corruption(start, `the first segment is missing; the next is ${first}`);
     const from = readMarker(fs, layout.marker) ?? start;
     const durability = options.durability ?? "flush";
     const store = new FileEventStore(fs, layout, log, lock, hash, from, { mergesNames, durability });
     try {
-      if ((fs.stat(log.segmentPath(from.segment))?.size ?? 0) < from.offset) {
-        throw log.corruption(from, "the commit log is shorter than it once was");
+      if ((fs.stat(log.scanner.segmentPath(from.segment))?.size ?? 0) < from.offset) {
+        throw log.scanner.corruption(from, "the commit log is shorter than it once was");
       }
       log.moveTo(from);
       store.#ends.open(from);
@@ -456,11 +452,16 @@ export class FileEventStore implements EventStore {
     const head = this.#head.read();
     this.#headSeen = head;
     if (head === undefined || !isBefore(this.#log.end, head)) return;
-    const result = this.#log.scan(this.#log.end, head, (header, buffer, base) => this.#absorb(header, buffer, base));
-    if (result.invalid !== undefined) throw this.#log.corruption(result.end, result.invalid);
+    const result = this.#log.scanner.scan(this.#log.end, head, (header, buffer, base) =>
+      this.#absorb(header, buffer, base),
+    );
+    if (result.invalid !== undefined) throw this.#log.scanner.corruption(result.end, result.invalid);
     // Else whoever waits for the end of the log to stay where it is would wait for ever.
     if (!isBefore(this.#log.end, result.end))
-      throw this.#log.corruption(result.end, `the commit log ends here; position ${head.position} was committed`);
+      throw this.#log.scanner.corruption(
+        result.end,
+        `the commit log ends here; position ${head.position} was committed`,
+      );
     this.#log.moveTo(result.end);
     this.#tellListeners();
   }
@@ -510,7 +511,7 @@ export class FileEventStore implements EventStore {
   /** Writes everything from a place on to the streams' files once more. */
   #reapply(from: LogPlace): void {
     const registered = new Set(this.#registry.read().streams.map(({ type, id }) => `${type}/${id}`));
-    this.#log.read(from, this.#log.end, (header, buffer, base) => {
+    this.#log.scanner.read(from, this.#log.end, (header, buffer, base) => {
       this.#applier.reapply(header, buffer, base, registered);
     });
   }

@@ -2,11 +2,12 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { CrashError, type CrashScenario, exploreCrashes, type FileHandle, type FileSystem } from "eventfold-es/testing";
 import type * as applierModule from "../../src/file-store/apply/applier.ts";
 import type * as commitLogModule from "../../src/file-store/log/commit-log.ts";
-import { readRecord, readSections } from "../../src/file-store/log/record-format.ts";
+import { readRecord } from "../../src/file-store/log/record-format.ts";
+import { readSections } from "../../src/file-store/log/record-sections.ts";
 import type * as commitRecordModule from "../../src/file-store/log/record-format.ts";
-import type * as eventLineModule from "../../src/file-store/lines/parse-line.ts";
+import type * as eventLineModule from "../../src/file-store/lines/event-line.ts";
 import type { FileEventStore } from "../../src/file-store/file-event-store.ts";
-import type * as layoutModule from "../../src/file-store/disk/store-paths.ts";
+import type * as wholeFileModule from "../../src/file-store/disk/whole-file.ts";
 import { breakFileSystem, type BrokenFile, uselessLock } from "../support/broken-file-system.ts";
 import { openLog } from "../support/crash-stores.ts";
 import { WORKLOADS } from "../support/crash-workloads.ts";
@@ -169,7 +170,7 @@ interface Mutation extends Place {
 const LOG = "../../src/file-store/log/commit-log.ts";
 const RECORD = "../../src/file-store/log/record-format.ts";
 const APPLIER = "../../src/file-store/apply/applier.ts";
-const LAYOUT = "../../src/file-store/disk/store-paths.ts";
+const WHOLE_FILE = "../../src/file-store/disk/whole-file.ts";
 
 const MUTATIONS: readonly Mutation[] = [
   {
@@ -225,7 +226,7 @@ const MUTATIONS: readonly Mutation[] = [
   {
     what: "a position is written twice",
     kind: "close and reopen",
-    module: "../../src/file-store/lines/parse-line.ts",
+    module: "../../src/file-store/lines/event-line.ts",
     mutate: ({ lineOf }: typeof eventLineModule) => ({
       lineOf: (event: never, meta: undefined, position: number) => lineOf(event, meta, position === 7 ? 6 : position),
     }),
@@ -234,8 +235,8 @@ const MUTATIONS: readonly Mutation[] = [
     what: "dead letters are replaced without a flush",
     kind: "a process manager and a projection",
     seed: 2,
-    module: LAYOUT,
-    mutate: ({ replaceFileNow }: typeof layoutModule) => ({
+    module: WHOLE_FILE,
+    mutate: ({ replaceFileNow }: typeof wholeFileModule) => ({
       replaceFileNow: (fileSystem: FileSystem, path: string, content: string) =>
         replaceFileNow(withoutFlush(fileSystem), path, content),
     }),

@@ -1,16 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { HEADER_ROOM, readRecord, type RecordHeader, sealRecord } from "../../src/file-store/log/record-format.ts";
 import {
   type ConsumerSection,
   consumerLines,
-  HEADER_ROOM,
-  readRecord,
   readSections,
-  type RecordHeader,
-  sealRecord,
   type Section,
   sectionHeader,
-} from "../../src/file-store/log/record-format.ts";
+} from "../../src/file-store/log/record-sections.ts";
 
 interface GivenSection extends Pick<Section, "key" | "version" | "at" | "adopted"> {
   readonly lines: readonly string[];

@@ -1,7 +1,8 @@
 import type { EventDraft, StoredEvent } from "eventfold-es/testing";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { lineOf as writtenLine, metaText, parseLine } from "../../src/file-store/lines/parse-line.ts";
+import { parseLine } from "../../src/file-store/lines/parse-line.ts";
+import { lineOf as writtenLine, metaText } from "../../src/file-store/lines/event-line.ts";
 import { LineEvent, type LineOrigin, parsePayloads } from "../../src/file-store/lines/lazy-event.ts";
 import { positionOfLine, startOfOurs } from "../../src/file-store/lines/line-scanner.ts";
 

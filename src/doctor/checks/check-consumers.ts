@@ -1,7 +1,8 @@
 import { isUtf8 } from "node:buffer";
 import { crc32 } from "node:zlib";
 import type { FileSystem } from "../../fs/file-system.ts";
-import { type Layout, readWhole } from "../../file-store/disk/store-paths.ts";
+import type { Layout } from "../../file-store/disk/store-paths.ts";
+import { readWhole } from "../../file-store/disk/whole-file.ts";
 import { isPlainName } from "../../file-store/disk/stream-key.ts";
 import { correctText, differingBytes } from "../scan/one-byte-correction.ts";
 import { lineAt, type Problem } from "../findings.ts";

@@ -1,9 +1,9 @@
 import { isUtf8 } from "node:buffer";
 import type { StreamName } from "../../event-store/event-store.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
-import { directoryName } from "../../file-store/recovery/rebuild-log.ts";
-import { type Layout, readWhole } from "../../file-store/disk/store-paths.ts";
-import { streamOfKey } from "../../file-store/disk/stream-key.ts";
+import { directoryName, streamOfKey } from "../../file-store/disk/stream-key.ts";
+import type { Layout } from "../../file-store/disk/store-paths.ts";
+import { readWhole } from "../../file-store/disk/whole-file.ts";
 import { lineAt, type LogBytes, type Problem } from "../findings.ts";
 import type { SurveyedStream } from "../scan/stream-survey.ts";
 

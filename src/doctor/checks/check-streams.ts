@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { positionOfLine } from "../../file-store/lines/line-scanner.ts";
-import { readWhole } from "../../file-store/disk/store-paths.ts";
+import { readWhole } from "../../file-store/disk/whole-file.ts";
 import { readLines } from "../../file-store/lines/line-reader.ts";
 import { decodeSnapshot, type LineHash, type SnapshotFile } from "../../file-store/caches/snapshot-format.ts";
 import type { StreamKey } from "../../file-store/disk/stream-key.ts";

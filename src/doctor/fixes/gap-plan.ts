@@ -1,24 +1,19 @@
 import { compareCodePoints } from "../../event-store/stream-order.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
-import { Batch } from "../../file-store/commit/batch.ts";
-import { DEFAULT_LOG_OPTIONS, segmentHeader, segmentPath } from "../../file-store/log/commit-log.ts";
-import { readRecord, readSections } from "../../file-store/log/record-format.ts";
+import { RecordWriter } from "../../file-store/log/record-writer.ts";
+import { DEFAULT_LOG_OPTIONS } from "../../file-store/log/commit-log.ts";
+import { segmentHeader, segmentPath } from "../../file-store/log/segment.ts";
+import { readRecord } from "../../file-store/log/record-format.ts";
+import { readSections } from "../../file-store/log/record-sections.ts";
 import { isOurLine } from "../../file-store/lines/line-scanner.ts";
 import type { Layout } from "../../file-store/disk/store-paths.ts";
 import { correctRecord, SURE_BYTES } from "../scan/one-byte-correction.ts";
 import { type LogRun, readAt } from "../findings.ts";
+import type { LostNotes } from "../scan/log-notes.ts";
 import { type LogGap, missingSegment } from "../scan/log-survey.ts";
 import { type StreamSurvey, tryParse, type UncoveredLine } from "../scan/stream-survey.ts";
 
 const RECORD_BYTES = 1 << 20;
-
-/** A process manager's notes that a gap has swallowed. */
-export interface LostNotes {
-  readonly name: string;
-  /** First and last sequence. */
-  readonly from: number;
-  readonly to: number;
-}
 
 /** What can be put into a gap. */
 export interface GapPlan {
@@ -230,12 +225,12 @@ function encode(
 ): Buffer {
   const records: Buffer[] = [];
   let at = offset;
-  let batch = new Batch(Buffer.allocUnsafe(RECORD_BYTES), first);
+  let writer = new RecordWriter(Buffer.allocUnsafe(RECORD_BYTES), first);
   // An empty note keeps the numbers of those behind it.
   for (const { name, from, to } of notes)
-    for (let sequence = from; sequence <= to; sequence++) batch.addConsumer({ name, sequence, note: {} });
+    for (let sequence = from; sequence <= to; sequence++) writer.addConsumer({ name, sequence, note: {} });
   const seal = (): void => {
-    const record = Buffer.from(batch.buffer.subarray(batch.seal(at), batch.end));
+    const record = Buffer.from(writer.buffer.subarray(writer.seal(at), writer.end));
     records.push(record);
     at += record.length;
   };
@@ -259,11 +254,11 @@ function encode(
       end = next.line.to;
     }
     const before = { version: start.line.version - 1, end: start.line.from, crc: undefined };
-    batch.addFound(start.line.key, before, bytes.length, Buffer.concat(bytes), start.adopted);
-    if (batch.bytes < RECORD_BYTES || position > last) continue;
+    writer.addLines(start.line.key, before, bytes.length, Buffer.concat(bytes), start.adopted);
+    if (writer.bytes < RECORD_BYTES || position > last) continue;
     seal();
-    batch = new Batch(Buffer.allocUnsafe(RECORD_BYTES), position);
+    writer = new RecordWriter(Buffer.allocUnsafe(RECORD_BYTES), position);
   }
-  if (!batch.isEmpty) seal();
+  if (!writer.isEmpty) seal();
   return Buffer.concat(records);
 }

@@ -1,11 +1,11 @@
 import type { FileSystem } from "../../fs/file-system.ts";
-import { isBefore, type LogPlace, segmentHeader, segmentPath } from "../../file-store/log/commit-log.ts";
-import { endsBefore } from "../../file-store/log/head.ts";
+import { isBefore, type LogPlace, endsBefore } from "../../file-store/log/log-place.ts";
+import { segmentHeader, segmentPath } from "../../file-store/log/segment.ts";
 import type { Layout } from "../../file-store/disk/store-paths.ts";
 import { type FoundCheckpoint, sequenceOf } from "../checks/check-consumers.ts";
 import { type Fix, lineAt, type Problem, readAt } from "../findings.ts";
-import { correctGap, fillGap, type LostNotes } from "./gap-plan.ts";
-import type { LogNotes } from "../scan/log-notes.ts";
+import { correctGap, fillGap } from "./gap-plan.ts";
+import type { LostNotes, LogNotes } from "../scan/log-notes.ts";
 import type { LogGap, LogSurvey } from "../scan/log-survey.ts";
 import type { StreamSurvey, UncoveredLine } from "../scan/stream-survey.ts";
 

@@ -1,8 +1,11 @@
 import type { FileSystem } from "../../fs/file-system.ts";
-import { segmentHeader, segmentPath } from "../../file-store/log/commit-log.ts";
+import { segmentHeader, segmentPath } from "../../file-store/log/segment.ts";
 import { HEADER_ROOM, readRecord, sealRecord } from "../../file-store/log/record-format.ts";
-import { endsBefore, Head } from "../../file-store/log/head.ts";
-import { keepAside, type Layout, readWhole, replaceFile } from "../../file-store/disk/store-paths.ts";
+import { Head } from "../../file-store/log/head.ts";
+import { endsBefore } from "../../file-store/log/log-place.ts";
+import type { Layout } from "../../file-store/disk/store-paths.ts";
+import { keepAside } from "../../file-store/disk/quarantine.ts";
+import { readWhole, replaceFile } from "../../file-store/disk/whole-file.ts";
 import { readMarker } from "../../file-store/recovery/marker.ts";
 import type { LogRun } from "../findings.ts";
 

@@ -1,6 +1,13 @@
-import type { ConsumerSection } from "../../file-store/log/record-format.ts";
+import type { ConsumerSection } from "../../file-store/log/record-sections.ts";
 import type { LogBytes } from "../findings.ts";
-import type { LostNotes } from "../fixes/gap-plan.ts";
+
+/** A process manager's notes that a gap has swallowed. */
+export interface LostNotes {
+  readonly name: string;
+  /** First and last sequence. */
+  readonly from: number;
+  readonly to: number;
+}
 
 /** Where something stands in the log. */
 export type NotePlace = Pick<LogBytes, "segment" | "offset">;

@@ -1,7 +1,8 @@
 import { turn } from "../../event-loop.ts";
 import { EventfoldError } from "../../errors.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
-import { listSegments, type LogPlace, segmentHeader, segmentPath } from "../../file-store/log/commit-log.ts";
+import { listSegments, segmentHeader, segmentPath } from "../../file-store/log/segment.ts";
+import type { LogPlace } from "../../file-store/log/log-place.ts";
 import { readRecord, type RecordHeader } from "../../file-store/log/record-format.ts";
 import { readAt } from "../findings.ts";
 

@@ -1,8 +1,8 @@
 import { isUtf8 } from "node:buffer";
-import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
-import { systemErrorCode } from "../../fs/file-system.ts";
-import { findStreams } from "../../file-store/recovery/rebuild-log.ts";
-import type { RecordHeader, Section } from "../../file-store/log/record-format.ts";
+import { type FileHandle, type FileSystem, systemErrorCode } from "../../fs/file-system.ts";
+import { findStreams } from "../../file-store/streams/stream-list.ts";
+import type { RecordHeader } from "../../file-store/log/record-format.ts";
+import type { Section } from "../../file-store/log/record-sections.ts";
 import { parseLine } from "../../file-store/lines/parse-line.ts";
 import type { Layout } from "../../file-store/disk/store-paths.ts";
 import { crcOfLines } from "../../file-store/lines/line-reader.ts";

@@ -1,8 +1,10 @@
 import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
-import { type ConsumerSection, type RecordHeader, readSections, type Section } from "../log/record-format.ts";
+import type { RecordHeader } from "../log/record-format.ts";
+import { type ConsumerSection, readSections, type Section } from "../log/record-sections.ts";
 import type { Consumers } from "../progress/progress-log.ts";
 import { parseLine } from "../lines/parse-line.ts";
-import { keepAsideNow, type Layout } from "../disk/store-paths.ts";
+import type { Layout } from "../disk/store-paths.ts";
+import { keepAsideNow } from "../disk/quarantine.ts";
 import type { NewStream, Registry } from "../streams/stream-registry.ts";
 import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
 import type { StreamEnds } from "../streams/stream-index.ts";

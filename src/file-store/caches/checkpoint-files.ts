@@ -4,7 +4,8 @@ import type { Checkpoint, ConsumerKind } from "../../event-store/event-store.ts"
 import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
 import { isJsonValue } from "../../json.ts";
 import { ioError } from "../disk/io-error.ts";
-import { type Layout, readWhole, replaceFile } from "../disk/store-paths.ts";
+import type { Layout } from "../disk/store-paths.ts";
+import { readWhole, replaceFile } from "../disk/whole-file.ts";
 import { readLines } from "../lines/line-reader.ts";
 import { encodeId, type StreamKey } from "../disk/stream-key.ts";
 

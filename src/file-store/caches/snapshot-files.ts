@@ -1,6 +1,6 @@
 import type { Snapshot } from "../../event-store/event-store.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
-import { readWhole, replaceFile } from "../disk/store-paths.ts";
+import { readWhole, replaceFile } from "../disk/whole-file.ts";
 import { lineBefore, type ReadableFile } from "../lines/line-reader.ts";
 import { decodeSnapshot, encodeSnapshot, type LineHash, type SnapshotFile } from "./snapshot-format.ts";
 import type { StreamKey } from "../disk/stream-key.ts";

@@ -1,14 +1,16 @@
 import { CorruptionError } from "../../errors.ts";
 import type { CommitResult } from "../../event-store/event-store.ts";
 import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
-import type { Batch, QueuedCommit, PlannedEnd } from "./batch.ts";
+import type { WrittenEnd } from "../log/record-writer.ts";
+import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
+import type { Batch, QueuedCommit } from "./batch.ts";
 import type { CommitLog } from "../log/commit-log.ts";
 import type { Consumers } from "../progress/progress-log.ts";
-import { keepAside, type Layout } from "../disk/store-paths.ts";
+import type { Layout } from "../disk/store-paths.ts";
+import { keepAside } from "../disk/quarantine.ts";
 import { endOfLastLine, readLines } from "../lines/line-reader.ts";
 import { positionOfLine } from "../lines/line-scanner.ts";
 import type { PendingBatches } from "../streams/unapplied-records.ts";
-import type { StreamKey } from "../disk/stream-key.ts";
 import type { StreamFiles } from "../streams/stream-files.ts";
 import type { StreamTable } from "../streams/stream-table.ts";
 
@@ -32,7 +34,7 @@ export type Added = CommitResult | "blocked" | undefined;
 export class BatchPlan {
   readonly batch: Batch;
   readonly #parts: BatchPlanParts;
-  readonly #ends = new Map<StreamKey, PlannedEnd>();
+  readonly #ends = new Map<StreamKey, WrittenEnd>();
   readonly #sequences = new Map<string, number>();
   readonly #locked: Map<StreamKey, FileHandle>;
   /** Events of another program may have come to light. */
@@ -86,7 +88,7 @@ export class BatchPlan {
       const { name, expectedSequence, note, deadLetters, droppedLetters } = consumer;
       const sequence = expectedSequence + 1;
       this.#sequences.set(name, sequence);
-      this.batch.addConsumer({
+      this.batch.record.addConsumer({
         name,
         sequence,
         note,
@@ -94,7 +96,7 @@ export class BatchPlan {
         ...(droppedLetters === undefined ? {} : { droppedLetters }),
       });
     }
-    this.batch.commits.push({ queued, position: this.batch.firstPosition + this.batch.events - 1 });
+    this.batch.commits.push({ queued, position: this.batch.record.nextPosition - 1 });
     return undefined;
   }
 
@@ -112,10 +114,10 @@ export class BatchPlan {
       entry.crc = crc;
       entry.mark = { version, end, crc };
     }
-    for (const section of this.batch.consumers) this.#parts.consumers.add(section);
+    for (const section of this.batch.record.consumers) this.#parts.consumers.add(section);
   }
 
-  #end(key: StreamKey): PlannedEnd {
+  #end(key: StreamKey): WrittenEnd {
     let end = this.#ends.get(key);
     if (end === undefined) {
       const { version, end: offset, crc } = this.#parts.table.getCommitted(key);
@@ -186,8 +188,10 @@ export class BatchPlan {
         }
         const bytes = Buffer.alloc(end - known.end);
         reader.read(bytes, 0, bytes.length, known.end);
-        if (events > 0) this.batch.addFound(key, known, events, bytes, true);
-        else known.end = end;
+        if (events > 0) {
+          if (known.version === 0) this.batch.created.push({ stream: streamOfKey(key), seconds: 0, mayBeKnown: true });
+          this.batch.record.addLines(key, known, events, bytes, true);
+        } else known.end = end;
       }
       if (size > known.end && file !== undefined) {
         // A line that its writer never completed; with the lock in our hands nobody is writing it.

@@ -2,7 +2,7 @@ import { EventfoldError } from "../../errors.ts";
 import type { FileHandle } from "../../fs/file-system.ts";
 import type { Applier } from "../apply/applier.ts";
 import { Batch, type QueuedCommit } from "./batch.ts";
-import type { LogPlace } from "../log/commit-log.ts";
+import type { LogPlace } from "../log/log-place.ts";
 import { ioError } from "../disk/io-error.ts";
 import { BatchPlan, type BatchPlanParts } from "./batch-plan.ts";
 import { FlushPace } from "./flush-pace.ts";
@@ -156,7 +156,7 @@ export class Committer {
     const batch = new Batch((this.#buffer ??= Buffer.allocUnsafe(64 << 10)), log.end.position + 1);
     const plan = new BatchPlan(this.#parts, batch, this.#locked);
     const { conflicts, adoptions } = await this.#collect(plan);
-    if (!batch.isEmpty) {
+    if (!batch.record.isEmpty) {
       const written = await this.#append(batch);
       if (written instanceof Error) {
         for (const { queued } of batch.commits) giveUp(queued, written);
@@ -172,7 +172,7 @@ export class Committer {
       if (durability === "flush") {
         try {
           this.#applyPending(pending.list.length);
-          this.#buffer = batch.buffer;
+          this.#buffer = batch.record.buffer;
         } catch {
           // The streams' files get it later, from memory or by recovery; readers see it meanwhile.
         }
@@ -186,28 +186,29 @@ export class Committer {
   /** Appends the record to the log; on failure sees to it, while the lock is still held, that nothing of it stays. */
   async #append(batch: Batch): Promise<PendingBatch | Error> {
     const { lock, log, pending, durability } = this.#parts;
+    const { record } = batch;
     try {
-      batch.finish();
+      record.finish();
       // A flush that fails tells so once, to whoever waits for it; after it another one can succeed although bytes are gone. A new
       // segment must not follow, or nobody could tell a power cut from damage.
-      if (this.#late !== undefined && !log.hasRoom(batch.bytes)) {
+      if (this.#late !== undefined && !log.hasRoom(record.bytes)) {
         const { error } = await this.#late;
         if (error !== undefined) throw ioError(error, "flushing the commit log");
       }
-      const room = log.prepare(batch.bytes);
+      const room = log.prepare(record.bytes);
       const place = room instanceof Promise ? await room : room;
       // What this segment has of acknowledged but unflushed records (mode "os") is not durable yet.
       const unflushed = pending.list.find((other) => other.place.segment === place.segment)?.place;
-      const start = batch.seal(unflushed?.offset ?? place.offset);
-      this.#failed = { ...place, offset: place.offset + batch.end - start };
+      const start = record.seal(unflushed?.offset ?? place.offset);
+      this.#failed = { ...place, offset: place.offset + record.end - start };
       // Nobody else has anything to do meanwhile; or another process waits for the lock, and must not wait for what we do besides
       // while the thread pool writes.
       const isLone = batch.commits.length === 1 && this.#queue.length === 0;
       const isUrgent = (isLone && this.#isLone) || lock.contended;
-      const onTheSpot = isUrgent && batch.end - start <= SMALL_BYTES && this.#pace.isQuick;
+      const onTheSpot = isUrgent && record.end - start <= SMALL_BYTES && this.#pace.isQuick;
       const how = durability === "os" ? "not durably" : onTheSpot ? "durably on the spot" : "durably";
       const started = performance.now();
-      const appended = log.append(batch.buffer, start, batch.end, batch.events, how);
+      const appended = log.append(record.buffer, start, record.end, record.events, how);
       const end = appended instanceof Promise ? await appended : appended;
       this.#isLone = isLone && this.#queue.length === 0;
       if (onTheSpot || this.#isLone) this.#pace.note(performance.now() - started);
@@ -249,7 +250,7 @@ export class Committer {
       const queued = queue[i];
       if (queued === undefined) continue;
       if (isTurnLong()) await turn();
-      if (i > 0 && (batch.bytes > MAX_BYTES || this.#locked.size + queued.keys.length > MAX_STREAMS)) {
+      if (i > 0 && (batch.record.bytes > MAX_BYTES || this.#locked.size + queued.keys.length > MAX_STREAMS)) {
         this.#queue = [...queue.slice(i), ...this.#queue];
         break;
       }
@@ -370,9 +371,9 @@ export class Committer {
   async #distrust(failedEnd: LogPlace): Promise<void> {
     const { log, pending, recoverTail } = this.#parts;
     const records = pending.list.map(({ batch, start, place }) => ({
-      buffer: batch.buffer,
+      buffer: batch.record.buffer,
       start,
-      end: batch.end,
+      end: batch.record.end,
       place,
     }));
     await log.rewrite(records);

@@ -1,6 +1,8 @@
 import { EventfoldError } from "../../errors.ts";
+import type { FileSystem } from "../../fs/file-system.ts";
 import { isWellFormed } from "../../json.ts";
 import type { StreamName } from "../../event-store/event-store.ts";
+import type { Layout } from "./store-paths.ts";
 
 /** Longest name of a directory entry on the file systems that we know, in bytes. */
 const MAX_NAME_BYTES = 255;
@@ -98,4 +100,12 @@ export type StreamKey = string;
 export function streamOfKey(key: StreamKey): StreamName {
   const slash = key.indexOf("/");
   return { type: key.slice(0, slash), id: decodeId(key.slice(slash + 1)) };
+}
+
+/** The name of the directory that holds an id: the plain id if that is safe or another program has made it so. */
+export function directoryName(fs: FileSystem, layout: Layout, type: string, id: string): string {
+  const plain = isPlainName(id);
+  if (plain === "safe") return id;
+  if (plain === "possible" && fs.stat(`${layout.streams}/${type}/${id}`)?.directory === true) return id;
+  return encodeId(id);
 }

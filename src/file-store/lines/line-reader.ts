@@ -92,6 +92,12 @@ export function crcOfLines(buffer: Buffer, start: number, end: number, before: n
   return crc32(buffer.subarray(from, end), crc);
 }
 
+/** Carries a stream's CRC on over a section. */
+export function crcOfSection(buffer: Buffer, start: number, end: number, adopted: boolean, before: number): number {
+  // Only another program leaves blank lines.
+  return adopted ? crcOfLines(buffer, start, end, before) : crc32(buffer.subarray(start, end), before);
+}
+
 /** Whether there is nothing but blanks between two offsets. */
 export function isBlank(buffer: Buffer, start: number, end: number): boolean {
   for (let i = start; i < end; i++) {

@@ -1,17 +1,8 @@
-import { CorruptionError, EventfoldError } from "../../errors.ts";
 import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
-import { HEADER_ROOM, MalformedRecordError, type RecordHeader, readRecord } from "./record-format.ts";
-import { readWhole } from "../disk/store-paths.ts";
-
-/** A place between two records of the log. */
-export interface LogPlace {
-  /** First position of the segment: its name. */
-  readonly segment: number;
-  /** Byte offset in the segment's file. */
-  readonly offset: number;
-  /** Position of the last event before this place; 0 at the very beginning. */
-  readonly position: number;
-}
+import type { LogPlace } from "./log-place.ts";
+import { LogScanner } from "./log-scanner.ts";
+import { readRecord } from "./record-format.ts";
+import { segmentHeader, segmentPath } from "./segment.ts";
 
 export interface CommitLogOptions {
   /** A new segment is begun when the current one would grow beyond this many bytes. */
@@ -22,63 +13,8 @@ export interface CommitLogOptions {
 
 export const DEFAULT_LOG_OPTIONS: CommitLogOptions = { segmentBytes: 64 << 20, preallocateBytes: 1 << 20 };
 
-/** Called for each record, in order; the scan stops behind it when this returns false. Gets a buffer that holds it; `base` is the segment's offset of the buffer's first byte. */
-export type RecordVisitor = (header: RecordHeader, buffer: Buffer, base: number, segment: number) => boolean | void;
-
-/** Where a scan ended, and whether something that is not a record stands there. */
-export interface ScanResult {
-  readonly end: LogPlace;
-  readonly invalid: string | undefined;
-  /** The visitor ended it. */
-  readonly stopped?: boolean;
-}
-
 /** A record this large is written as fast without room prepared for it, which would be as much to write again. */
 const LARGE_BYTES = 64 << 10;
-
-const SCAN_CHUNK = 256 << 10;
-
-/** A part of a segment's file that was read. */
-interface ScanChunk {
-  readonly buffer: Buffer;
-  /** Offset of its first byte in the file. */
-  readonly base: number;
-  readonly length: number;
-}
-
-/** What a scan that its visitor has ended leaves for the one that goes on there: the open file and what was read of it. */
-export class ScanCursor {
-  file: FileHandle | undefined;
-  #chunk: ScanChunk | undefined;
-
-  keep(file: FileHandle, chunk: ScanChunk): void {
-    this.file = file;
-    this.#chunk = chunk;
-  }
-
-  /** Hands the file over if it is this one. */
-  take(path: string): FileHandle | undefined {
-    const { file } = this;
-    if (file === undefined) return undefined;
-    this.file = undefined;
-    if (file.path === path) return file;
-    this.#chunk = undefined;
-    file.close();
-    return undefined;
-  }
-
-  chunkAt(offset: number): ScanChunk | undefined {
-    const chunk = this.#chunk;
-    this.#chunk = undefined;
-    return chunk !== undefined && offset >= chunk.base && offset < chunk.base + chunk.length ? chunk : undefined;
-  }
-
-  close(): void {
-    this.file?.close();
-    this.file = undefined;
-    this.#chunk = undefined;
-  }
-}
 
 /**
  * The commit log: segment files in `commit_log/`, each named for its first position, each a header line
@@ -86,6 +22,8 @@ export class ScanCursor {
  * ones) or nothing. All writing happens under the store's lock.
  */
 export class CommitLog {
+  /** Reads what the log has. */
+  readonly scanner: LogScanner;
   readonly #fs: FileSystem;
   readonly #directory: string;
   readonly #options: CommitLogOptions;
@@ -95,6 +33,7 @@ export class CommitLog {
   #allocated = 0;
 
   constructor(fs: FileSystem, directory: string, options: CommitLogOptions, end: LogPlace) {
+    this.scanner = new LogScanner(fs, directory);
     this.#fs = fs;
     this.#directory = directory;
     this.#options = options;
@@ -110,29 +49,6 @@ export class CommitLog {
   moveTo(end: LogPlace): void {
     if (end.segment !== this.#end.segment) this.#closeFile();
     this.#end = end;
-  }
-
-  /** The segments that exist, by first position. */
-  segments(): number[] {
-    return listSegments(this.#fs, this.#directory);
-  }
-
-  /** The place before everything. */
-  beginning(): LogPlace {
-    return { segment: this.segments()[0] ?? 1, offset: 0, position: 0 };
-  }
-
-  /** The error for something unreadable at a place. */
-  corruption({ segment, offset, position }: LogPlace, why: string): CorruptionError {
-    const file = this.segmentPath(segment);
-    const bytes = readWhole(this.#fs, file)?.subarray(0, offset) ?? Buffer.alloc(0);
-    let line = 1;
-    for (let at = bytes.indexOf("\n"); at >= 0; at = bytes.indexOf("\n", at + 1)) line++;
-    return new CorruptionError("CORRUPT_LOG", { file, line, offset }, `${why}; position ${position + 1} is due here`);
-  }
-
-  segmentPath(segment: number): string {
-    return segmentPath(this.#directory, segment);
   }
 
   /**
@@ -204,10 +120,10 @@ export class CommitLog {
   /** Makes the segments from a place on durable, with their names, whoever wrote them. */
   async flushFrom(place: LogPlace): Promise<void> {
     let named = place.offset > 0;
-    for (const segment of this.segments()) {
+    for (const segment of this.scanner.segments()) {
       if (segment < place.segment) continue;
       named &&= segment === place.segment;
-      const file = this.#fs.open(this.segmentPath(segment), "update");
+      const file = this.#fs.open(segmentPath(this.#directory, segment), "update");
       try {
         await file.flush();
       } finally {
@@ -238,7 +154,7 @@ export class CommitLog {
 
   /** The bytes behind the end of the current segment that are not zeros; empty when there are none. */
   tail(): Buffer {
-    if (this.#end.offset === 0 && this.#fs.stat(this.segmentPath(this.#end.segment)) === undefined)
+    if (this.#end.offset === 0 && this.#fs.stat(segmentPath(this.#directory, this.#end.segment)) === undefined)
       return Buffer.alloc(0);
     const file = this.#open();
     const size = file.size();
@@ -250,7 +166,7 @@ export class CommitLog {
 
   /** Removes everything behind the end of the current segment, durably. */
   async cutTail(): Promise<void> {
-    if (this.#end.offset === 0 && this.#fs.stat(this.segmentPath(this.#end.segment)) === undefined) return;
+    if (this.#end.offset === 0 && this.#fs.stat(segmentPath(this.#directory, this.#end.segment)) === undefined) return;
     // A failed flush may have left pages that look written: forget the descriptor and what it knew.
     this.#closeFile();
     const file = this.#open();
@@ -275,7 +191,7 @@ export class CommitLog {
     this.#closeFile();
     if (this.#end.offset === 0) return;
     for (const { buffer, start, end, place } of records) {
-      const file = this.#fs.open(this.segmentPath(place.segment), "update", { durable: true });
+      const file = this.#fs.open(segmentPath(this.#directory, place.segment), "update", { durable: true });
       try {
         await file.writeDurably(buffer, start, end - start, place.offset);
       } finally {
@@ -305,129 +221,12 @@ export class CommitLog {
 
   #nextSegmentHasRecords(): boolean {
     if (this.#end.position + 1 === this.#end.segment)
-      return this.#end.offset === 0 && this.#fs.stat(this.segmentPath(this.#end.segment)) !== undefined;
-    return this.#fs.stat(this.segmentPath(this.#end.position + 1)) !== undefined;
-  }
-
-  /**
-   * Reads the records from a place on, up to `limit` or the end of the log, without writing anything.
-   * Stops at the first thing that is neither a record nor untouched room.
-   */
-  scan(from: LogPlace, limit: LogPlace | undefined, visit: RecordVisitor, cursor?: ScanCursor): ScanResult {
-    let place = from;
-    for (;;) {
-      const path = this.segmentPath(place.segment);
-      if (cursor?.file?.path !== path && this.#fs.stat(path) === undefined) return { end: place, invalid: undefined };
-      const file = cursor?.take(path) ?? this.#fs.open(path, "read");
-      try {
-        const result = this.#scanSegment(file, place, limit, visit, cursor);
-        place = result.end;
-        if (result.invalid !== undefined || result.stopped === true || (limit !== undefined && !isBefore(place, limit)))
-          return result;
-      } finally {
-        if (cursor?.file !== file) file.close();
-      }
-      const next = place.position + 1;
-      if (next === place.segment || this.#fs.stat(this.segmentPath(next)) === undefined)
-        return { end: place, invalid: undefined };
-      place = { segment: next, offset: 0, position: place.position };
-    }
-  }
-
-  /**
-   * Reads all records from a place up to another. Throws where there is anything else, and where there is nothing: zeros in the
-   * middle of the log look like its end.
-   */
-  read(from: LogPlace, limit: LogPlace, visit: RecordVisitor): void {
-    const { end, invalid } = this.scan(from, limit, visit);
-    if (invalid !== undefined || isBefore(end, limit))
-      throw this.corruption(end, invalid ?? `the commit log ends here; position ${limit.position} was committed`);
-  }
-
-  #scanSegment(
-    file: FileHandle,
-    from: LogPlace,
-    limit: LogPlace | undefined,
-    visit: RecordVisitor,
-    cursor: ScanCursor | undefined,
-  ): ScanResult {
-    const size = file.size();
-    let { offset, position } = from;
-    const at = (): LogPlace => ({ segment: from.segment, offset, position });
-    if (offset === 0) {
-      const expected = Buffer.from(segmentHeader(from.segment));
-      const header = Buffer.alloc(expected.length);
-      const length = file.read(header, 0, header.length, 0);
-      if (!header.equals(expected)) {
-        const blank = header.subarray(0, length).every((byte) => byte === 0);
-        const format = /"format":(\d+)/.exec(header.toString("latin1"));
-        if (!blank && format !== null && format[1] !== String(FORMAT)) {
-          throw new EventfoldError(
-            "UNSUPPORTED_FORMAT",
-            `${file.path} has format ${format[1]}; this version of eventfold-es reads format ${FORMAT}`,
-          );
-        }
-        return { end: at(), invalid: blank ? undefined : "the segment's first line is not what we write" };
-      }
-      offset = expected.length;
-    }
-    // What is preallocated behind the limit is not worth reading.
-    const stop = limit?.segment === from.segment ? Math.min(size, limit.offset) : size;
-    let { buffer, base, length } = cursor?.chunkAt(offset) ?? this.#readChunk(file, offset, stop);
-    while (limit === undefined || from.segment < limit.segment || offset < limit.offset) {
-      const read = readRecord(buffer, offset - base, length, base);
-      if (read.kind === "nothing") {
-        if (offset - base < length || offset >= size) break;
-        base = offset;
-        length = file.read(buffer, 0, buffer.length, base);
-        if (length === 0) break;
-      } else if (read.kind === "short") {
-        if (base === offset && length >= Math.min(read.need, size - base)) {
-          return { end: at(), invalid: "a commit record is cut short" };
-        }
-        if (read.need > buffer.length) {
-          if (offset + read.need > size && read.need > HEADER_ROOM)
-            return { end: at(), invalid: "a commit record is cut short" };
-          buffer = Buffer.allocUnsafe(Math.max(read.need, SCAN_CHUNK));
-        }
-        base = offset;
-        length = file.read(buffer, 0, Math.min(buffer.length, size - base), base);
-      } else if (read.kind === "invalid") {
-        return { end: at(), invalid: read.why };
-      } else if (read.header.position !== position + 1) {
-        return {
-          end: at(),
-          invalid: `a commit record begins with position ${read.header.position} where ${position + 1} is due`,
-        };
-      } else {
-        const goOn = this.#visit(visit, read.header, buffer, base, at());
-        offset = read.header.end;
-        position += read.header.events;
-        if (goOn === false) {
-          cursor?.keep(file, { buffer, base, length });
-          return { end: at(), invalid: undefined, stopped: true };
-        }
-      }
-    }
-    return { end: at(), invalid: undefined };
-  }
-
-  #readChunk(file: FileHandle, offset: number, stop: number): ScanChunk {
-    const buffer = Buffer.allocUnsafe(Math.max(1, Math.min(SCAN_CHUNK, stop - offset)));
-    return { buffer, base: offset, length: file.read(buffer, 0, buffer.length, offset) };
+      return this.#end.offset === 0 && this.#fs.stat(segmentPath(this.#directory, this.#end.segment)) !== undefined;
+    return this.#fs.stat(segmentPath(this.#directory, this.#end.position + 1)) !== undefined;
   }
 
   close(): void {
     this.#closeFile();
-  }
-
-  #visit(visit: RecordVisitor, header: RecordHeader, buffer: Buffer, base: number, place: LogPlace): boolean | void {
-    try {
-      return visit(header, buffer, base, place.segment);
-    } catch (error) {
-      // It was written like this, so it is no torn tail that recovery may cut off.
-      throw error instanceof MalformedRecordError ? this.corruption(place, error.message) : error;
-    }
   }
 
   async #beginSegment(first: number, previous: LogPlace | undefined): Promise<void> {
@@ -437,7 +236,7 @@ export class CommitLog {
     }
     this.#closeFile();
     this.#fs.makeDirectory(this.#directory);
-    const path = this.segmentPath(first);
+    const path = segmentPath(this.#directory, first);
     const header = Buffer.from(segmentHeader(first));
     const file = this.#fs.open(path, "create", { durable: true });
     try {
@@ -457,7 +256,7 @@ export class CommitLog {
 
   #open(): FileHandle {
     if (this.#file === undefined) {
-      this.#file = this.#fs.open(this.segmentPath(this.#end.segment), "update", { durable: true });
+      this.#file = this.#fs.open(segmentPath(this.#directory, this.#end.segment), "update", { durable: true });
       this.#allocated = 0;
     }
     return this.#file;
@@ -469,11 +268,6 @@ export class CommitLog {
   }
 }
 
-/** Whether a place comes before another in the log. */
-export function isBefore(a: LogPlace, b: LogPlace): boolean {
-  return a.segment < b.segment || (a.segment === b.segment && a.offset < b.offset);
-}
-
 const ZEROS = Buffer.alloc(64 << 10);
 
 /** How many of the first `length` bytes there are in front of the zeros at their end. */
@@ -483,23 +277,4 @@ function lengthWithoutZeros(bytes: Buffer, length: number): number {
     used -= ZEROS.length;
   while (used > 0 && bytes[used - 1] === 0) used--;
   return used;
-}
-
-/** The number in `"format"` of a segment's first line. */
-const FORMAT = 1;
-
-export function segmentHeader(first: number): string {
-  return `{"eventfold-es":"commit log","format":${FORMAT},"first":${first}}\n`;
-}
-
-export function segmentPath(directory: string, segment: number): string {
-  return `${directory}/${String(segment).padStart(16, "0")}.jsonl`;
-}
-
-export function listSegments(fs: FileSystem, directory: string): number[] {
-  return fs
-    .readDirectory(directory)
-    .filter((entry) => !entry.directory && /^\d{16}\.jsonl$/.test(entry.name))
-    .map((entry) => Number(entry.name.slice(0, 16)))
-    .sort((a, b) => a - b);
 }

@@ -1,7 +1,7 @@
 import { crc32 } from "node:zlib";
 import { checksumText } from "../disk/checksum.ts";
 import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
-import { isBefore, type LogPlace } from "./commit-log.ts";
+import type { LogPlace } from "./log-place.ts";
 
 const LENGTH = 60;
 
@@ -44,14 +44,6 @@ export class Head {
   close(): void {
     this.#file.close();
   }
-}
-
-/**
- * Whether a log that ends at `end` lacks something of what was once durable up to a place. The position alone does not
- * tell: commits without events, which process managers make, do not move it.
- */
-export function endsBefore(end: LogPlace, place: LogPlace): boolean {
-  return isBefore(end, place) || end.position < place.position;
 }
 
 /** The place that the file's bytes tell, if they are whole. */

@@ -1,8 +1,11 @@
 import { isCount } from "../../json.ts";
 import { isAscii } from "node:buffer";
 import type { EventTypes, ReadAllOptions, StoredEvent, StreamName } from "../../event-store/event-store.ts";
-import { type CommitLog, isBefore, type LogPlace, type RecordVisitor, ScanCursor } from "./commit-log.ts";
-import { type RecordHeader, type RecordText, readSections, type Section } from "./record-format.ts";
+import type { CommitLog } from "./commit-log.ts";
+import { isBefore, type LogPlace } from "./log-place.ts";
+import { type RecordVisitor, ScanCursor } from "./log-scanner.ts";
+import type { RecordHeader } from "./record-format.ts";
+import { type RecordText, readSections, type Section } from "./record-sections.ts";
 import { LineEvent, type LineOrigin, parsePayloads } from "../lines/lazy-event.ts";
 import { type LineStart, lineStart, startOf, startOfOurs, START } from "../lines/line-scanner.ts";
 import { Slice } from "../../event-loop.ts";
@@ -96,10 +99,13 @@ export class LogReader {
           yield events;
           continue;
         }
-        const result = this.#log.scan(place, limit, visit, cursor);
-        if (result.invalid !== undefined) throw this.#log.corruption(result.end, result.invalid);
+        const result = this.#log.scanner.scan(place, limit, visit, cursor);
+        if (result.invalid !== undefined) throw this.#log.scanner.corruption(result.end, result.invalid);
         if (!isBefore(place, result.end))
-          throw this.#log.corruption(result.end, `the commit log ends here; position ${limit.position} was committed`);
+          throw this.#log.scanner.corruption(
+            result.end,
+            `the commit log ends here; position ${limit.position} was committed`,
+          );
         place = result.end;
         this.#remember(place);
         parsePayloads(events);
@@ -137,7 +143,7 @@ export class LogReader {
   start(from: number, bookmark: unknown): LogPlace | undefined {
     const near = this.#near(from - 1);
     if (near?.position === from - 1) return near;
-    const segment = this.#log.segments().findLast((first) => first <= from);
+    const segment = this.#log.scanner.segments().findLast((first) => first <= from);
     if (segment === undefined) return undefined;
     let best: LogPlace = { segment, offset: 0, position: segment - 1 };
     if (near?.segment === segment && near.position > best.position) best = near;
@@ -161,7 +167,7 @@ export class LogReader {
     if (!isCount(segment) || !isCount(offset) || !isCount(position) || offset === 0) return undefined;
     const place = { segment, offset, position };
     let found = false;
-    const { invalid } = this.#log.scan(place, this.#log.end, () => {
+    const { invalid } = this.#log.scanner.scan(place, this.#log.end, () => {
       found = true;
       return false;
     });

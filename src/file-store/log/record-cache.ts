@@ -1,4 +1,4 @@
-import type { LogPlace } from "./commit-log.ts";
+import type { LogPlace } from "./log-place.ts";
 import { type RecordHeader, readRecord } from "./record-format.ts";
 
 /** Bytes that are kept at most. */

@@ -4,9 +4,11 @@ import type { ConsumerNote, StoredDeadLetter } from "../../event-store/event-sto
 import { EventfoldError } from "../../errors.ts";
 import { isPlainName } from "../disk/stream-key.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
-import type { CommitLog, LogPlace } from "../log/commit-log.ts";
-import { type ConsumerSection, readSections } from "../log/record-format.ts";
-import { type Layout, readWhole, replaceFileNow } from "../disk/store-paths.ts";
+import type { CommitLog } from "../log/commit-log.ts";
+import type { LogPlace } from "../log/log-place.ts";
+import { type ConsumerSection, readSections } from "../log/record-sections.ts";
+import type { Layout } from "../disk/store-paths.ts";
+import { readWhole, replaceFileNow } from "../disk/whole-file.ts";
 
 interface Consumer {
   sequence: number;
@@ -83,11 +85,11 @@ export class Consumers {
       (known.notes[0] === undefined ? known.sequence <= after : known.notes[0].sequence <= after + 1)
     )
       return known;
-    const [first] = this.#log.segments();
+    const [first] = this.#log.scanner.segments();
     const start = from ?? (first === undefined ? undefined : { segment: first, offset: 0, position: first - 1 });
     const consumer: Consumer = { sequence: from === undefined ? 0 : after, notes: [] };
     if (start !== undefined) {
-      this.#log.read(start, this.#log.end, (header, buffer, base) => {
+      this.#log.scanner.read(start, this.#log.end, (header, buffer, base) => {
         readSections(
           buffer,
           header,
@@ -137,7 +139,7 @@ export class Consumers {
     const visit = (section: ConsumerSection): void => {
       if (section.name === name) addLetters(letters, section);
     };
-    this.#log.read(this.#log.beginning(), this.#log.end, (header, buffer, base) => {
+    this.#log.scanner.read(this.#log.scanner.beginning(), this.#log.end, (header, buffer, base) => {
       readSections(buffer, header, base, () => {}, visit);
     });
     return letters;

@@ -1,6 +1,7 @@
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { Applier } from "../apply/applier.ts";
-import { type CommitLog, isBefore, type LogPlace } from "../log/commit-log.ts";
+import type { CommitLog } from "../log/commit-log.ts";
+import { isBefore, type LogPlace } from "../log/log-place.ts";
 import type { Layout } from "../disk/store-paths.ts";
 import { readMarker, writeMarker } from "./marker.ts";
 import type { PendingBatches } from "../streams/unapplied-records.ts";

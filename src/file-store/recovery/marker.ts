@@ -1,8 +1,8 @@
 import { crc32 } from "node:zlib";
 import { sealed } from "../disk/checksum.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
-import type { LogPlace } from "../log/commit-log.ts";
-import { readWhole, replaceFile } from "../disk/store-paths.ts";
+import type { LogPlace } from "../log/log-place.ts";
+import { readWhole, replaceFile } from "../disk/whole-file.ts";
 
 /**
  * `meta/marker.json`: up to this place of the log everything is known to be durable in the streams' own

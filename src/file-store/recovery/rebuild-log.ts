@@ -1,14 +1,15 @@
 import { CorruptionError, EventfoldError } from "../../errors.ts";
 import { compareCodePoints } from "../../event-store/stream-order.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
-import { Batch } from "../commit/batch.ts";
+import { RecordWriter } from "../log/record-writer.ts";
 import { CommitLog, type CommitLogOptions } from "../log/commit-log.ts";
 import { parseLine } from "../lines/parse-line.ts";
 import { isOurLine } from "../lines/line-scanner.ts";
 import type { Layout } from "../disk/store-paths.ts";
 import { endOfLastLine, readLines } from "../lines/line-reader.ts";
+import { findStreams } from "../streams/stream-list.ts";
 import { Registry } from "../streams/stream-registry.ts";
-import { decodeId, encodeId, isPlainName, type StreamKey, streamOfKey } from "../disk/stream-key.ts";
+import { decodeId, type StreamKey, streamOfKey } from "../disk/stream-key.ts";
 
 const RECORD_BYTES = 1 << 20;
 
@@ -55,19 +56,6 @@ export async function registerStreams(fs: FileSystem, layout: Layout): Promise<v
     streams,
     findLines(fs, layout, streams, () => {}),
   );
-}
-
-/** The keys of all directories that hold a stream. */
-export function findStreams(fs: FileSystem, layout: Layout): StreamKey[] {
-  const keys: StreamKey[] = [];
-  for (const type of fs.readDirectory(layout.streams)) {
-    if (!type.directory) continue;
-    for (const entry of fs.readDirectory(`${layout.streams}/${type.name}`)) {
-      if (!entry.directory || fs.stat(`${layout.streams}/${type.name}/${entry.name}/app.jsonl`) === undefined) continue;
-      keys.push(`${type.name}/${entry.name}`);
-    }
-  }
-  return keys;
 }
 
 /** Throws when another program made a directory whose name is how we would write another id. */
@@ -215,12 +203,12 @@ async function writeLog(
 ): Promise<void> {
   const log = new CommitLog(fs, layout.newCommitLog, options, { segment: 1, offset: 0, position: 0 });
   try {
-    let batch = new Batch(Buffer.allocUnsafe(RECORD_BYTES), 1);
+    let record = new RecordWriter(Buffer.allocUnsafe(RECORD_BYTES), 1);
     const write = async (): Promise<void> => {
-      const place = await log.prepare(batch.bytes);
-      const start = batch.seal(place.offset);
-      log.moveTo(await log.append(batch.buffer, start, batch.end, batch.events, "not durably"));
-      batch = new Batch(batch.buffer, log.end.position + 1);
+      const place = await log.prepare(record.bytes);
+      const start = record.seal(place.offset);
+      log.moveTo(await log.append(record.buffer, start, record.end, record.events, "not durably"));
+      record = new RecordWriter(record.buffer, log.end.position + 1);
     };
     for (let i = 0; i < lines.length;) {
       const first = lines[i];
@@ -246,7 +234,7 @@ async function writeLog(
       } finally {
         file.close();
       }
-      batch.addFound(
+      record.addLines(
         first.key,
         { version: first.version - 1, end: first.offset, crc: undefined },
         events,
@@ -254,9 +242,9 @@ async function writeLog(
         !first.isOurs,
       );
       i += events;
-      if (batch.bytes > RECORD_BYTES / 2) await write();
+      if (record.bytes > RECORD_BYTES / 2) await write();
     }
-    if (batch.events > 0) await write();
+    if (record.events > 0) await write();
     await log.flush();
     await log.cutTail();
   } finally {
@@ -295,12 +283,4 @@ async function register(
   } finally {
     registry.close();
   }
-}
-
-/** The name of the directory that holds an id: the plain id if that is safe or another program has made it so. */
-export function directoryName(fs: FileSystem, layout: Layout, type: string, id: string): string {
-  const plain = isPlainName(id);
-  if (plain === "safe") return id;
-  if (plain === "possible" && fs.stat(`${layout.streams}/${type}/${id}`)?.directory === true) return id;
-  return encodeId(id);
 }

@@ -1,8 +1,10 @@
 import type { FileSystem } from "../../fs/file-system.ts";
-import type { CommitLog, LogPlace, RecordVisitor, ScanResult } from "../log/commit-log.ts";
+import type { CommitLog } from "../log/commit-log.ts";
+import { type LogPlace, endsBefore } from "../log/log-place.ts";
+import type { RecordVisitor, ScanResult } from "../log/log-scanner.ts";
 import { readRecord } from "../log/record-format.ts";
-import { endsBefore } from "../log/head.ts";
-import { keepAside, type Layout } from "../disk/store-paths.ts";
+import type { Layout } from "../disk/store-paths.ts";
+import { keepAside } from "../disk/quarantine.ts";
 
 /**
  * Reads the log from a place to its end and leaves it fit for the next record: what a dead process left
@@ -20,10 +22,10 @@ export async function recoverLog(
   // The dead process may not have flushed what we are about to accept, and nothing reaches the streams'
   // files before it is durable in the log.
   await log.flushFrom(from);
-  const result = log.scan(from, undefined, visit);
+  const result = log.scanner.scan(from, undefined, visit);
   log.moveTo(result.end);
   if (wasDurable(log, result) || (known !== undefined && endsBefore(result.end, known))) {
-    throw log.corruption(result.end, result.invalid ?? "records are missing");
+    throw log.scanner.corruption(result.end, result.invalid ?? "records are missing");
   }
   const tail = log.tail();
   if (tail.length > 0) {
@@ -39,7 +41,7 @@ export async function recoverLog(
  * its flush follows. A torn tail has nothing behind it that says so.
  */
 function wasDurable(log: CommitLog, { end }: ScanResult): boolean {
-  if (log.segments().some((segment) => segment > end.position + 1)) return true;
+  if (log.scanner.segments().some((segment) => segment > end.position + 1)) return true;
   const bytes = log.tail();
   const start = Buffer.from('{"commit":');
   for (let at = bytes.indexOf(start, 1); at >= 0; at = bytes.indexOf(start, at + 1)) {

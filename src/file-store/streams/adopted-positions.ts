@@ -1,5 +1,5 @@
 import type { CommitLog } from "../log/commit-log.ts";
-import { readSections, type Section } from "../log/record-format.ts";
+import { readSections, type Section } from "../log/record-sections.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 
 /** First version, first position and number of events of a section whose lines carry no position. */
@@ -18,7 +18,7 @@ export class LogIndex {
 
   static build(log: CommitLog): LogIndex {
     const index = new LogIndex();
-    log.read(log.beginning(), log.end, (header, buffer, base) => {
+    log.scanner.read(log.scanner.beginning(), log.end, (header, buffer, base) => {
       readSections(buffer, header, base, (section) => index.add(section));
     });
     return index;

@@ -1,7 +1,6 @@
 import { EventfoldError } from "../../errors.ts";
-import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
-import { systemErrorCode } from "../../fs/file-system.ts";
-import { readWhole } from "../disk/store-paths.ts";
+import { type FileHandle, type FileSystem, systemErrorCode } from "../../fs/file-system.ts";
+import { readWhole } from "../disk/whole-file.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 
 /** Two path segments, neither of which is empty, `.` or `..`. */

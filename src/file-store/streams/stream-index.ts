@@ -1,9 +1,9 @@
-import { crc32 } from "node:zlib";
 import type { FileSystem } from "../../fs/file-system.ts";
-import { type CommitLog, isBefore, type LogPlace } from "../log/commit-log.ts";
-import { readSections, type Section } from "../log/record-format.ts";
+import type { CommitLog } from "../log/commit-log.ts";
+import { isBefore, type LogPlace } from "../log/log-place.ts";
+import { readSections, type Section } from "../log/record-sections.ts";
 import { DamagedEndsError, EndsFile, type StreamEnd } from "./stream-index-file.ts";
-import { crcOfLines } from "../lines/line-reader.ts";
+import { crcOfSection } from "../lines/line-reader.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 
 const NONE: StreamEnd = { version: 0, end: 0, crc: 0 };
@@ -137,7 +137,7 @@ export class StreamEnds {
     this.#state = "lost";
     const newer = this.#recent;
     this.#recent = new Map();
-    const { invalid, end } = log.scan(log.beginning(), limit, (header, buffer, base) => {
+    const { invalid, end } = log.scanner.scan(log.scanner.beginning(), limit, (header, buffer, base) => {
       readSections(buffer, header, base, (section) => {
         this.#recent.set(section.key, behind(this.#recent.get(section.key) ?? NONE, section, buffer));
       });
@@ -155,10 +155,4 @@ function behind(before: StreamEnd, section: Section, buffer: Buffer): StreamEnd 
     end: at + end - start,
     crc: crcOfSection(buffer, start, end, adopted, before.crc),
   };
-}
-
-/** Carries a stream's CRC on over a section. */
-export function crcOfSection(buffer: Buffer, start: number, end: number, adopted: boolean, before: number): number {
-  // Only another program leaves blank lines.
-  return adopted ? crcOfLines(buffer, start, end, before) : crc32(buffer.subarray(start, end), before);
 }

@@ -3,7 +3,7 @@ import { crc32 } from "node:zlib";
 import { CorruptionError } from "../../errors.ts";
 import type { StoredEvent, StreamName } from "../../event-store/event-store.ts";
 import type { CommitLog } from "../log/commit-log.ts";
-import { readSections } from "../log/record-format.ts";
+import { readSections } from "../log/record-sections.ts";
 import { LineEvent, type LineOrigin, parsePayloads } from "../lines/lazy-event.ts";
 import { type LineStart, mayHaveKeyV, startOfOurs } from "../lines/line-scanner.ts";
 import { ioError } from "../disk/io-error.ts";
@@ -130,7 +130,7 @@ export class StreamReader {
     const { log } = this.#parts;
     let found: CorruptionError | undefined;
     let compared = 0;
-    const { invalid } = log.scan(log.beginning(), log.end, (header, buffer, base) => {
+    const { invalid } = log.scanner.scan(log.scanner.beginning(), log.end, (header, buffer, base) => {
       readSections(buffer, header, base, (section) => {
         if (section.key !== key || found !== undefined || section.at >= end) return;
         const there = Buffer.alloc(section.end - section.start);

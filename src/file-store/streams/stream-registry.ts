@@ -1,6 +1,6 @@
 import type { StreamName } from "../../event-store/event-store.ts";
 import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
-import { readWhole } from "../disk/store-paths.ts";
+import { readWhole } from "../disk/whole-file.ts";
 
 const NEWLINE = 0x0a;
 

@@ -1,10 +1,17 @@
 import { CorruptionError } from "../../errors.ts";
 import type { CommitLog } from "../log/commit-log.ts";
-import type { Section } from "../log/record-format.ts";
+import type { Section } from "../log/record-sections.ts";
 import { positionOfLine } from "../lines/line-scanner.ts";
-import { endOfLastLine, isBlank, lineBefore, readLines, type ReadableFile } from "../lines/line-reader.ts";
+import {
+  endOfLastLine,
+  isBlank,
+  lineBefore,
+  readLines,
+  type ReadableFile,
+  crcOfSection,
+} from "../lines/line-reader.ts";
 import type { PendingBatches } from "./unapplied-records.ts";
-import { crcOfSection, type StreamEnds } from "./stream-index.ts";
+import type { StreamEnds } from "./stream-index.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 import type { StreamFiles } from "./stream-files.ts";
 

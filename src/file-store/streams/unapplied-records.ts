@@ -1,7 +1,7 @@
 import type { FileHandle } from "../../fs/file-system.ts";
 import type { Applier } from "../apply/applier.ts";
 import type { Batch } from "../commit/batch.ts";
-import type { LogPlace } from "../log/commit-log.ts";
+import type { LogPlace } from "../log/log-place.ts";
 import type { ReadableFile } from "../lines/line-reader.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 
@@ -36,7 +36,7 @@ export class PendingBatches {
   }
 
   has(key: StreamKey): boolean {
-    return this.#batches.some(({ batch }) => batch.slices.some((slice) => slice.key === key));
+    return this.#batches.some(({ batch }) => batch.record.sections.some((slice) => slice.key === key));
   }
 
   /** Writes the first `count` batches to the streams' files; what fails stays. Returns the place behind the last one written. */
@@ -45,8 +45,8 @@ export class PendingBatches {
     for (let i = 0; i < count; i++) {
       const pending = this.#batches[0];
       if (pending === undefined) break;
-      const { slices, buffer, created, consumers } = pending.batch;
-      applier.apply(slices, buffer, created, consumers);
+      const { record, created } = pending.batch;
+      applier.apply(record.sections, record.buffer, created, record.consumers);
       this.#batches.shift();
       end = pending.end;
     }
@@ -56,7 +56,9 @@ export class PendingBatches {
   /** Lets a reader of a stream's file see the bytes that are still to be written to it. */
   overlay(key: StreamKey, file: FileHandle | undefined): ReadableFile | undefined {
     const slices = this.#batches.flatMap(({ batch }) =>
-      batch.slices.filter((slice) => slice.key === key).map((slice) => ({ slice, buffer: batch.buffer })),
+      batch.record.sections
+        .filter((slice) => slice.key === key)
+        .map((slice) => ({ slice, buffer: batch.record.buffer })),
     );
     if (slices.length === 0) return file;
     const end = Math.max(...slices.map(({ slice }) => slice.at + slice.end - slice.start));

@@ -1,0 +1,179 @@
+import type { StoredDeadLetter } from "../../event-store/event-store.ts";
+import { isCount } from "../../json.ts";
+import type { StreamKey } from "../disk/stream-key.ts";
+import type { RecordHeader } from "./record-format.ts";
+
+export interface Section {
+  readonly key: StreamKey;
+  /** Version of the first event. */
+  readonly version: number;
+  /** Position of the first event. */
+  readonly position: number;
+  readonly events: number;
+  /** The lines were found in the stream's file, written by another program: they carry no `pos`. */
+  readonly adopted: boolean;
+  /** Offset in the stream's file. */
+  readonly at: number;
+  /** Where the lines are in the buffer. */
+  readonly start: number;
+  readonly end: number;
+  /** CRC-32 of the stream's lines up to the section's end, if whoever made it knows that. */
+  readonly crc?: number | undefined;
+}
+
+export function sectionHeader(
+  section: Pick<Section, "key" | "version" | "at" | "events" | "adopted">,
+  bytes: number,
+): string {
+  const { key, version, at, events, adopted } = section;
+  return `{"stream":${JSON.stringify(key)},"version":${version},"at":${at},"events":${events},"bytes":${bytes}${adopted ? ',"adopted":true' : ""}}\n`;
+}
+
+/** What a process manager notes in the log: `{"consumer":…}` and a line with its note and dead letters. */
+export interface ConsumerSection {
+  readonly name: string;
+  readonly sequence: number;
+  readonly note: unknown;
+  readonly deadLetters?: readonly StoredDeadLetter[];
+  readonly droppedLetters?: readonly string[];
+}
+
+/** A consumer's section: its header line and one line of JSON. */
+export function consumerLines(section: ConsumerSection): string {
+  const { name, sequence, note, deadLetters, droppedLetters } = section;
+  const body = `${JSON.stringify({ note, deadLetters, droppedLetters })}\n`;
+  return `{"consumer":${JSON.stringify(name)},"sequence":${sequence},"bytes":${Buffer.byteLength(body)}}\n${body}`;
+}
+
+const LETTER_C = 0x63;
+const COMMA = 0x2c;
+interface ConsumerHeader {
+  readonly consumer: string;
+  readonly sequence: number;
+  readonly bytes: number;
+}
+const STREAM_PREFIX = '{"stream":"'.length;
+const VERSION = '","version":'.length;
+
+/** A record whose checksum is right says something that cannot be: whoever wrote it was not us. */
+export class MalformedRecordError extends Error {
+  override readonly name = "MalformedRecordError";
+}
+
+/** The body of a record as text with a character for each byte, and where that begins in the buffer. */
+export interface RecordText {
+  readonly text: string;
+  readonly start: number;
+}
+
+/**
+ * Calls `visit` for each stream's section of a record, and `visitConsumer` for each consumer's. Whoever reads many records passes
+ * the same `keys` each time, so that not every section makes its stream's key anew.
+ */
+export function readSections(
+  buffer: Buffer,
+  header: RecordHeader,
+  base: number,
+  visit: (section: Section, record: RecordText) => void,
+  visitConsumer?: (section: ConsumerSection) => void,
+  keys?: Map<string, StreamKey>,
+): void {
+  const bodyStart = header.body - base;
+  const end = header.end - base;
+  const text = buffer.toString("latin1", bodyStart, end);
+  const record: RecordText = { text, start: bodyStart };
+  let position = header.position;
+  let cursor = 0;
+  // The layout is ours and the checksum has been verified: skip the names, read the digits.
+  const number = (skip: number): number => {
+    cursor += skip;
+    let value = 0;
+    for (let unit = text.charCodeAt(cursor); unit >= 0x30 && unit <= 0x39; unit = text.charCodeAt(++cursor))
+      value = value * 10 + unit - 0x30;
+    return value;
+  };
+  for (let at = 0; at < text.length;) {
+    const lineEnd = text.indexOf("\n", at);
+    if (lineEnd < 0) throw new MalformedRecordError("a section of a commit record has no first line");
+    if (text.charCodeAt(at + 2) === LETTER_C) {
+      const { consumer, sequence, bytes } = parseHeader(buffer, bodyStart + at, bodyStart + lineEnd) as ConsumerHeader;
+      const start = bodyStart + lineEnd + 1;
+      if (typeof consumer !== "string" || !isCount(sequence) || !isCount(bytes) || start + bytes > end)
+        throw new MalformedRecordError("a consumer's section is not what we write");
+      at = start + bytes - bodyStart;
+      visitConsumer?.(consumerSection(consumer, sequence, buffer.toString("utf8", start, start + bytes)));
+      continue;
+    }
+    const keyStart = at + STREAM_PREFIX;
+    const keyEnd = text.indexOf('"', keyStart);
+    const raw = text.slice(keyStart, keyEnd);
+    let key = keys?.get(raw);
+    cursor = keyEnd;
+    if (key === undefined) {
+      if (isPlainAscii(raw)) {
+        // Its own text: a slice would keep the whole record in memory.
+        key = buffer.toString("latin1", bodyStart + keyStart, bodyStart + keyEnd);
+        keys?.set(key, key);
+      } else {
+        const line = parseHeader(buffer, bodyStart + at, bodyStart + lineEnd);
+        key = String((line as { readonly stream: unknown }).stream);
+        cursor = keyStart + Buffer.byteLength(JSON.stringify(key)) - 2;
+      }
+    }
+    const version = number(VERSION);
+    const fileOffset = number(',"at":'.length);
+    const events = number(',"events":'.length);
+    const bytes = number(',"bytes":'.length);
+    const adopted = text.charCodeAt(cursor) === COMMA;
+    const start = bodyStart + lineEnd + 1;
+    if (start + bytes > end || cursor > lineEnd)
+      throw new MalformedRecordError("a section of a commit record is longer than the record");
+    const section = { key, version, position, events, adopted, at: fileOffset, start, end: start + bytes };
+    at = section.end - bodyStart;
+    position += events;
+    visit(section, record);
+  }
+}
+
+/** Whether a text of bytes is what it seems: ASCII, without a backslash. */
+function isPlainAscii(text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit > 0x7e || unit === 0x5c) return false;
+  }
+  return true;
+}
+
+function parseHeader(buffer: Buffer, start: number, end: number): object {
+  const value = parsed(buffer.toString("utf8", start, end));
+  if (typeof value !== "object" || value === null)
+    throw new MalformedRecordError("a section's first line is no object");
+  return value;
+}
+
+function consumerSection(name: string, sequence: number, text: string): ConsumerSection {
+  const body = parsed(text) as Partial<ConsumerSection> | null;
+  const { note, deadLetters, droppedLetters } = body ?? {};
+  const isSound =
+    (deadLetters === undefined ||
+      (Array.isArray(deadLetters) &&
+        deadLetters.every((each: Partial<StoredDeadLetter> | null) => typeof each?.key === "string"))) &&
+    (droppedLetters === undefined ||
+      (Array.isArray(droppedLetters) && droppedLetters.every((key) => typeof key === "string")));
+  if (!isSound) throw new MalformedRecordError("a consumer's dead letters are not what we write");
+  return {
+    name,
+    sequence,
+    note,
+    ...(deadLetters === undefined ? {} : { deadLetters }),
+    ...(droppedLetters === undefined ? {} : { droppedLetters }),
+  };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new MalformedRecordError("a line of a commit record is not JSON");
+  }
+}
