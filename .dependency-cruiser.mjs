@@ -61,9 +61,9 @@ export default {
     },
     {
       name: "core-knows-no-file-system",
-      comment: "Testing publishes the faulty file system; nothing else above the stores touches files.",
+      comment: "The simulated disk implements the file-system port. Nothing else above the stores touches files.",
       severity: "error",
-      from: { path: `^src/(${CORE_LAYERS})/`, pathNot: "^src/testing/" },
+      from: { path: `^src/(${CORE_LAYERS})/`, pathNot: "^src/testing/(index\\.ts$|disk/|crash/)" },
       to: { path: "^src/fs/" },
     },
     {
@@ -77,6 +77,40 @@ export default {
       severity: "error",
       from: { path: "^src/testing/" },
       to: { path: "^src/index\\.ts$" },
+    },
+    {
+      name: "testing-rooms-are-independent",
+      comment:
+        "The contract, the given/when/then specs, the clock and the simulated disk know no other room of src/testing.",
+      severity: "error",
+      from: { path: "^src/testing/(clock\\.ts$|contract/|spec/|disk/)" },
+      to: { path: "^src/testing/", pathNot: "^src/testing/$1" },
+    },
+    {
+      name: "testing-crash-stands-on-disk",
+      comment: "The crash explorer knows the simulated disk, and no other room of src/testing.",
+      severity: "error",
+      from: { path: "^src/testing/crash/" },
+      to: { path: "^src/testing/", pathNot: "^src/testing/(crash|disk)/" },
+    },
+    {
+      name: "testing-disk-knows-only-the-file-system-port",
+      severity: "error",
+      from: { path: "^src/testing/(disk|crash)/" },
+      to: { path: "^src/", pathNot: "^src/(fs/file-system\\.ts$|testing/)" },
+    },
+    {
+      name: "contract-rules-know-no-runner",
+      comment: "A rule of the contract knows the port and its helpers; only event-store-contract.ts lists the rules.",
+      severity: "error",
+      from: { path: "^src/testing/contract/", pathNot: "^src/testing/contract/event-store-contract\\.ts$" },
+      to: { path: "^src/testing/contract/(event-store-contract\\.ts$|rules/)" },
+    },
+    {
+      name: "contract-knows-only-the-port",
+      severity: "error",
+      from: { path: "^src/testing/contract/" },
+      to: { path: "^src/", pathNot: "^src/(event-store/event-store\\.ts$|errors\\.ts$|testing/contract/)" },
     },
     {
       name: "examples-use-public-names",

@@ -3,17 +3,17 @@ import { type Closeable, CrashError, type CrashReport, type CrashScenario, type 
 import { type DiskAfterPowerCut, disksAfterPowerCut } from "../disk/power-cut.ts";
 import { seededRandom } from "../disk/random.ts";
 import { SimulatedDisk } from "../disk/simulated-disk.ts";
-import type { SimulatedProcess } from "./simulated-process.ts";
+import type { SimulatedProcess } from "../disk/simulated-process.ts";
 import type { DiskMoment } from "../disk/simulated-tree.ts";
 
-/** Fewer would be nothing but "all of it" and "none of it". */
+/** Disks per moment, at least. The first two hold all pending writes and none of them. */
 const DISKS_PER_MOMENT = 8;
-/** Disks that are made of one recovery that is cut off. */
+/** Disks made from one recovery that is cut off. */
 const NESTED_DISKS = 6;
-/** Out of how many of them the next recovery is cut off too, and how many disks are made of it. */
+/** One in this many of them has its own recovery cut off, and this many disks are made from that. */
 const NEST_TWICE_EVERY = 6;
 const NESTED_TWICE_DISKS = 2;
-/** The disks that a recovery that is cut off can leave are looked at up to this many. */
+/** A disk after a recovery that is cut off is chosen from this many. */
 const NESTED_REACH = 12;
 
 interface Moment extends Known {
@@ -21,21 +21,22 @@ interface Moment extends Known {
   readonly disk: DiskMoment;
 }
 
-/** A disk that is to be examined. */
+/** A disk to examine. */
 interface Case {
-  /** Moment and disk, of the workload, of the first recovery that was cut off, and so on. */
+  /** Index of the moment and of the disk: of the workload, then of each recovery that was cut off. */
   readonly path: readonly number[];
   readonly left: DiskAfterPowerCut;
   readonly moment: Moment;
-  /** What came before, for people. */
+  /** The power cuts so far, for people. */
   readonly where: string;
   readonly killed: boolean;
 }
 
 /**
- * Runs a workload on a simulated disk and cuts the power at every change of the disk, in every way (when there are few, else in
- * sampled ways) that a real disk allows; opens the store on what is left and checks it. Some recoveries are cut off
- * in the same ways, and some of those that follow. Throws a `CrashError` for the first disk on which the check fails.
+ * Runs a workload on a simulated disk and cuts the power before every change of the disk. Each cut leaves the disks that
+ * a real one could leave: all of them if there are few, else a sample. On each disk, the store is opened and checked.
+ * Some recoveries are cut off in the same way, and some recoveries after those. Throws a `CrashError` for the first disk
+ * on which the check fails.
  */
 export async function exploreCrashes<S extends Closeable>(scenario: CrashScenario<S>): Promise<CrashReport> {
   return new Exploration(scenario).run();
@@ -65,7 +66,7 @@ class Exploration<S extends Closeable> {
     const nestedDisks = NESTED_DISKS * (1 + NESTED_TWICE_DISKS / NEST_TWICE_EVERY);
     const disksForOne = this.#nestEvery === 0 ? 1 : 1 + nestedDisks / this.#nestEvery;
     const perMoment = Math.max(DISKS_PER_MOMENT, Math.ceil(this.#maxDisks / disksForOne / moments.length));
-    // With room for fewer disks: moments spread over the whole run.
+    // If `maxDisks` allows fewer disks: moments spread over the whole run.
     const stride = Math.max(1, (moments.length * perMoment * disksForOne) / this.#maxDisks);
     for (let at = 0; at < moments.length && !this.#stopped; at += stride) {
       const index = Math.floor(at);
@@ -83,7 +84,7 @@ class Exploration<S extends Closeable> {
     return this.#count;
   }
 
-  /** Runs the workload; gives the state of the disk before each change of it, and at the end. */
+  /** Runs the workload and returns the state of the disk before each change, and at the end. */
   async #record(): Promise<Moment[]> {
     const random = seededRandom(`${this.#seed}/latency`);
     const disk = new SimulatedDisk({ latency: () => random.below(4), record: false });
@@ -94,7 +95,7 @@ class Exploration<S extends Closeable> {
         const store = await this.#scenario.open(disk.process());
         await this.#scenario.workload(this.#world(disk, store, ledger));
       } catch (cause) {
-        this.#violation(new CrashError("", this.#seed, "that did not happen", "the workload failed", cause));
+        this.#violation(new CrashError("", this.#seed, "during the workload, before any power cut", undefined, cause));
       }
     });
     disk.cutPower();
@@ -115,7 +116,7 @@ class Exploration<S extends Closeable> {
     };
   }
 
-  /** Examines a disk, unless one with the same bytes and the same promises has been examined before. */
+  /** Examines a disk, unless one with the same bytes and the same outcomes of commits has been examined before. */
   async #examine(disk: Case): Promise<void> {
     const { path, left, moment, where } = disk;
     const key = `${moment.commits.map(({ outcome }) => outcome[0]).join("")}${left.key}`;
@@ -133,7 +134,7 @@ class Exploration<S extends Closeable> {
       if (nestedDisks > 0) moments = await watched(left.disk, ledger, work);
       else await work();
     } catch (cause) {
-      this.#violation(new CrashError(name, this.#seed, where, left.story(), cause));
+      this.#violation(new CrashError(name, this.#seed, `after a power cut ${where}`, left.story(), cause));
       return;
     }
     const random = seededRandom(`${this.#seed}/${name}`);
@@ -153,7 +154,7 @@ class Exploration<S extends Closeable> {
     }
   }
 
-  /** How many disks are made of the recovery of a disk, by cutting it off. */
+  /** How many disks to make by cutting off the recovery of a disk. */
   #nestedDisks(path: readonly number[]): number {
     if (this.#only !== undefined) return this.#only.length > path.length ? 1 : 0;
     if (this.#nestEvery === 0) return 0;
@@ -170,7 +171,7 @@ class Exploration<S extends Closeable> {
     try {
       await ledger.see(check({ ...remains, store, commits: ledger.commits }));
       await goOn?.(this.#world(disk, store, ledger));
-      // Half of the stores are closed, half are killed; both are opened once more.
+      // Half of the stores are closed and half are killed. Both are then opened again.
       if (seededRandom(name).below(2) === 0) await store.close();
     } finally {
       await abandon(process, store);
@@ -191,7 +192,7 @@ class Exploration<S extends Closeable> {
   }
 }
 
-/** Collects the moments of what `work` does to a disk. */
+/** Collects the moments of a disk during `work`. */
 async function watched(disk: SimulatedDisk, known: Known, work: () => Promise<void>): Promise<Moment[]> {
   const moments: Moment[] = [];
   const note = (where: string): void => {
@@ -207,15 +208,15 @@ async function watched(disk: SimulatedDisk, known: Known, work: () => Promise<vo
   }
 }
 
-/** One of the disks that a moment can leave: the last of so many, or of as many as there are. */
+/** The disk with this number, from 1, that a power cut at a moment can leave; the last one if there are fewer. */
 function lastDisk(moment: DiskMoment, count: number, seed: string): DiskAfterPowerCut {
   const disks = [...disksAfterPowerCut(moment, { maxDisks: count, seed, disk: { record: false } })];
   const last = disks.at(-1);
-  if (last === undefined) throw new Error("a power cut leaves a disk");
+  if (last === undefined) throw new Error("expected at least one disk after a power cut, found none");
   return last;
 }
 
-/** Kills a process, and lets its store forget its timers: they would keep it in memory for minutes. */
+/** Kills a process, and closes its store to clear its timers: they would keep it in memory for minutes. */
 async function abandon(process: SimulatedProcess, store: Closeable): Promise<void> {
   process.kill();
   await store.close().catch(() => {});

@@ -1,32 +1,33 @@
 import type { TrackedCommit } from "./crash-scenario.ts";
 
-/** What is known when the power is cut. */
+/** The commits and events that a check must find after a crash. */
 export interface Known {
   readonly commits: readonly TrackedCommit[];
-  /** What a check has seen. */
+  /** The events that the last check returned. */
   readonly seen: readonly string[];
 }
 
-/** The commits of one run. The lists are replaced, never changed. */
+/** The commits of one run. Its lists are replaced, never changed. */
 export class Ledger implements Known {
   commits: readonly TrackedCommit[];
   seen: readonly string[];
   readonly #prefix: string;
   #count = 0;
 
-  /** `prefix` makes the ids of its commits unique; what was under way `before` stays open. */
+  /** `prefix` makes the ids of its commits unique. Pending commits of `before` stay pending. */
   constructor(prefix: string, before: Known = { commits: [], seen: [] }) {
     this.#prefix = prefix;
     this.commits = before.commits;
     this.seen = before.seen;
   }
 
-  /** Takes note of what a check has found; throws when something is gone that was there before. */
+  /** Records the events that a check returned. Throws if an event of the check before is missing or differs. */
   async see(check: Promise<readonly string[] | void>): Promise<void> {
     const found = await check;
     if (found === undefined) return;
     for (const [i, line] of this.seen.entries()) {
-      if (found[i] !== line) throw new Error(`${line} was there before; now it is ${found[i] ?? "gone"}`);
+      if (found[i] !== line)
+        throw new Error(`expected the event of an earlier check, ${line}; found ${found[i] ?? "none"}`);
     }
     this.seen = found;
   }

@@ -1,16 +1,16 @@
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { SimulatedDisk } from "../disk/simulated-disk.ts";
-import type { SimulatedProcess } from "./simulated-process.ts";
+import type { SimulatedProcess } from "../disk/simulated-process.ts";
 
-/** A commit that a scenario has asked for. */
+/** A commit that a scenario has made or tried to make. */
 export interface TrackedCommit {
-  /** Its correlation id: unique, and on every event of it. */
+  /** The correlation id of all its events; no other commit has it. */
   readonly id: string;
   /** How many events it has. */
   readonly events: number;
-  /** `"failed"` after an error: whether it counts is open only if the power is cut before the next acknowledgement. */
+  /** `"failed"` after an error. Such a commit may be on the disk or not, as a pending one. */
   readonly outcome: "pending" | "acknowledged" | "failed";
-  /** What the store answered. */
+  /** The result of the store's call. */
   readonly result?: unknown;
 }
 
@@ -18,78 +18,81 @@ export interface Closeable {
   close(): Promise<void>;
 }
 
-/** What a scenario works with. */
+/** The disk and the store that a workload uses. */
 export interface CrashWorld<S extends Closeable> {
   readonly disk: SimulatedDisk;
   readonly store: S;
-  /** Opens the store once more, as another process or again after `store.close()`; it can be killed. */
+  /** Opens the store in a new process, which can be killed: beside `store`, or after `store.close()`. */
   open(): Promise<{ readonly store: S; readonly process: SimulatedProcess }>;
   /**
-   * Runs something that makes one commit of `events` events (1 if left out) with the context that it is given, and notes when
-   * it is acknowledged. An error is noted and thrown.
+   * Runs an action that makes one commit of `events` events (default: 1) with the given context, and records its
+   * outcome for the check. Throws the action's error.
    */
   commit<T>(action: (context: { readonly correlationId: string }) => Promise<T>, events?: number): Promise<T>;
   /** The commits so far. */
   commits(): readonly TrackedCommit[];
 }
 
-/** What a check looks at: a store that was opened on what a crash left. */
+/** A store that was opened on a disk after a crash, for a check. */
 export interface CrashRemains<S extends Closeable> {
   readonly disk: SimulatedDisk;
   readonly store: S;
-  /** The commits so far, in the order in which they were begun. */
+  /** The commits so far, in the order in which they began. */
   readonly commits: readonly TrackedCommit[];
-  /** How many of them had been begun when the power was cut; the others were made after the recovery. */
+  /** How many of them began before the power cut; the others were made after the recovery. */
   readonly begun: number;
-  /** Nothing that was written is missing: as if only the process had been killed. */
+  /** Whether every write is there, as if the process had been killed and the power had stayed on. */
   readonly killed: boolean;
 }
 
 export interface CrashScenario<S extends Closeable> {
-  /** Opens what is examined; for every crash again, so recovery belongs to it. */
+  /** Opens the store. Called again after every crash, so it includes the recovery. */
   readonly open: (fileSystem: FileSystem) => Promise<S>;
-  /** What is going on when the power is cut. */
+  /** The work during which the power is cut. */
   readonly workload: (world: CrashWorld<S>) => Promise<void>;
-  /** Throws when something is wrong. May give a list of what is there (`checkInvariants` does): what was seen once must be there for ever. */
+  /**
+   * Throws if the store is wrong. May return a list of the events (`checkInvariants` does): each later check of the same
+   * run must return a list that begins with it.
+   */
   readonly check: (remains: CrashRemains<S>) => Promise<readonly string[] | void>;
-  /** What is done after a recovery, to see that the store works on; then it is opened and checked again. */
+  /** Work after a recovery. The store is then closed or killed, opened and checked again. */
   readonly goOn?: (world: CrashWorld<S>) => Promise<void>;
-  /** The same seed gives the same disks; 0 if left out. */
+  /** The same seed gives the same disks. Default: 0. */
   readonly seed?: number | string;
-  /** Stop after this many disks; 1,000 if left out. */
+  /** The exploration stops after this many disks. Default: 1,000. */
   readonly maxDisks?: number;
-  /** Out of how many disks one recovery is itself cut off; 20 if left out, 0 for never. */
+  /** One recovery in this many is itself cut off. Default: 20; 0 for never. */
   readonly nestEvery?: number;
-  /** Prepares the disk before the workload: faults, for example. */
+  /** Called with the disk before the workload, for example to add faults. */
   readonly prepare?: (disk: SimulatedDisk) => void;
-  /** Only this disk, as a `CrashError` names it. */
+  /** Examines only this disk: the `only` of a `CrashError`. */
   readonly only?: string;
-  /** Gets what is wrong, instead of an exception for the first; the exploration ends when it returns false. */
+  /** Called for every violation; without it, the first is thrown. The exploration ends when it returns false. */
   readonly onViolation?: (error: CrashError) => boolean | void;
 }
 
 export interface CrashReport {
   /** Moments at which the power was cut. */
   readonly moments: number;
-  /** Disks examined, those of interrupted recoveries included. */
+  /** Disks examined, including those of recoveries that were cut off. */
   readonly disks: number;
   /** Disks of recoveries that were cut off. */
   readonly nested: number;
-  /** Those of them that are of a second recovery, which was cut off too. */
+  /** Disks of second recoveries that were cut off, after a first. */
   readonly nestedTwice: number;
   readonly violations: number;
 }
 
-/** A disk on which something is wrong. */
+/** A disk on which the check failed. Its message tells the disk's history. */
 export class CrashError extends Error {
   override readonly name = "CrashError";
-  /** Pass it as `only`, with the same seed, to see this disk alone. */
+  /** Pass this as `only`, with the same seed, to examine this disk alone. */
   readonly only: string;
 
-  constructor(only: string, seed: number | string, where: string, story: string, cause: unknown) {
+  constructor(only: string, seed: number | string, when: string, left: string | undefined, cause: unknown) {
     super(
       `${cause instanceof Error ? cause.message : String(cause)}\n` +
-        `after a power cut ${where} (seed: ${JSON.stringify(seed)}, only: ${JSON.stringify(only)}) that left:\n${story}`,
+        `${when} (seed: ${JSON.stringify(seed)}, only: ${JSON.stringify(only)})${left === undefined ? "" : ` that left:\n${left}`}`,
       { cause },
     );
     this.only = only;

@@ -78,7 +78,7 @@ export class Content {
   }
 }
 
-/** Whether there are only zeros, from a place on. */
+/** Whether all bytes from `from` on are zero. */
 export function isZero(bytes: Uint8Array, from = 0): boolean {
   let at = from;
   while (at < bytes.length && (bytes.byteOffset + at) % 4 !== 0) if (bytes[at++] !== 0) return false;

@@ -1,15 +1,10 @@
 import type { FileHandle, FileSystem, LockFile } from "../../fs/file-system.ts";
+import type { DiskCall, DiskFault, DiskOperation } from "./disk-call.ts";
 import type { Content } from "./simulated-content.ts";
-import {
-  type DiskCall,
-  type DiskFault,
-  type DiskOperation,
-  type Machine,
-  SimulatedProcess,
-} from "../crash/simulated-process.ts";
+import { type Machine, SimulatedProcess } from "./simulated-process.ts";
 import { type DiskMoment, Tree } from "./simulated-tree.ts";
 
-/** The machine has no power any more. */
+/** Thrown by every call after the power was cut. */
 export class PowerCutError extends Error {
   override readonly name = "PowerCutError";
 
@@ -19,23 +14,23 @@ export class PowerCutError extends Error {
 }
 
 export interface SimulatedDiskOptions {
-  /** How many turns of the event loop a flush takes; 0 if left out. */
+  /** How many turns of the event loop a flush takes. Default: 0. */
   readonly latency?: () => number;
-  /** Whether `calls` is kept; yes if left out. */
+  /** Whether calls are recorded in `calls`. Default: true. */
   readonly record?: boolean;
 }
 
 /**
- * A disk in memory that forgets like a real one: what was written is read back at once, but survives a power cut for certain only
- * after a flush; the name of a new, renamed or removed file only after its directory was synced. `disksAfterPowerCut` tells
- * what may be left. Any call can be made to fail, and everything that processes do is recorded.
+ * A disk in memory that loses data like a real one. Written bytes can be read at once, but survive a power cut for
+ * certain only after a flush; the name of a new, renamed or removed file only after a sync of its directory.
+ * `disksAfterPowerCut` gives the disks that a power cut can leave. Any call can be made to fail, and all calls are recorded.
  *
- * The disk itself acts as one process; `process(name)` gives others.
+ * The disk itself acts as one process; `process(name)` makes others.
  */
 export class SimulatedDisk implements FileSystem {
   /** Every call so far, of all processes. */
   readonly calls: DiskCall[] = [];
-  /** Called before each change of the disk: at these moments, and at the end, a power cut can leave something new. */
+  /** Called before each change of the disk. A power cut leaves something new only at these moments and at the end. */
   onStep: ((operation: DiskOperation, path: string, process: string) => void) | undefined;
   readonly #tree: Tree;
   readonly #latency: () => number;
@@ -64,17 +59,17 @@ export class SimulatedDisk implements FileSystem {
     this.#main = new SimulatedProcess("main", this.#machine);
   }
 
-  /** How many calls there have been. */
+  /** How many calls all processes have made. */
   get callCount(): number {
     return this.#count;
   }
 
-  /** Another process on the same disk. */
+  /** Starts another process on the same disk. */
   process(name = `process ${++this.#processes}`): SimulatedProcess {
     return new SimulatedProcess(name, this.#machine);
   }
 
-  /** Makes the next call fail, or the next one of an operation, or the next one that a predicate chooses. */
+  /** Makes one call fail: the next one, the next of an operation, or the next that a predicate chooses. */
   failNext(fault: DiskFault, which: DiskOperation | ((call: DiskCall) => boolean) = () => true): void {
     let due = true;
     this.failWhen((call) => {
@@ -84,7 +79,7 @@ export class SimulatedDisk implements FileSystem {
     });
   }
 
-  /** Makes calls fail for which this gives a fault; returns the function that ends it. */
+  /** Makes each call fail for which `fault` returns a fault. Returns a function that ends this. */
   failWhen(fault: (call: DiskCall) => DiskFault | undefined): () => void {
     this.#faults.push(fault);
     return () => {
@@ -97,24 +92,24 @@ export class SimulatedDisk implements FileSystem {
     this.#stopped = true;
   }
 
-  /** Cuts the power behind the call with this index: every later call throws `PowerCutError`. */
+  /** Cuts the power after the call with this index: every later call throws `PowerCutError`. */
   cutPowerAfter(index: number): void {
     this.#stopAt = index;
   }
 
-  /** Makes certain what was written so far, to a file or (if none is given) at all. */
+  /** Makes all earlier writes durable: those to the file at `path`, or (without `path`) all. */
   settle(path?: string): void {
     if (path === undefined) this.#tree.settle();
     const node = path === undefined ? undefined : this.#tree.find(path);
     if (node?.directory === false) node.makeDurable(node.moment.ops);
   }
 
-  /** What is certain and what is pending now. */
+  /** The durable state and the pending operations at this moment, for `disksAfterPowerCut`. */
   moment(): DiskMoment {
     return this.#tree.moment();
   }
 
-  /** The bytes of a file as processes see them; nothing if there is none. Does not count as a call. */
+  /** The bytes of a file as processes see them; `undefined` if it does not exist. Not recorded as a call. */
   bytesOf(path: string): Uint8Array | undefined {
     return this.#contentOf(path)?.bytes();
   }

@@ -1,22 +1,5 @@
 import { Content } from "./simulated-content.ts";
-
-/** A write or truncation that may not have reached the medium. */
-export interface FileOp {
-  readonly id: number;
-  /** It is on the medium for certain. */
-  readonly durable: boolean;
-  /** Given for a write: where it goes, and its bytes; else the file is cut or extended to `position`. */
-  readonly position: number;
-  readonly bytes: Uint8Array | undefined;
-}
-
-/** What is certain about a file on the medium, and what is not. Never changed, only replaced. */
-export interface FileMoment {
-  readonly id: number;
-  readonly durable: Content;
-  /** In the order in which they were made; an operation that is certain stays behind one that is not. */
-  readonly ops: readonly FileOp[];
-}
+import { type FileMoment, FileNode, nextId } from "./simulated-file.ts";
 
 /** A change of directory entries that happens as a whole or not at all. */
 export interface EntryOp {
@@ -29,84 +12,17 @@ export interface EntryOp {
 export interface EntryChange {
   readonly directory: DirectoryNode;
   readonly name: string;
-  /** What the name stands for from now on; nothing when it goes away. */
+  /** The file or directory of that name from now on; `undefined` if the name is removed. */
   readonly node: Node | undefined;
 }
 
 export type Node = FileNode | DirectoryNode;
 
-let lastId = 0;
-
-/** The effect of an operation on content. */
-export function applyFileOp(content: Content, op: FileOp): void {
-  if (op.bytes === undefined) content.resize(op.position);
-  else content.write(op.bytes, op.position);
-}
-
-export class FileNode {
-  readonly directory = false;
-  /** What processes read: the page cache. */
-  #cached: Content;
-  #cachedIsOurs = false;
-  moment: FileMoment;
-  /** The open file description that has the `flock`. */
-  lockedBy: object | undefined;
-
-  constructor(durable: Content, ops: readonly FileOp[] = [], id: number = ++lastId) {
-    this.#cached = durable;
-    this.moment = { id, durable, ops };
-    if (ops.length === 0) return;
-    this.#cached = durable.copy();
-    this.#cachedIsOurs = true;
-    for (const op of ops) applyFileOp(this.#cached, op);
-  }
-
-  get cached(): Content {
-    return this.#cached;
-  }
-
-  /** Changes what processes read; returns the operation, which is not durable yet. */
-  change(position: number, bytes: Uint8Array | undefined): FileOp {
-    if (!this.#cachedIsOurs) this.#cached = this.#cached.copy();
-    this.#cachedIsOurs = true;
-    const op: FileOp = { id: ++lastId, durable: false, position, bytes };
-    applyFileOp(this.#cached, op);
-    this.moment = { ...this.moment, ops: [...this.moment.ops, op] };
-    return op;
-  }
-
-  /** The operations are on the medium. */
-  makeDurable(done: readonly FileOp[]): void {
-    if (done.length === 0) return;
-    const ids = new Set(done.map(({ id }) => id));
-    let { id, durable } = this.moment;
-    const ops = this.moment.ops.map((op) => (ids.has(op.id) ? { ...op, durable: true } : op));
-    if (ops[0]?.durable === true) {
-      durable = durable.copy();
-      for (let first = ops[0]; first?.durable === true; first = ops[0]) {
-        applyFileOp(durable, first);
-        ops.shift();
-      }
-      id = ++lastId;
-    }
-    this.moment = { id, durable, ops };
-  }
-
-  /** A flush has failed and dropped what was not on the medium; readers may (`"lingers"`) still see it, but it will never get there. */
-  drop(lost: readonly FileOp[], how: "reverts" | "lingers"): void {
-    const ids = new Set(lost.map(({ id }) => id));
-    this.moment = { ...this.moment, ops: this.moment.ops.filter((op) => op.durable || !ids.has(op.id)) };
-    if (how === "lingers") return;
-    this.#cached = this.moment.durable.copy();
-    this.#cachedIsOurs = true;
-    for (const op of this.moment.ops) applyFileOp(this.#cached, op);
-  }
-}
-
+/** A directory: the entries that processes see, and those that are durable. */
 export class DirectoryNode {
   readonly directory = true;
   readonly entries: Map<string, Node>;
-  /** The entries that are on the medium for certain. Never changed, only replaced. */
+  /** The entries that have reached the medium. Never changed, only replaced. */
   durable: ReadonlyMap<string, Node>;
 
   constructor(durable: ReadonlyMap<string, Node> = new Map()) {
@@ -123,7 +39,7 @@ export interface DiskMoment {
   readonly entryOps: readonly EntryOp[];
 }
 
-/** A tree of files and directories with what is certain and what is pending. */
+/** A tree of files and directories, with its durable state and the operations since. */
 export class Tree {
   readonly root: DirectoryNode;
   readonly #files = new Set<FileNode>();
@@ -135,7 +51,7 @@ export class Tree {
     this.#note(root);
   }
 
-  /** The tree as it was at a moment, with all that was pending then. */
+  /** The tree as it was at a moment, with the operations that were pending. */
   static at(moment: DiskMoment): Tree {
     const copies = new Map<Node, Node>();
     const copy = <N extends Node>(node: N): N => {
@@ -147,7 +63,7 @@ export class Tree {
           twin.durable = new Map([...(moment.directories.get(node) ?? [])].map(([name, child]) => [name, copy(child)]));
           for (const [name, child] of twin.durable) twin.entries.set(name, child);
         } else {
-          const { durable, ops, id } = moment.files.get(node) ?? { durable: new Content(), ops: [], id: ++lastId };
+          const { durable, ops, id } = moment.files.get(node) ?? { durable: new Content(), ops: [], id: nextId() };
           twin = new FileNode(durable, ops, id);
           copies.set(node, twin);
         }
@@ -203,7 +119,7 @@ export class Tree {
 
   change(what: string, changes: readonly EntryChange[]): void {
     for (const change of changes) this.#carryOut(change);
-    this.entryOps = [...this.entryOps, { id: ++lastId, durable: false, what, changes }];
+    this.entryOps = [...this.entryOps, { id: nextId(), durable: false, what, changes }];
   }
 
   /** The pending changes of a directory's own entries. */

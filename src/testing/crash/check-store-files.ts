@@ -1,0 +1,114 @@
+import { isZero } from "../disk/simulated-content.ts";
+import type { SimulatedDisk } from "../disk/simulated-disk.ts";
+import { nameOf, type SeenEvent } from "./check-events.ts";
+
+/** Files by their paths, of a simulated disk or of a real one. */
+export type StoreFiles = Pick<SimulatedDisk, "files" | "bytesOf">;
+
+const decoder = new TextDecoder();
+
+/**
+ * Reads the commit log and the streams' files byte by byte, without the store's code, and compares them with each other
+ * and with the events that the store returned. The store must have no pending work.
+ */
+export function checkStoreFiles(disk: StoreFiles, directory: string, events: readonly SeenEvent[]): void {
+  const log = `${directory}/commit_log/`;
+  const files = disk.files();
+  const ends = new Map<string, { at: number; version: number }>();
+  const streams = new Map<string, Uint8Array>();
+  let position = 0;
+  for (const path of files.filter((file) => file.startsWith(log)).sort()) {
+    const bytes = disk.bytesOf(path) ?? new Uint8Array();
+    let at = 0;
+    const line = (): string => {
+      const end = bytes.indexOf(NEWLINE, at);
+      if (end < 0) throw new Error(`${path}, byte ${at}: expected a line that ends with LF`);
+      const text = decoder.decode(bytes.subarray(at, end));
+      at = end + 1;
+      return text;
+    };
+    const name = Number(path.slice(log.length, log.length + 16));
+    // A segment whose first line was cut off: the store writes it again before the first record.
+    if (bytes.length === 0 || bytes[0] === 0 || bytes.indexOf(NEWLINE) < 0) {
+      if (name !== position + 1)
+        throw new Error(`${path}: expected a segment that begins with position ${position + 1}, found an empty one`);
+      continue;
+    }
+    const first = (JSON.parse(line()) as { readonly first: number }).first;
+    if (first !== name || first !== position + 1)
+      throw new Error(`${path}: expected a segment that begins with position ${position + 1}, found ${first}`);
+    while (at < bytes.length && bytes[at] !== 0) {
+      const record = JSON.parse(line()) as { readonly commit: number; readonly events: number; readonly bytes: number };
+      if (record.commit !== position + 1)
+        throw new Error(`${path}: expected the commit at position ${position + 1}, found ${record.commit}`);
+      const end = at + record.bytes;
+      while (at < end) {
+        const section = JSON.parse(line()) as Section;
+        if (section.stream === undefined) {
+          at += section.bytes;
+          continue;
+        }
+        const stream = streamBytes(disk, directory, section.stream, streams);
+        const known = ends.get(section.stream) ?? { at: 0, version: 0 };
+        if (section.at !== known.at || section.version !== known.version + 1)
+          throw new Error(
+            `${path}: expected a section after byte ${known.at}, version ${known.version}, found ${JSON.stringify(section)}`,
+          );
+        const inLog = bytes.subarray(at, at + section.bytes);
+        if (!equal(inLog, stream.subarray(section.at, section.at + section.bytes)))
+          throw new Error(
+            `the copies of ${section.stream} from version ${section.version}, byte ${section.at} on differ`,
+          );
+        for (let i = 0; i < section.events; i++) compare(line(), events[position++], section.stream);
+        ends.set(section.stream, { at: section.at + section.bytes, version: known.version + section.events });
+      }
+      if (at !== end)
+        throw new Error(`${path}: expected the record of position ${record.commit} to end at byte ${end}, found ${at}`);
+    }
+    if (!isZero(bytes, at)) throw new Error(`${path}: expected zeros after byte ${at}`);
+  }
+  if (position !== events.length)
+    throw new Error(`the commit log has ${position} events, the store returned ${events.length}`);
+  for (const path of files) {
+    if (!path.startsWith(`${directory}/streams/`) || !path.endsWith("/app.jsonl")) continue;
+    const key = path.slice(directory.length + "/streams/".length, -"/app.jsonl".length);
+    const size = streamBytes(disk, directory, key, streams).length;
+    if (size !== (ends.get(key)?.at ?? 0))
+      throw new Error(`${path}: expected ${ends.get(key)?.at ?? 0} bytes, as in the commit log, found ${size}`);
+  }
+}
+
+const NEWLINE = 0x0a;
+
+interface Section {
+  /** Missing in a section that holds a note of a process manager. */
+  readonly stream?: string;
+  readonly version: number;
+  readonly at: number;
+  readonly events: number;
+  readonly bytes: number;
+}
+
+function streamBytes(disk: StoreFiles, directory: string, key: string, known: Map<string, Uint8Array>): Uint8Array {
+  let bytes = known.get(key);
+  if (bytes === undefined)
+    known.set(key, (bytes = disk.bytesOf(`${directory}/streams/${key}/app.jsonl`) ?? new Uint8Array()));
+  return bytes;
+}
+
+function compare(line: string, event: SeenEvent | undefined, stream: string): void {
+  const written = JSON.parse(line) as { readonly type: string; readonly data: unknown; readonly pos?: number };
+  if (event === undefined) throw new Error(`${stream}: the store did not return the event ${line}`);
+  if (
+    written.type !== event.type ||
+    (written.pos ?? event.position) !== event.position ||
+    JSON.stringify(written.data) !== JSON.stringify(event.data ?? null)
+  )
+    throw new Error(`${stream}: expected the event ${line}, the store returned ${nameOf(event)}`);
+}
+
+function equal(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
