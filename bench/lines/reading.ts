@@ -7,7 +7,7 @@ import type { FillTask } from "../tasks/stores.ts";
 import type { Sample } from "../tasks/task.ts";
 import type { Line } from "./line.ts";
 
-/** What the original takes, in ms, as measured elsewhere. */
+/** What the Rust crate takes, in ms, as measured elsewhere. */
 const ORIGINAL_LOAD_MS = 54;
 const ORIGINAL_PROJECT_MS = 65;
 
@@ -90,7 +90,7 @@ const load: Line = {
       columns: MS_COLUMNS,
       checks: [
         check(
-          `≤ the original's ${ORIGINAL_LOAD_MS} ms as measured elsewhere`,
+          `≤ the Rust crate's ${ORIGINAL_LOAD_MS} ms as measured elsewhere`,
           middle(results, "short", "ms"),
           { most: ORIGINAL_LOAD_MS },
           "ms",
@@ -98,7 +98,7 @@ const load: Line = {
         check("with a snapshot ≤ 3 ms", middle(results, "snapshot", "ms"), { most: 3 }, "ms"),
         checkLoop(results, ["short", "ours", "snapshot"]),
       ],
-      elsewhere: "original 54 ms; emmett-sqlite 1,087 ms",
+      elsewhere: "Rust crate 54 ms; emmett-sqlite 1,087 ms",
     };
   },
 };
@@ -128,14 +128,14 @@ const projectSmall: Line = {
       columns: [...MS_COLUMNS, { heading: "again in the same process, ms", metric: "againMs" }],
       checks: [
         check(
-          `≤ the original's ${ORIGINAL_PROJECT_MS} ms as measured elsewhere`,
+          `≤ the Rust crate's ${ORIGINAL_PROJECT_MS} ms as measured elsewhere`,
           middle(results, "ours", "ms"),
           { most: ORIGINAL_PROJECT_MS },
           "ms",
         ),
         checkLoop(results, ["ours"]),
       ],
-      elsewhere: "original 65 ms; act 2,569 ms; emmett-sqlite 37 s",
+      elsewhere: "Rust crate 65 ms; act 2,569 ms; emmett-sqlite 37 s",
     };
   },
 };
@@ -180,7 +180,7 @@ const projectLarge: Line = {
         check("time per event ≤ 1.3 × that of line 5", ratio(results, "large", "small", "perEvent"), { most: 1.3 }),
         checkLoop(results, ["large"]),
       ],
-      elsewhere: "original: opens every stream's file",
+      elsewhere: "Rust crate: opens every stream's file",
     };
   },
 };
@@ -210,7 +210,7 @@ const readFresh: Line = {
         check("≤ 0.3 ms at 1,000 streams", middle(results, "small", "p50"), { most: 0.3 }, "ms"),
         check(`the same at ${number(size.accounts)} (≤ 0.3 ms)`, middle(results, "large", "p50"), { most: 0.3 }, "ms"),
       ],
-      elsewhere: "original 7.4 ms at 1,000 streams, growing with their number",
+      elsewhere: "Rust crate 7.4 ms at 1,000 streams, growing with their number",
     };
   },
 };

@@ -23,7 +23,7 @@ const open: Line = {
         { heading: "first list of streams, ms", metric: "listMs" },
       ],
       checks: [check("≤ 30 ms", middle(results, "ours", "ms"), { most: 30 }, "ms"), checkLoop(results, ["ours"])],
-      elsewhere: "original: quadratic in what it opens next",
+      elsewhere: "Rust crate: quadratic in what it opens next",
     };
   },
 };
@@ -65,7 +65,7 @@ const create: Line = {
         ),
         checkLoop(results, ["ours"]),
       ],
-      elsewhere: "original: 8,000 take 27 s, growing with the square",
+      elsewhere: "Rust crate: 8,000 take 27 s, growing with the square",
     };
   },
 };
@@ -100,7 +100,7 @@ const live: Line = {
         check("≤ 512 descriptors", middle(results, "ours", "descriptors"), { most: 512 }, "descriptors"),
         checkLoop(results, ["ours"]),
       ],
-      elsewhere: "original: 33 KB, a thread and a descriptor each",
+      elsewhere: "Rust crate: 33 KB, a thread and a descriptor each",
     };
   },
 };

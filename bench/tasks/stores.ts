@@ -15,7 +15,7 @@ export interface FillTask {
   readonly accounts: number;
   /** For each account. */
   readonly deposits: number;
-  /** Lines as short as those that the original's loading was measured with. */
+  /** Lines as short as those that the Rust crate's loading was measured with. */
   readonly short?: boolean;
   /** Deposits in one command; 1 if left out, or many where there are few accounts. */
   readonly together?: number;
