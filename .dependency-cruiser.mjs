@@ -60,6 +60,22 @@ export default {
       to: { path: "^src/file-store/" },
     },
     {
+      name: "core-knows-no-postgres",
+      comment: "The store in PostgreSQL is an entry point of its own, which nothing else imports.",
+      severity: "error",
+      from: { path: "^src/", pathNot: "^src/postgres/" },
+      to: { path: "^src/postgres/" },
+    },
+    {
+      name: "postgres-knows-the-port-only",
+      severity: "error",
+      from: { path: "^src/postgres/" },
+      to: {
+        path: "^src/",
+        pathNot: "^src/(postgres/|event-store/|(errors|json|fingerprint|event-loop|duration)\\.ts$)",
+      },
+    },
+    {
       name: "core-knows-no-file-system",
       comment: "The simulated disk implements the file-system port. Nothing else above the stores touches files.",
       severity: "error",

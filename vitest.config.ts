@@ -10,6 +10,7 @@ export default defineConfig({
   ssr: { resolve: { conditions } },
   test: {
     include: ["test/**/*.test.ts"],
+    globalSetup: ["./test/support/servers.ts"],
     testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: "forks",

@@ -16,6 +16,7 @@ import type {
   StoredEvent,
   StreamName,
 } from "./event-store.ts";
+import { checkStreamName } from "./stream-names.ts";
 import { compareCodePoints } from "./stream-order.ts";
 
 const BATCH = 1000;
@@ -129,7 +130,9 @@ export class MemoryEventStore implements EventStore {
     return names.sort((a, b) => compareCodePoints(a.type, b.type) || compareCodePoints(a.id, b.id));
   }
 
-  checkName(_stream: StreamName): void {}
+  checkName(stream: StreamName): void {
+    checkStreamName(stream);
+  }
 
   async refresh(): Promise<void> {
     this.#checkOpen();

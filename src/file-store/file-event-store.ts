@@ -17,7 +17,8 @@ import type {
 import { compareCodePoints } from "../event-store/stream-order.ts";
 import { type FileSystem, systemErrorCode } from "../fs/file-system.ts";
 import { adoptStreams, registerStreams } from "./recovery/rebuild-log.ts";
-import { directoryName, encodeId, isPlainName, type StreamKey, streamOfKey } from "./disk/stream-key.ts";
+import { checkStreamName, isPlainName } from "../event-store/stream-names.ts";
+import { directoryName, type StreamKey, streamOfKey } from "./disk/stream-key.ts";
 import { Applier } from "./apply/applier.ts";
 import type { QueuedCommit } from "./commit/batch.ts";
 import { CommitLog, type CommitLogOptions, DEFAULT_LOG_OPTIONS } from "./log/commit-log.ts";
@@ -347,9 +348,7 @@ export class FileEventStore implements EventStore {
   }
 
   checkName(stream: StreamName): void {
-    if (isPlainName(stream.type) !== "safe")
-      throw new EventfoldError("INVALID_ID", `${JSON.stringify(stream.type)} is not a type`);
-    encodeId(stream.id);
+    checkStreamName(stream);
   }
 
   async refresh(): Promise<void> {

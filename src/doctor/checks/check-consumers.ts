@@ -3,7 +3,7 @@ import { crc32 } from "node:zlib";
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { Layout } from "../../file-store/disk/store-paths.ts";
 import { readWhole } from "../../file-store/disk/whole-file.ts";
-import { isPlainName } from "../../file-store/disk/stream-key.ts";
+import { isPlainName } from "../../event-store/stream-names.ts";
 import { correctText, differingBytes } from "../scan/one-byte-correction.ts";
 import { lineAt, type Problem } from "../findings.ts";
 import type { LoggedLetter, LogNotes, NotePlace } from "../scan/log-notes.ts";

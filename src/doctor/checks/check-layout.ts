@@ -1,6 +1,6 @@
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { Layout } from "../../file-store/disk/store-paths.ts";
-import { decodeId, isPlainName } from "../../file-store/disk/stream-key.ts";
+import { decodeId, isPlainName } from "../../event-store/stream-names.ts";
 import { CONSUMER_DIRECTORIES } from "./check-consumers.ts";
 import type { Problem } from "../findings.ts";
 

@@ -7,7 +7,8 @@ import { ioError } from "../disk/io-error.ts";
 import type { Layout } from "../disk/store-paths.ts";
 import { readWhole, replaceFile } from "../disk/whole-file.ts";
 import { readLines } from "../lines/line-reader.ts";
-import { encodeId, type StreamKey } from "../disk/stream-key.ts";
+import { encodeId } from "../../event-store/stream-names.ts";
+import { type StreamKey } from "../disk/stream-key.ts";
 
 const DIRECTORIES: Readonly<Record<ConsumerKind, string>> = {
   projection: "projections",

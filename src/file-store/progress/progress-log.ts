@@ -2,7 +2,7 @@ import { crc32 } from "node:zlib";
 import { checksumText } from "../disk/checksum.ts";
 import type { ConsumerNote, StoredDeadLetter } from "../../event-store/event-store.ts";
 import { EventfoldError } from "../../errors.ts";
-import { isPlainName } from "../disk/stream-key.ts";
+import { isPlainName } from "../../event-store/stream-names.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { CommitLog } from "../log/commit-log.ts";
 import type { LogPlace } from "../log/log-place.ts";

@@ -9,7 +9,8 @@ import type { Layout } from "../disk/store-paths.ts";
 import { endOfLastLine, readLines } from "../lines/line-reader.ts";
 import { findStreams } from "../streams/stream-list.ts";
 import { Registry } from "../streams/stream-registry.ts";
-import { decodeId, type StreamKey, streamOfKey } from "../disk/stream-key.ts";
+import { decodeId } from "../../event-store/stream-names.ts";
+import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
 
 const RECORD_BYTES = 1 << 20;
 

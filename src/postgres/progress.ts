@@ -1,0 +1,34 @@
+import type { ConsumerNote, StoredDeadLetter } from "../event-store/event-store.ts";
+import { type Database, statement, type Statement } from "./connection/database.ts";
+import { fromStored } from "./stored-text.ts";
+
+/** Reads what process managers noted in their commits, and their dead letters. */
+export class Progress {
+  readonly #database: Database;
+  readonly #notes: Statement;
+  readonly #letters: Statement;
+
+  constructor(database: Database, s: string) {
+    this.#database = database;
+    this.#notes = statement(
+      `select sequence, note from ${s}.notes where consumer = $1 and sequence > $2::bigint order by sequence`,
+    );
+    this.#letters = statement(`select key, letter from ${s}.letters where consumer = $1 order by ordinal`);
+  }
+
+  async notes(name: string, after: number): Promise<ConsumerNote[]> {
+    const rows = await this.#database.read(this.#notes, [name, after]);
+    return rows.map(([sequence, note]) => ({
+      sequence: Number(sequence),
+      note: JSON.parse(note ?? "null") as unknown,
+    }));
+  }
+
+  async letters(name: string): Promise<StoredDeadLetter[]> {
+    const rows = await this.#database.read(this.#letters, [name]);
+    return rows.map(([key, letter]) => ({
+      key: fromStored(key ?? ""),
+      letter: JSON.parse(letter ?? "{}") as StoredDeadLetter["letter"],
+    }));
+  }
+}

@@ -1,0 +1,109 @@
+import type { EventTypes, StoredEvent, StreamName } from "../../event-store/event-store.ts";
+import { type Database, type Row, type Statement, statement } from "../connection/database.ts";
+import { fromStored, toStored } from "../stored-text.ts";
+import { COLUMNS_AFTER, EVENT_COLUMNS, sizeOf, StoredRow } from "./stored-row.ts";
+
+/** Rows of the first query of a reading; the next ones follow from the rows' size. */
+const FIRST_ROWS = 256;
+const MOST_ROWS = 4096;
+/** Aim of one query, in characters. */
+const QUERY_SIZE = 1 << 20;
+/** Positions of one query that leaves out what is not wanted. */
+const SPARSE_POSITIONS = 20_000;
+
+/** Reads events. Positions and versions have no holes, so a range of them needs neither sorting nor a limit. */
+export class EventReader {
+  readonly #database: Database;
+  readonly #head: Statement;
+  readonly #stream: Statement;
+  readonly #all: Statement;
+  readonly #wanted: Statement;
+
+  constructor(database: Database, s: string) {
+    this.#database = database;
+    this.#head = statement(`select coalesce(max(position), 0) from ${s}.events`);
+    this.#stream = statement(
+      `select ${EVENT_COLUMNS}, (select l.version from ${s}.events l where l.aggregate = $1 and l.id = $2 order by l.version desc limit 1)
+      from ${s}.events e where e.aggregate = $1 and e.id = $2 and e.version between $3::bigint and $4::bigint order by e.version`,
+    );
+    const all = `select ${EVENT_COLUMNS}, e.aggregate, e.id from ${s}.events e where e.position between $1::bigint and $2::bigint`;
+    this.#all = statement(`${all} order by e.position`);
+    this.#wanted = statement(`${all} and e.aggregate || '/' || e.type = any($3::text[]) order by e.position`);
+  }
+
+  async head(): Promise<number> {
+    const [row] = await this.#database.read(this.#head);
+    return Number(row?.[0]);
+  }
+
+  /** A stream's events from a version on, up to the last one at the time of the first query. */
+  async *stream(stream: StreamName, from: number): AsyncGenerator<readonly StoredEvent[], void, undefined> {
+    const { type, id } = stream;
+    let last = Infinity;
+    const query = (first: number, count: number): Promise<Row[]> =>
+      this.#database.read(this.#stream, [type, toStored(id), first, Math.min(first + count - 1, last)]);
+    let rows = await query(from, FIRST_ROWS);
+    // Every row has it, as of the same moment as the rows.
+    last = Number(rows[0]?.[COLUMNS_AFTER] ?? 0);
+    for (let next = from; rows.length > 0;) {
+      const events = rows.map((row) => new StoredRow(stream, row));
+      next += rows.length;
+      const following = next > last ? undefined : query(next, rowsAfter(rows, MOST_ROWS));
+      // Its failure is met below, or by no one if the reader leaves.
+      following?.catch(() => {});
+      yield events;
+      rows = following === undefined ? [] : await following;
+    }
+  }
+
+  /** All events from a position on, up to the head at the time of the call; without those that are not wanted. */
+  async *all(from: number, wanted: EventTypes | undefined): AsyncGenerator<readonly StoredEvent[], void, undefined> {
+    const head = await this.head();
+    const types =
+      wanted === undefined
+        ? undefined
+        : [...wanted].flatMap(([aggregate, names]) => [...names].map((name) => `${aggregate}/${toStored(name)}`));
+    const query = (first: number, count: number): Promise<Row[]> => {
+      const range = [first, Math.min(first + count - 1, head)];
+      return types === undefined
+        ? this.#database.read(this.#all, range)
+        : this.#database.read(this.#wanted, [...range, types]);
+    };
+    let count = FIRST_ROWS;
+    let rows = from > head ? undefined : query(from, count);
+    const streams = new StreamNames();
+    for (let next = from; rows !== undefined;) {
+      const found = await rows;
+      next += count;
+      count = rowsAfter(found, types === undefined ? MOST_ROWS : SPARSE_POSITIONS);
+      rows = next > head ? undefined : query(next, count);
+      rows?.catch(() => {});
+      yield found.map((row) => new StoredRow(streams.of(row), row));
+    }
+  }
+}
+
+/** How many rows to ask for next, by the size of the last ones. */
+function rowsAfter(rows: readonly Row[], most: number): number {
+  let size = 0;
+  for (const row of rows) size += sizeOf(row);
+  const fitting = rows.length === 0 ? most : Math.floor((rows.length * QUERY_SIZE) / size);
+  return Math.max(Math.min(fitting, 8 * Math.max(rows.length, FIRST_ROWS), most), 16);
+}
+
+/** One object for each stream that a reading meets, as far as it has room. */
+class StreamNames {
+  readonly #names = new Map<string, StreamName>();
+
+  of(row: Row): StreamName {
+    const type = row[COLUMNS_AFTER] ?? "";
+    const id = row[COLUMNS_AFTER + 1] ?? "";
+    const key = `${type}/${id}`;
+    let name = this.#names.get(key);
+    if (name === undefined) {
+      if (this.#names.size >= 10_000) this.#names.clear();
+      this.#names.set(key, (name = { type, id: fromStored(id) }));
+    }
+    return name;
+  }
+}

@@ -1,0 +1,126 @@
+import type { StreamName } from "../../event-store/event-store.ts";
+import type { BatchIds } from "../commit/batch-ids.ts";
+import { type Database, statement, type Statement } from "../connection/database.ts";
+import { fromStored } from "../stored-text.ts";
+import { unreferenced } from "./channel.ts";
+
+/** How often to look while notifications come through, and while they do not, in ms. */
+const HEARD_MS = 1000;
+const SILENT_MS = 200;
+
+/**
+ * Knows up to which position the listeners of this store have been told, and tells them of what comes after it. Own batches are
+ * recognised by their ids, also while their answer is on its way, and are never told as another process's.
+ */
+export class Watcher {
+  readonly #database: Database;
+  readonly #ids: BatchIds;
+  readonly #look: Statement;
+  readonly #listeners = new Set<() => void>();
+  readonly #foreignListeners = new Set<(stream: StreamName) => void>();
+  /** Everything up to here was told. */
+  #seen: number;
+  /** Batches of this store whose commands were told that the outcome is unknown: like another process's, if they turn up. */
+  readonly #abandoned: string[] = [];
+  #running: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #isHeard: () => boolean = () => false;
+  #isClosed = false;
+
+  constructor(database: Database, s: string, ids: BatchIds, head: number) {
+    this.#database = database;
+    this.#ids = ids;
+    this.#seen = head;
+    // One statement, so that head and streams are of the same moment.
+    this.#look = statement(
+      `with h as (select coalesce(max(position), 0) as head from ${s}.events)
+      select h.head, f.aggregate, f.id from h left join (
+        select distinct e.aggregate, e.id from ${s}.events e
+        where e.position > $1::bigint and (e.batch < $2::uuid or e.batch > $3::uuid or e.batch = any($4::uuid[]))) f on true`,
+    );
+  }
+
+  /** Looks by itself from now on, less often while notifications come through. */
+  start(isHeard: () => boolean): void {
+    this.#isHeard = isHeard;
+    this.#lookLater();
+  }
+
+  /** Tells listeners of commits of other processes. Of calls that come while it looks, all share the next look. */
+  refresh(): Promise<void> {
+    if (this.#running === undefined && this.#next === undefined) return (this.#running = this.#run());
+    // Never answered before an earlier look has told the listeners of what it found.
+    return (this.#next ??= (this.#running ?? Promise.resolve())
+      .catch(() => {})
+      .then(() => {
+        this.#next = undefined;
+        return (this.#running = this.#run());
+      }));
+  }
+
+  /** A batch of this store was written: `events` of them up to `last`. */
+  written(events: number, last: number): void {
+    // If others came in between, they are told by the next look.
+    if (this.#seen === last - events) this.#seen = last;
+    this.#tell();
+  }
+
+  abandoned(batch: string): void {
+    this.#abandoned.push(batch);
+  }
+
+  watch(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  watchForeign(listener: (stream: StreamName) => void): () => void {
+    this.#foreignListeners.add(listener);
+    return () => this.#foreignListeners.delete(listener);
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+  }
+
+  async #run(): Promise<void> {
+    try {
+      await this.#readNews();
+    } finally {
+      this.#running = undefined;
+    }
+  }
+
+  async #readNews(): Promise<void> {
+    const since = this.#seen;
+    const values = [since, this.#ids.first, this.#ids.last, this.#abandoned];
+    const rows = await this.#database.read(this.#look, values);
+    const head = Number(rows[0]?.[0] ?? 0);
+    if (head <= this.#seen) return;
+    this.#seen = head;
+    for (const [, aggregate, id] of rows) {
+      if (typeof aggregate !== "string" || typeof id !== "string") continue;
+      const stream = { type: aggregate, id: fromStored(id) };
+      for (const listener of this.#foreignListeners) listener(stream);
+    }
+    this.#tell();
+  }
+
+  #tell(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
+  #lookLater(): void {
+    if (this.#isClosed) return;
+    this.#timer = unreferenced(
+      () => {
+        const isWatched = this.#listeners.size + this.#foreignListeners.size > 0;
+        const looking = isWatched ? this.refresh().catch(() => {}) : Promise.resolve();
+        void looking.then(() => this.#lookLater());
+      },
+      this.#isHeard() ? HEARD_MS : SILENT_MS,
+    );
+  }
+}

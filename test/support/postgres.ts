@@ -1,0 +1,55 @@
+import pg from "pg";
+import { afterAll, describe, inject, test } from "vitest";
+import { sharedPostgres } from "./postgres-server.ts";
+
+/** A database for the tests of one file. */
+export interface TestPostgres {
+  readonly url: string;
+  /** A pool that is ended when the file is done. */
+  readonly pool: (options?: pg.PoolConfig) => pg.Pool;
+  /** The name of a schema that does not exist yet; it is dropped when the file is done. */
+  readonly schema: () => string;
+}
+
+const found = await sharedPostgres(inject("servers")).then(
+  (url) => ({ url }),
+  (error: unknown) => ({ missing: error instanceof Error ? error.message : String(error) }),
+);
+
+/** Tests that need PostgreSQL. Without one they are skipped, but fail where `CI` is set. */
+export function describePostgres(name: string, tests: (postgres: TestPostgres) => void): void {
+  if ("url" in found) describe(name, () => tests(testPostgres(found.url)));
+  else if (process.env["CI"] === undefined)
+    describe.skip(`${name} (no PostgreSQL: ${found.missing})`, () => test("skipped"));
+  else
+    test(name, () => {
+      throw new Error(`there must be a PostgreSQL where CI is set: ${found.missing}`);
+    });
+}
+
+function testPostgres(url: string): TestPostgres {
+  const pools: pg.Pool[] = [];
+  const schemas: string[] = [];
+  const pool = (options: pg.PoolConfig = {}): pg.Pool => {
+    const made = new pg.Pool({ connectionString: url, max: 5, ...options });
+    made.on("error", () => {});
+    pools.push(made);
+    return made;
+  };
+  afterAll(async () => {
+    await Promise.all(pools.map((each) => each.end()));
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    for (const schema of schemas) await client.query(`drop schema if exists "${schema}" cascade`);
+    await client.end();
+  });
+  return {
+    url,
+    pool,
+    schema: () => {
+      const name = `test_${process.pid}_${Math.random().toString(36).slice(2)}`;
+      schemas.push(name);
+      return name;
+    },
+  };
+}
