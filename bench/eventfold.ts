@@ -8,7 +8,7 @@ import type * as Eventfold from "../src/index.ts";
 const entryPoint = new URL("index.js", process.env["EVENTFOLD_DIST"]);
 
 const eventfold = (await import(entryPoint.href)) as typeof Eventfold;
-const { aggregate, AggregateStore, data, projection } = eventfold;
+const { aggregate, AggregateStore, data, memory, projection } = eventfold;
 
 /** The account of the README, and a command that fills it quickly. */
 export const Account = aggregate("account", {
@@ -72,4 +72,4 @@ export const Closures = projection("closures", { closed: 0 }).on(Account, {
   Closed: (state) => ({ closed: state.closed + 1 }),
 });
 
-export { AggregateStore };
+export { AggregateStore, memory };

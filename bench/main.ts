@@ -50,7 +50,7 @@ async function measureAll(): Promise<void> {
   const data = place(".data");
   mkdirSync(data, { recursive: true });
   installPeers(place("."));
-  useBuild(`${data}/dist`);
+  useBuild(`${data}/package`);
   const run = new Run({
     quick: options.quick,
     rounds: Number(options.rounds ?? (options.quick ? 2 : 5)),
@@ -122,11 +122,13 @@ function publish(): void {
   );
 }
 
-/** Measures a copy of the build: somebody may build again meanwhile, and one run must measure one build. */
+/** Measures a copy of the package, so that a build in the meantime does not change what one run measures. */
 function useBuild(copy: string): void {
   if (process.env["EVENTFOLD_DIST"] !== undefined) return;
   const dist = place("../dist");
   if (!existsSync(`${dist}/index.js`)) throw new Error("there is no build to measure: npm run build");
-  cpSync(dist, copy, { recursive: true, force: true });
-  process.env["EVENTFOLD_DIST"] = pathToFileURL(`${copy}/`).href;
+  cpSync(dist, `${copy}/dist`, { recursive: true, force: true });
+  // It says where the package's own imports lead.
+  cpSync(place("../package.json"), `${copy}/package.json`);
+  process.env["EVENTFOLD_DIST"] = pathToFileURL(`${copy}/dist/`).href;
 }

@@ -1,53 +1,8 @@
-export { aggregate } from "./aggregate/aggregate.ts";
-export type {
-  Aggregate,
-  AggregateContract,
-  AnyAggregate,
-  AnyContract,
-  AppliedEvent,
-  Behaviour,
-  CommandOf,
-  ContractOptions,
-  DeepReadonly,
-  DefinableContract,
-  EventOf,
-  HandleArguments,
-  RejectionOf,
-  StateOf,
-} from "./aggregate/aggregate.ts";
-export { data } from "./aggregate/payload.ts";
-export type {
-  DataOf,
-  InputOf,
-  NotJson,
-  Payload,
-  Payloads,
-  StandardSchema,
-  TypedPayload,
-  ValidationResult,
-} from "./aggregate/payload.ts";
-export type {
-  CommandContext,
-  CommandEnvelope,
-  Constructors,
-  InputConstructors,
-  InputMessages,
-  EnvelopeConstructors,
-  EventRecord,
-  Message,
-  Messages,
-  RecordedEvent,
-  Rejection,
-  Rejections,
-} from "./aggregate/messages.ts";
+export * from "./contract.ts";
 export type { UnknownEventPolicy } from "./aggregate/model.ts";
-export {
-  AggregateStore,
-  type AggregateStoreBuilder,
-  type DispatchAllResult,
-  type EnvelopeFor,
-  type RecordedEventOf,
-} from "./aggregate-store/aggregate-store.ts";
+export { AggregateStore } from "./aggregate-store/store-entry.ts";
+export type { AggregateStoreBuilder } from "./aggregate-store/aggregate-store-builder.ts";
+export type { DispatchAllResult, EnvelopeFor, RecordedEventOf } from "./aggregate-store/aggregate-store.ts";
 export type { AggregateHandle, CommandAttempt, CommandResult } from "./aggregate-store/aggregate-handle.ts";
 export type { StateOptions } from "./aggregate-store/instances.ts";
 export type { Duration } from "./duration.ts";
@@ -59,7 +14,29 @@ export {
   EventfoldError,
   isEventfoldError,
 } from "./errors.ts";
-export type { StreamName } from "./event-store/event-store.ts";
+export { memory } from "./event-store/memory-storage.ts";
+export type { EventStorage, StorageOptions } from "./event-store/event-storage.ts";
+export type {
+  Checkpoint,
+  Commit,
+  CommitChain,
+  CommitResult,
+  ConsumerAppend,
+  ConsumerKind,
+  ConsumerNote,
+  EventDraft,
+  EventStore,
+  EventStoreCapabilities,
+  EventTypes,
+  ReadAllOptions,
+  ReadStreamOptions,
+  Snapshot,
+  StoredDeadLetter,
+  StoredEvent,
+  StoredMeta,
+  StreamAppend,
+  StreamName,
+} from "./event-store/event-store.ts";
 export { CommandBus, type Middleware, type RoutableCommand } from "./command-bus/command-bus.ts";
 export {
   type AnyProjection,

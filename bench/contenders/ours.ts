@@ -1,4 +1,4 @@
-import { Account, AggregateStore, balances } from "../eventfold.ts";
+import { Account, AggregateStore, balances, memory } from "../eventfold.ts";
 import { type Bank, CONTEXT, pieces } from "./bank.ts";
 
 /** Commands that are under way at once while a store is filled. */
@@ -17,7 +17,7 @@ export async function openOurs(
 ): Promise<Bank> {
   const builder =
     where === "memory"
-      ? AggregateStore.inMemoryBuilder()
+      ? AggregateStore.builder(memory())
       : AggregateStore.builder(where.directory).durability(where.durability);
   const identified = ids === undefined ? builder : builder.ids(ids);
   const store = await identified.aggregate(Account).projection(Balances).idleTimeout(Infinity).open();

@@ -1,4 +1,5 @@
 import { EventfoldError } from "../errors.ts";
+import { turn } from "../event-loop.ts";
 import { isJsonValue } from "../json.ts";
 import type {
   Checkpoint,
@@ -23,50 +24,71 @@ const BATCH = 1000;
 /** After this long without a pause, a commit waits for a turn of the event loop. */
 const PAUSE_AFTER_MS = 10;
 
-/** Events in memory, for tests and prototypes: everything is gone when the process ends. */
+/** What stores in memory share when they are opened on the same storage. */
+export class MemoryContent {
+  readonly streams: Map<string, { readonly name: StreamName; readonly events: StoredEvent[] }> = new Map();
+  readonly all: StoredEvent[] = [];
+  readonly snapshots: Map<string, Snapshot> = new Map();
+  readonly checkpoints: Map<string, string> = new Map();
+  readonly notes: Map<string, string[]> = new Map();
+  readonly letters: Map<string, Map<string, StoredDeadLetter>> = new Map();
+  /** Called after each commit, with the store that made it. */
+  readonly observers: Set<(committer: MemoryEventStore, commit: Commit) => void> = new Set();
+}
+
+/** Events in memory, for tests, prototypes and browsers: they are gone when the process ends. */
 export class MemoryEventStore implements EventStore {
   readonly capabilities: EventStoreCapabilities = { durable: false, multiProcess: false };
-  readonly #streams = new Map<string, { readonly name: StreamName; readonly events: StoredEvent[] }>();
-  readonly #all: StoredEvent[] = [];
-  readonly #snapshots = new Map<string, Snapshot>();
-  readonly #checkpoints = new Map<string, string>();
-  readonly #notes = new Map<string, string[]>();
-  readonly #letters = new Map<string, Map<string, StoredDeadLetter>>();
+  readonly #content: MemoryContent;
   readonly #listeners = new Set<() => void>();
+  readonly #foreignListeners = new Set<(stream: StreamName) => void>();
   #closed = false;
   #lastPause = performance.now();
+
+  constructor(content: MemoryContent = new MemoryContent()) {
+    this.#content = content;
+    content.observers.add(this.#observe);
+  }
+
+  readonly #observe = (committer: MemoryEventStore, { appends }: Commit): void => {
+    if (committer !== this) {
+      for (const { stream, events } of appends)
+        if (events.length > 0) for (const listener of this.#foreignListeners) listener(stream);
+    }
+    for (const listener of this.#listeners) listener();
+  };
 
   async commit(commit: Commit): Promise<CommitResult> {
     this.#checkOpen();
     for (const { stream, expectedVersion } of commit.appends) {
-      const actualVersion = this.#streams.get(keyOf(stream))?.events.length ?? 0;
+      const actualVersion = this.#content.streams.get(keyOf(stream))?.events.length ?? 0;
       if (actualVersion === expectedVersion && commit.chain?.broken !== true) continue;
       if (commit.chain !== undefined) commit.chain.broken = true;
       return { ok: false, stream, actualVersion };
     }
     const { consumer } = commit;
     if (consumer !== undefined) {
-      const actualSequence = this.#notes.get(consumer.name)?.length ?? 0;
+      const actualSequence = this.#content.notes.get(consumer.name)?.length ?? 0;
       if (actualSequence !== consumer.expectedSequence) return { ok: false, consumer: consumer.name, actualSequence };
       this.#note(consumer);
     }
     for (const { stream, events } of commit.appends) {
       if (events.length === 0) continue;
       const key = keyOf(stream);
-      let kept = this.#streams.get(key);
+      let kept = this.#content.streams.get(key);
       if (kept === undefined)
-        this.#streams.set(key, (kept = { name: { type: stream.type, id: stream.id }, events: [] }));
+        this.#content.streams.set(key, (kept = { name: { type: stream.type, id: stream.id }, events: [] }));
       for (const event of events) {
-        const stored = new MemoryEvent(kept.name, event, kept.events.length + 1, this.#all.length + 1);
+        const stored = new MemoryEvent(kept.name, event, kept.events.length + 1, this.#content.all.length + 1);
         kept.events.push(stored);
-        this.#all.push(stored);
+        this.#content.all.push(stored);
       }
     }
-    for (const listener of this.#listeners) listener();
-    const position = this.#all.length;
-    // Somebody who commits without a pause must not keep timers and other work from their turn.
+    for (const observe of this.#content.observers) observe(this, commit);
+    const position = this.#content.all.length;
+    // A caller that commits without a pause must not keep timers and other work from their turn.
     if (performance.now() - this.#lastPause > PAUSE_AFTER_MS) {
-      await new Promise<void>((resolve) => setTimeout(resolve));
+      await turn();
       this.#lastPause = performance.now();
     }
     return { ok: true, position };
@@ -77,12 +99,12 @@ export class MemoryEventStore implements EventStore {
     options: { readonly from?: number } = {},
   ): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     this.#checkOpen();
-    yield* inBatches(this.#streams.get(keyOf(stream))?.events ?? [], options.from ?? 1);
+    yield* inBatches(this.#content.streams.get(keyOf(stream))?.events ?? [], options.from ?? 1);
   }
 
   async *readAll(options: ReadAllOptions = {}): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     this.#checkOpen();
-    yield* inBatches(this.#all, options.from ?? 1);
+    yield* inBatches(this.#content.all, options.from ?? 1);
   }
 
   bookmark(_position: number): unknown {
@@ -91,40 +113,40 @@ export class MemoryEventStore implements EventStore {
 
   async head(): Promise<number> {
     this.#checkOpen();
-    return this.#all.length;
+    return this.#content.all.length;
   }
 
   async consumerNotes(name: string, afterSequence: number): Promise<readonly ConsumerNote[]> {
-    return (this.#notes.get(name) ?? []).slice(afterSequence).map((text) => JSON.parse(text) as ConsumerNote);
+    return (this.#content.notes.get(name) ?? []).slice(afterSequence).map((text) => JSON.parse(text) as ConsumerNote);
   }
 
   async deadLetters(name: string): Promise<readonly StoredDeadLetter[]> {
-    return [...(this.#letters.get(name)?.values() ?? [])];
+    return [...(this.#content.letters.get(name)?.values() ?? [])];
   }
 
   #note({ name, expectedSequence, note, deadLetters = [], droppedLetters = [] }: ConsumerAppend): void {
-    const notes = this.#notes.get(name) ?? [];
+    const notes = this.#content.notes.get(name) ?? [];
     notes.push(JSON.stringify({ sequence: expectedSequence + 1, note }));
-    this.#notes.set(name, notes);
-    const letters = this.#letters.get(name) ?? new Map<string, StoredDeadLetter>();
+    this.#content.notes.set(name, notes);
+    const letters = this.#content.letters.get(name) ?? new Map<string, StoredDeadLetter>();
     for (const letter of deadLetters) letters.set(letter.key, letter);
     for (const key of droppedLetters) letters.delete(key);
-    this.#letters.set(name, letters);
+    this.#content.letters.set(name, letters);
   }
 
   async loadCheckpoint(kind: ConsumerKind, name: string): Promise<Checkpoint | undefined> {
-    const text = this.#checkpoints.get(`${kind}/${name}`);
+    const text = this.#content.checkpoints.get(`${kind}/${name}`);
     return text === undefined ? undefined : (JSON.parse(text) as Checkpoint);
   }
 
   async saveCheckpoint(kind: ConsumerKind, name: string, checkpoint: Checkpoint): Promise<void> {
     // A state that JSON would change is not kept, like on disk.
-    if (isJsonValue(checkpoint.state)) this.#checkpoints.set(`${kind}/${name}`, JSON.stringify(checkpoint));
+    if (isJsonValue(checkpoint.state)) this.#content.checkpoints.set(`${kind}/${name}`, JSON.stringify(checkpoint));
   }
 
   async listStreams(type?: string): Promise<readonly StreamName[]> {
     this.#checkOpen();
-    const names = [...this.#streams.values()]
+    const names = [...this.#content.streams.values()]
       .map(({ name }) => name)
       .filter((name) => type === undefined || name.type === type);
     return names.sort((a, b) => compareCodePoints(a.type, b.type) || compareCodePoints(a.id, b.id));
@@ -147,23 +169,25 @@ export class MemoryEventStore implements EventStore {
     return () => this.#listeners.delete(listener);
   }
 
-  watchForeign(_listener: (stream: StreamName) => void): () => void {
-    return () => {};
+  watchForeign(listener: (stream: StreamName) => void): () => void {
+    this.#foreignListeners.add(listener);
+    return () => this.#foreignListeners.delete(listener);
   }
 
   async loadSnapshot(stream: StreamName, fingerprint: string): Promise<Snapshot | undefined> {
-    const snapshot = this.#snapshots.get(keyOf(stream));
+    const snapshot = this.#content.snapshots.get(keyOf(stream));
     return snapshot?.fingerprint === fingerprint ? snapshot : undefined;
   }
 
   async saveSnapshot(stream: StreamName, snapshot: Snapshot): Promise<void> {
-    this.#snapshots.set(keyOf(stream), snapshot);
+    this.#content.snapshots.set(keyOf(stream), snapshot);
   }
 
   release(_stream: StreamName): void {}
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#content.observers.delete(this.#observe);
   }
 
   #checkOpen(): void {
@@ -190,7 +214,7 @@ class MemoryEvent implements StoredEvent {
     return this.#draft.type;
   }
 
-  /** Parsed anew for each reader, who may do with it what he likes. */
+  /** Parsed anew for each reader, so that a reader may change it. */
   get data(): unknown {
     return JSON.parse(this.#draft.data) as unknown;
   }

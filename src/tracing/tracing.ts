@@ -1,4 +1,5 @@
-import { channel, type Channel, tracingChannel, type TracingChannel } from "node:diagnostics_channel";
+import type { Channel, TracingChannel } from "node:diagnostics_channel";
+import { diagnosticsChannel } from "./diagnostics-channel.ts";
 
 /** What is known of an operation while it runs; what it led to is added before the end is published. */
 interface Traced {
@@ -75,39 +76,37 @@ export interface DispatchTrace extends Traced {
   deadLetter?: boolean;
 }
 
-/** An operation with a beginning and an end, on the five channels `tracing:<name>:start`, `end`, `asyncStart`, `asyncEnd`, `error`. */
+/**
+ * An operation with a beginning and an end, on the five channels `tracing:<name>:start`, `end`, `asyncStart`, `asyncEnd`, `error`.
+ * Without Node.js there are no channels, and it only runs the operation.
+ */
 export class Trace<T extends Traced> {
-  readonly #channel: TracingChannel<unknown, T>;
+  readonly #channel: TracingChannel<unknown, T> | undefined;
 
   constructor(name: string) {
-    this.#channel = tracingChannel<unknown, T>(name);
+    this.#channel = diagnosticsChannel?.tracingChannel<unknown, T>(name);
   }
 
-  /** Whether anybody listens. Who asks first saves making what `promise` and `sync` are given. */
+  /** Whether any of the channels has a subscriber. A caller that checks this first need not build the arguments of `promise` and `sync`. */
   get isWatched(): boolean {
-    const { start, end, asyncStart, asyncEnd, error } = this.#channel;
-    return (
-      start.hasSubscribers ||
-      asyncEnd.hasSubscribers ||
-      end.hasSubscribers ||
-      asyncStart.hasSubscribers ||
-      error.hasSubscribers
-    );
+    return this.#watched() !== undefined;
   }
 
   /**
-   * Runs `action`; when somebody listens, with what `begin` tells of it, to which `action` adds what it led to.
-   * Costs a few nanoseconds otherwise.
+   * Runs `action`. If a channel has a subscriber, `action` gets the object that `begin` makes, to add its results. Otherwise it gets
+   * nothing, and the call costs a few nanoseconds.
    */
   promise<R>(begin: () => T, action: (trace: T | undefined) => Promise<R>): Promise<R> {
-    if (!this.isWatched) return action(undefined);
+    const channel = this.#watched();
+    if (channel === undefined) return action(undefined);
     const trace = begin();
-    return this.#channel.tracePromise(() => timed(trace, () => action(trace)), trace, undefined);
+    return channel.tracePromise(() => timed(trace, () => action(trace)), trace, undefined);
   }
 
-  /** The same for what is done at once. */
+  /** The same for a synchronous operation. */
   sync<R>(begin: () => T, action: (trace: T | undefined) => R): R {
-    if (!this.isWatched) return action(undefined);
+    const channel = this.#watched();
+    if (channel === undefined) return action(undefined);
     const trace = begin();
     const run = (): R => {
       const started = performance.now();
@@ -117,7 +116,20 @@ export class Trace<T extends Traced> {
         trace.duration = performance.now() - started;
       }
     };
-    return this.#channel.traceSync(run, trace, undefined);
+    return channel.traceSync(run, trace, undefined);
+  }
+
+  #watched(): TracingChannel<unknown, T> | undefined {
+    const channel = this.#channel;
+    if (channel === undefined) return undefined;
+    const { start, end, asyncStart, asyncEnd, error } = channel;
+    return start.hasSubscribers ||
+      asyncEnd.hasSubscribers ||
+      end.hasSubscribers ||
+      asyncStart.hasSubscribers ||
+      error.hasSubscribers
+      ? channel
+      : undefined;
   }
 }
 
@@ -130,16 +142,16 @@ async function timed<R>(trace: Traced, action: () => Promise<R>): Promise<R> {
   }
 }
 
-/** Something that has happened, on a channel of its own. */
+/** A single event, on the plain channel of its name. */
 export class Notice<T extends object> {
-  readonly #channel: Channel;
+  readonly #channel: Channel | undefined;
 
   constructor(name: string) {
-    this.#channel = channel(name);
+    this.#channel = diagnosticsChannel?.channel(name);
   }
 
   publish(message: () => T): void {
-    if (this.#channel.hasSubscribers) this.#channel.publish(message());
+    if (this.#channel?.hasSubscribers === true) this.#channel.publish(message());
   }
 }
 

@@ -1,10 +1,10 @@
-import { AggregateStore, CommandBus } from "eventfold-es";
+import { AggregateStore, CommandBus, memory } from "eventfold-es";
 import { describe, expect, test } from "vitest";
 import { Counter, Meter } from "../support/counter.ts";
 
 describe("CommandBus", () => {
   test("new, register, dispatch: a command goes to the aggregate that has it, and the result comes back", async () => {
-    await using store = AggregateStore.inMemory();
+    await using store = await AggregateStore.open(memory());
     const bus = new CommandBus(store).register(Counter).register(Meter);
     expect(await bus.dispatch("c-1", { type: "Add", data: { by: 2 } })).toMatchObject({ state: 2, version: 1 });
     expect(await bus.dispatch("m-1", { type: "Measure", data: { watts: 7 } })).toMatchObject({ state: 7 });
@@ -12,7 +12,7 @@ describe("CommandBus", () => {
   });
 
   test("CommandEnvelope: plain JSON, with its address and context", async () => {
-    await using store = AggregateStore.inMemory();
+    await using store = await AggregateStore.open(memory());
     const bus = new CommandBus(store).register(Counter);
     const envelope = { ...Counter.at("c-1").Add({ by: 2 }), context: { actor: "u-1" } };
     expect(JSON.parse(JSON.stringify(envelope))).toEqual({
@@ -26,7 +26,7 @@ describe("CommandBus", () => {
   });
 
   test("UnknownCommand, UnknownAggregateType, Deserialization: each has its code", async () => {
-    await using store = AggregateStore.inMemory();
+    await using store = await AggregateStore.open(memory());
     const bus = new CommandBus(store).register(Counter);
     const send = (json: unknown) => bus.dispatchUnknown(json);
     // @ts-expect-error Measure is a command of an aggregate that is not on this bus

@@ -1,4 +1,4 @@
-import { AggregateStore, type CommandEnvelope, isEventfoldError, processManager } from "eventfold-es";
+import { AggregateStore, type CommandEnvelope, isEventfoldError, memory, processManager } from "eventfold-es";
 import { describe, expect, test } from "vitest";
 import { Account } from "../support/account.ts";
 import { Counter } from "../support/counter.ts";
@@ -7,7 +7,7 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 describe("ExecuteError and StateError", () => {
   test("Domain: a rejection with its type and data, thrown or as a value", async () => {
-    await using store = AggregateStore.inMemory();
+    await using store = await AggregateStore.open(memory());
     const ada = store.get(Account, "ada");
     await ada.execute(Account.commands.Open({ owner: "Ada" }));
     const rejection = { type: "InsufficientFunds", data: { balance: 0, needed: 9 } };
@@ -17,7 +17,7 @@ describe("ExecuteError and StateError", () => {
   });
 
   test("ActorGone: there is none; a bug in handle is thrown as it is, and the next command works", async () => {
-    await using store = AggregateStore.inMemory();
+    await using store = await AggregateStore.open(memory());
     const ada = store.get(Account, "ada");
     await ada.execute(Account.commands.Open({ owner: "Ada" }));
     await expect(ada.execute(Account.commands.Crash())).rejects.toThrow(new TypeError("a bug in handle"));
@@ -25,7 +25,7 @@ describe("ExecuteError and StateError", () => {
   });
 
   test("ActorGone: only a closed store refuses its handles", async () => {
-    const store = AggregateStore.inMemory();
+    const store = await AggregateStore.open(memory());
     const counter = store.get(Counter, "c");
     await store.close();
     const failure: unknown = await counter.state().catch((error: unknown) => error);

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { AggregateStore, processManager } from "eventfold-es";
+import { AggregateStore, memory, processManager } from "eventfold-es";
 import { describe, expect, test } from "vitest";
 import { Account } from "../support/account.ts";
 import { collect } from "../support/collect.ts";
@@ -53,7 +53,7 @@ describe("AggregateStore", () => {
   });
 
   test("run_process_managers and InjectOptions: process managers see injected events like all others, or at once", async () => {
-    await using store = await AggregateStore.inMemoryBuilder()
+    await using store = await AggregateStore.builder(memory())
       .aggregate(Counter)
       .aggregate(Meter)
       .processManager(Mirror)

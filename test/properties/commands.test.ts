@@ -1,4 +1,4 @@
-import { AggregateStore, type CommandOf, type RecordedEvent, type StateOf } from "eventfold-es";
+import { AggregateStore, type CommandOf, memory, type RecordedEvent, type StateOf } from "eventfold-es";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Account } from "../support/account.ts";
@@ -189,7 +189,7 @@ test("any sequence of commands does what a model of it does, in memory and on di
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 12 }), async (steps) => {
       const directory = temporaryDirectory();
-      const inMemory = await run(steps, () => AggregateStore.inMemoryBuilder().aggregate(Account).open(), false);
+      const inMemory = await run(steps, () => AggregateStore.builder(memory()).aggregate(Account).open(), false);
       const onDisk = await run(steps, () => AggregateStore.builder(directory).aggregate(Account).open(), true);
       const seen = (events: readonly RecordedEvent[]): unknown =>
         events.map(({ id, type, data }) => ({ id, type, data }));

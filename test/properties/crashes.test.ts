@@ -1,4 +1,4 @@
-import { AggregateStore, type CommandOf, type RecordedEvent } from "eventfold-es";
+import { AggregateStore, type CommandOf, memory, type RecordedEvent } from "eventfold-es";
 import { diskAfterKill, disksAfterPowerCut, SimulatedDisk } from "eventfold-es/testing";
 import fc from "fast-check";
 import { expect, test } from "vitest";
@@ -58,7 +58,7 @@ test("a store on disk that crashes between commands has the same history as one 
     fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
       let disk = new SimulatedDisk();
       let onDisk = await open(disk);
-      await using inMemory = await AggregateStore.inMemoryBuilder().aggregate(Account).open();
+      await using inMemory = await AggregateStore.builder(memory()).aggregate(Account).open();
       const dead: (typeof onDisk)[] = [];
       for (const each of steps) {
         if (each.kind === "command") {

@@ -1,8 +1,8 @@
-import { AggregateStore, type AggregateStoreBuilder } from "eventfold-es";
+import { AggregateStore, type AggregateStoreBuilder, memory } from "eventfold-es";
 import { temporaryDirectory } from "./temporary-directory.ts";
 
 /** Where a store can be; for `describe.each`. */
 export const backends: readonly { readonly backend: string; readonly builder: () => AggregateStoreBuilder }[] = [
   { backend: "on disk", builder: () => AggregateStore.builder(temporaryDirectory()) },
-  { backend: "in memory", builder: () => AggregateStore.inMemoryBuilder() },
+  { backend: "in memory", builder: () => AggregateStore.builder(memory()) },
 ];

@@ -8,6 +8,7 @@ import {
   data,
   type EventOf,
   isEventfoldError,
+  memory,
   projection,
   type RecordedEvent,
 } from "eventfold-es";
@@ -66,7 +67,7 @@ export async function wiring(): Promise<void> {
       "none" | "pending" | "done"
     >
   >();
-  AggregateStore.inMemory().get(Transfer, "t");
+  (await AggregateStore.open(memory())).get(Transfer, "t");
   // @ts-expect-error a contract has no behaviour
   any.get(Contract, "c");
   // A store of some aggregates may be given to whoever takes any store.

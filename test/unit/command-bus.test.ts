@@ -1,4 +1,12 @@
-import { aggregate, AggregateStore, CommandBus, CommandRejectedError, data, type Middleware } from "eventfold-es";
+import {
+  aggregate,
+  AggregateStore,
+  CommandBus,
+  CommandRejectedError,
+  data,
+  memory,
+  type Middleware,
+} from "eventfold-es";
 import { describe, expect, test } from "vitest";
 import { Account } from "../support/account.ts";
 import { collect } from "../support/collect.ts";
@@ -13,7 +21,7 @@ const Till = aggregate("till", {
   apply: { Shut: (n) => n + 1 },
 });
 
-const openStore = () => AggregateStore.inMemoryBuilder().aggregate(Account).aggregate(Counter).aggregate(Till).open();
+const openStore = () => AggregateStore.builder(memory()).aggregate(Account).aggregate(Counter).aggregate(Till).open();
 
 describe("dispatch", () => {
   test("routes a command by its type, and an envelope by its address", async () => {

@@ -1,6 +1,6 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { aggregate, AggregateStore, data, processManager } from "eventfold-es";
+import { aggregate, AggregateStore, data, memory, processManager } from "eventfold-es";
 import { describe, expect, test } from "vitest";
 import { collect } from "../support/collect.ts";
 import { Counter } from "../support/counter.ts";
@@ -53,7 +53,7 @@ describe("a command that cannot succeed", () => {
     const Wild = processManager("wild", { dispatches: [Sink] }).on(Counter, {
       Added: () => ({ aggregate: type as "sink", id, command: { type: command as "Take", data: { n: 1 } } }),
     });
-    await using store = await AggregateStore.inMemoryBuilder()
+    await using store = await AggregateStore.builder(memory())
       .aggregate(Counter)
       .aggregate(Sink)
       .processManager(Wild)

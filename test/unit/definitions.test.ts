@@ -1,4 +1,4 @@
-import { aggregate, AggregateStore, data, type EventfoldError, isEventfoldError } from "eventfold-es";
+import { aggregate, AggregateStore, data, type EventfoldError, isEventfoldError, memory } from "eventfold-es";
 import { describe, expect, test } from "vitest";
 
 const contract = { initial: { n: 0 }, events: { A: data() }, commands: { Do: data() } };
@@ -60,7 +60,7 @@ describe("aggregate types", () => {
 });
 
 describe("message names", () => {
-  const sections = ["events", "commands", "errors"] as const;
+  const sections = ["events", "commands", "rejections"] as const;
   const named = (section: (typeof sections)[number], name: string): unknown =>
     aggregate("a", { initial: 0, events: {}, commands: {}, [section]: { [name]: data() } });
 
@@ -184,20 +184,20 @@ describe("behaviour", () => {
 });
 
 describe("a store", () => {
-  test("does not run a contract without behaviour", () => {
-    const store = AggregateStore.inMemory();
+  test("does not run a contract without behaviour", async () => {
+    const store = await AggregateStore.open(memory());
     expect(errorOf(() => store.get(aggregate("a", contract) as never, "1")).code).toBe("INVALID_DEFINITION");
   });
 
   test("does not run two definitions of one type", async () => {
-    const store = AggregateStore.inMemory();
+    const store = await AggregateStore.open(memory());
     const first = aggregate("a", contract).define(behaviour);
     store.get(first, "1");
     store.get(first, "2");
     expect(errorOf(() => store.get(aggregate("a", contract).define(behaviour), "1")).code).toBe("DUPLICATE_DEFINITION");
     for (const type of ["a", "A"] as const) {
       const second = aggregate(type, contract).define(behaviour);
-      await expect(AggregateStore.inMemoryBuilder().aggregate(first).aggregate(second).open()).rejects.toMatchObject({
+      await expect(AggregateStore.builder(memory()).aggregate(first).aggregate(second).open()).rejects.toMatchObject({
         code: "DUPLICATE_DEFINITION",
       });
     }

@@ -58,7 +58,7 @@ describe("definitions", () => {
     (name) => {
       const contract = { initial: 0, events: {}, commands: {} };
       const messages = Object.fromEntries([[name, data()]]);
-      for (const section of ["events", "commands", "errors"]) {
+      for (const section of ["events", "commands", "rejections"]) {
         expect(() => aggregate("a", { ...contract, [section]: messages })).toThrow(
           expect.objectContaining({ code: "INVALID_DEFINITION" }),
         );

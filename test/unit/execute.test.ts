@@ -1,4 +1,4 @@
-import { aggregate, AggregateStore, CommandRejectedError, data, isEventfoldError } from "eventfold-es";
+import { aggregate, AggregateStore, CommandRejectedError, data, isEventfoldError, memory } from "eventfold-es";
 import { describe, expect, test } from "vitest";
 import { Account } from "../support/account.ts";
 import { backends } from "../support/backends.ts";
@@ -349,7 +349,7 @@ test("a command that handle itself sends to its instance is decided after the pr
     },
     apply: { Added: (list, { n }) => [...list, n] },
   });
-  await using store = await AggregateStore.inMemoryBuilder().aggregate(List).open();
+  await using store = await AggregateStore.builder(memory()).aggregate(List).open();
   const list = store.get(List, "a");
   await list.execute(List.commands.Add({ n: 1 }));
   let second: Promise<unknown> | undefined;

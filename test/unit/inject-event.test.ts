@@ -1,4 +1,4 @@
-import { AggregateStore, type RecordedEvent } from "eventfold-es";
+import { AggregateStore, memory, type RecordedEvent } from "eventfold-es";
 import { describe, expect, test } from "vitest";
 import { backends } from "../support/backends.ts";
 import { collect } from "../support/collect.ts";
@@ -129,7 +129,7 @@ describe("the ids of events", () => {
 
 describe("process managers after an injection", () => {
   const open = (mode: "manual" | "automatic" = "manual") =>
-    AggregateStore.inMemoryBuilder()
+    AggregateStore.builder(memory())
       .aggregate(Counter)
       .aggregate(Sink)
       .processManager(Relay)

@@ -1,6 +1,6 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { aggregate, AggregateStore, type AnyProcessManager, data, processManager } from "eventfold-es";
+import { aggregate, AggregateStore, type AnyProcessManager, data, memory, processManager } from "eventfold-es";
 import { describe, expect, test } from "vitest";
 import { backends } from "../support/backends.ts";
 import { CountedFileSystem } from "../support/counted-file-system.ts";
@@ -413,7 +413,7 @@ test("a chain that goes round in a circle ends with a dead letter that says so, 
   const Echo = processManager("echo", { dispatches: [Ping] }).on(Ping, {
     Pinged: (_, e) => ({ schedule: [{ in: 0, dispatch: Ping.at(e.id).Ping() }] }),
   });
-  await using store = await AggregateStore.inMemoryBuilder()
+  await using store = await AggregateStore.builder(memory())
     .aggregate(Ping)
     .processManager(Echo)
     .processManagerMode("manual")

@@ -1,6 +1,6 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { AggregateStore, processManager } from "eventfold-es";
+import { AggregateStore, memory, processManager } from "eventfold-es";
 import { manualClock } from "eventfold-es/testing";
 import { describe, expect, test } from "vitest";
 import { backends } from "../support/backends.ts";
@@ -197,7 +197,7 @@ describe("a schedule of an earlier run", () => {
         schedule: oneTo(150_000).map((n) => ({ in: 1000 * n, dispatch: Sink.at("s").TakeLate({ n }) })),
       }),
     });
-    await using store = await AggregateStore.inMemoryBuilder()
+    await using store = await AggregateStore.builder(memory())
       .aggregate(Counter)
       .aggregate(Sink)
       .processManager(Flood)

@@ -1,6 +1,6 @@
 import diagnostics from "node:diagnostics_channel";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { AggregateStore, processManager, projection } from "eventfold-es";
+import { AggregateStore, memory, processManager, projection } from "eventfold-es";
 import { executing } from "../../src/tracing/tracing.ts";
 import { Account } from "../support/account.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
@@ -58,7 +58,7 @@ describe("tracing", () => {
 
   test("a rejection and an error", async () => {
     const heard = listen("execute");
-    const store = AggregateStore.inMemory();
+    const store = await AggregateStore.open(memory());
     await store.get(Account, "ada").try(Withdraw({ amount: 1 }));
     await expect(
       store.get(Account, "ada").execute({ type: "Deposit", data: { amount: 1n as never } }),

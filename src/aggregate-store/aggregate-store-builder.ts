@@ -1,0 +1,145 @@
+import type { AnyAggregate } from "../aggregate/aggregate.ts";
+import type { UnknownEventPolicy } from "../aggregate/model.ts";
+import { type Duration, milliseconds } from "../duration.ts";
+import { EventfoldError } from "../errors.ts";
+import type { EventStorage } from "../event-store/event-storage.ts";
+import type { FileSystem } from "../fs/file-system.ts";
+import type { AnyProcessManager } from "../process-manager/process-manager.ts";
+import type { AnyProjection } from "../projection/projection.ts";
+import type { AggregateStore } from "./aggregate-store.ts";
+import { assemble } from "./assemble.ts";
+import { DirectoryStorage } from "./directory-storage.ts";
+import { DEFAULT_OPTIONS, sourcesOf, type StoreOptions } from "./store-options.ts";
+import { checkWiring, NO_WIRING, type Wiring } from "./wiring.ts";
+
+/** Makes a definition over an aggregate that is not registered a compile error that names the aggregate. */
+type Registered<Needed extends string, Have extends string> = [Exclude<Needed, Have>] extends [never]
+  ? unknown
+  : { readonly error: `aggregate "${Exclude<Needed, Have>}" is not registered before this` };
+
+/** Configures and opens a store. Each call returns a new builder. */
+export class AggregateStoreBuilder<A extends AnyAggregate = never, P extends AnyProjection = never> {
+  readonly #storage: EventStorage;
+  readonly #options: StoreOptions;
+  readonly #wiring: Wiring;
+
+  /** @internal Use `AggregateStore.builder`. */
+  constructor(storage: EventStorage, options: StoreOptions = DEFAULT_OPTIONS, wiring: Wiring = NO_WIRING) {
+    this.#storage = storage;
+    this.#options = options;
+    this.#wiring = wiring;
+  }
+
+  /** Registers an aggregate. */
+  aggregate<X extends AnyAggregate>(aggregate: X): AggregateStoreBuilder<A | X, P> {
+    const { aggregates } = this.#wiring;
+    return new AggregateStoreBuilder(this.#storage, this.#options, {
+      ...this.#wiring,
+      aggregates: [...aggregates, aggregate],
+    });
+  }
+
+  /** Registers a projection; all aggregates that it handles have to be registered before it. */
+  projection<X extends AnyProjection>(
+    projection: X & Registered<X["~types"]["from"], A["type"]>,
+  ): AggregateStoreBuilder<A, P | X> {
+    const { projections } = this.#wiring;
+    return new AggregateStoreBuilder(this.#storage, this.#options, {
+      ...this.#wiring,
+      projections: [...projections, projection],
+    });
+  }
+
+  /** Registers a process manager; all aggregates that it handles or sends commands to have to be registered before it. */
+  processManager<X extends AnyProcessManager>(
+    manager: X & Registered<X["~types"]["from"], A["type"]>,
+  ): AggregateStoreBuilder<A, P> {
+    const { managers } = this.#wiring;
+    return new AggregateStoreBuilder(this.#storage, this.#options, {
+      ...this.#wiring,
+      managers: [...managers, manager],
+    });
+  }
+
+  /** Whether process managers run by themselves while the store is open (`"automatic"`, the default) or only in `runProcessManagers()`. */
+  processManagerMode(mode: "automatic" | "manual"): AggregateStoreBuilder<A, P> {
+    if (mode !== "automatic" && mode !== "manual")
+      throw new EventfoldError(
+        "INVALID_ARGUMENT",
+        `processManagerMode expected "automatic" or "manual", found ${JSON.stringify(mode)}`,
+      );
+    return this.#with({ processManagerMode: mode });
+  }
+
+  /** Called with the error that stops a process manager that runs by itself. The manager is tried again after a growing pause. */
+  onProcessManagerError(listener: (error: unknown) => void): AggregateStoreBuilder<A, P> {
+    checkFunction(listener, "onProcessManagerError expected");
+    return this.#with({ onProcessManagerError: listener });
+  }
+
+  /** How long an unused instance stays in memory: milliseconds or a text like `"10m"`; 5 minutes by default. */
+  idleTimeout(timeout: number | Duration): AggregateStoreBuilder<A, P> {
+    return this.#with({ idleTimeout: milliseconds(timeout, "idleTimeout") });
+  }
+
+  /**
+   * When a command is answered. `"flush"` (default): when its events are on stable storage. `"os"`: when the operating system has
+   * them; they survive the death of the process, but a power cut can lose the last moments. Memory has no such choice.
+   */
+  durability(mode: "flush" | "os"): AggregateStoreBuilder<A, P> {
+    if (mode !== "flush" && mode !== "os")
+      throw new EventfoldError(
+        "INVALID_ARGUMENT",
+        `durability expected "flush" or "os", found ${JSON.stringify(mode)}`,
+      );
+    return this.#with({ durability: mode });
+  }
+
+  /** What to do with events that an aggregate does not declare: leave them out of the state (default), fail, or ask a function. */
+  onUnknownEvent(policy: UnknownEventPolicy): AggregateStoreBuilder<A, P> {
+    if (policy !== "skip" && policy !== "error") checkFunction(policy, 'onUnknownEvent expected "skip", "error" or');
+    return this.#with({ onUnknownEvent: policy });
+  }
+
+  /** The time of new events: milliseconds since 1970, or a date. It is called once per decision. */
+  clock(now: () => number | Date): AggregateStoreBuilder<A, P> {
+    checkFunction(now, "clock expected");
+    return this.#with({ clock: now });
+  }
+
+  /** Ids of new events; UUIDs by default. */
+  ids(next: () => string): AggregateStoreBuilder<A, P> {
+    checkFunction(next, "ids expected");
+    return this.#with({ ids: next });
+  }
+
+  /** Another implementation of the file port, for tests. Throws `INVALID_ARGUMENT` if the store is not in a directory. */
+  fileSystem(fileSystem: FileSystem): AggregateStoreBuilder<A, P> {
+    if (!(this.#storage instanceof DirectoryStorage))
+      throw new EventfoldError(
+        "INVALID_ARGUMENT",
+        `fileSystem expected a store in a directory, found ${this.#storage.name}; call builder(directory), or leave it out`,
+      );
+    return new AggregateStoreBuilder(this.#storage.on(fileSystem), this.#options, this.#wiring);
+  }
+
+  /** Opens the store. After a crash, this recovers what was written. */
+  async open(): Promise<AggregateStore<A, P>> {
+    // Faults in the definitions are found before anything touches the storage.
+    checkWiring(this.#wiring);
+    const events = await this.#storage.open({ durability: this.#options.durability, ...sourcesOf(this.#options) });
+    return assemble(events, this.#wiring, this.#options);
+  }
+
+  #with(options: Partial<StoreOptions>): AggregateStoreBuilder<A, P> {
+    return new AggregateStoreBuilder(this.#storage, { ...this.#options, ...options }, this.#wiring);
+  }
+}
+
+function checkFunction(value: unknown, expected: string): void {
+  if (typeof value !== "function")
+    throw new EventfoldError(
+      "INVALID_ARGUMENT",
+      `${expected} a function, found ${typeof value === "string" ? JSON.stringify(value) : String(value)}`,
+    );
+}

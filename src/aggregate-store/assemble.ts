@@ -1,0 +1,26 @@
+import type { AnyAggregate } from "../aggregate/aggregate.ts";
+import type { EventStore } from "../event-store/event-store.ts";
+import { ProcessManagers } from "../process-manager/process-managers.ts";
+import type { AnyProjection } from "../projection/projection.ts";
+import { Projections } from "../projection/projections.ts";
+import { AggregateStore } from "./aggregate-store.ts";
+import { Instances } from "./instances.ts";
+import { sourcesOf, type StoreOptions } from "./store-options.ts";
+import type { Wiring } from "./wiring.ts";
+
+/** Puts an aggregate store together on an open event store. */
+export function assemble<A extends AnyAggregate, P extends AnyProjection>(
+  events: EventStore,
+  wiring: Wiring,
+  options: StoreOptions,
+): AggregateStore<A, P> {
+  const { onUnknownEvent, idleTimeout, processManagerMode, onProcessManagerError } = options;
+  const sources = sourcesOf(options);
+  const instances = new Instances(events, { ...sources, onUnknownEvent }, idleTimeout);
+  for (const aggregate of wiring.aggregates) instances.register(aggregate);
+  const projections = new Projections(events);
+  for (const projection of wiring.projections) projections.register(projection);
+  const managers = new ProcessManagers(wiring.managers, events, instances, sources.now, onProcessManagerError);
+  if (processManagerMode === "automatic") managers.start();
+  return new AggregateStore(events, instances, projections, managers);
+}

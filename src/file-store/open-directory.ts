@@ -1,0 +1,16 @@
+import type { FileSystem } from "../fs/file-system.ts";
+import { openNodeFileSystem } from "../fs/node-file-system.ts";
+import type { EventStore } from "../event-store/event-store.ts";
+import { type Durability, FileEventStore } from "./file-event-store.ts";
+
+/**
+ * Opens the event store in a directory, with Node's file system unless another is given. Imported as `#open-directory`, in whose
+ * place a browser gets `aggregate-store/no-directory.ts`.
+ */
+export async function openDirectory(
+  directory: string,
+  options: { readonly durability: Durability; readonly fileSystem: FileSystem | undefined },
+): Promise<EventStore> {
+  const { durability, fileSystem = await openNodeFileSystem() } = options;
+  return FileEventStore.open(fileSystem, directory, { durability });
+}
