@@ -4,7 +4,7 @@ import { type LogPlace, endsBefore } from "../file-store/log/log-place.ts";
 import { segmentPath } from "../file-store/log/segment.ts";
 import { MalformedRecordError, readSections } from "../file-store/log/record-sections.ts";
 import { decodeHead } from "../file-store/log/head.ts";
-import { type Layout, layoutOf } from "../file-store/disk/store-paths.ts";
+import { type StorePaths, storePaths } from "../file-store/disk/store-paths.ts";
 import { readWhole } from "../file-store/disk/whole-file.ts";
 import { readMarker } from "../file-store/recovery/marker.ts";
 import { type LineHash, loadLineHash } from "../file-store/caches/snapshot-format.ts";
@@ -32,7 +32,7 @@ export type HoldLock = (work: () => Promise<void>) => Promise<boolean>;
 /** Everything that was found in a store, with what to do about it. */
 export class Survey {
   readonly problems: Problem[] = [];
-  readonly layout: Layout;
+  readonly paths: StorePaths;
   readonly #fs: FileSystem;
   readonly #hash: LineHash;
   readonly #streams: StreamSurvey;
@@ -44,13 +44,13 @@ export class Survey {
   #lastPosition = 0;
   #locked = false;
 
-  private constructor(fs: FileSystem, layout: Layout, hash: LineHash) {
+  private constructor(fs: FileSystem, paths: StorePaths, hash: LineHash) {
     this.#fs = fs;
-    this.layout = layout;
+    this.paths = paths;
     this.#hash = hash;
-    this.#streams = new StreamSurvey(fs, layout);
-    this.#log = new LogSurvey(fs, layout.commitLog, (header, buffer, base, segment) => {
-      const file = segmentPath(layout.commitLog, segment);
+    this.#streams = new StreamSurvey(fs, paths);
+    this.#log = new LogSurvey(fs, paths.commitLog, (header, buffer, base, segment) => {
+      const file = segmentPath(paths.commitLog, segment);
       try {
         readSections(
           buffer,
@@ -68,10 +68,10 @@ export class Survey {
   }
 
   static async make(fs: FileSystem, directory: string, hold: HoldLock): Promise<Survey> {
-    const layout = layoutOf(fs.resolve(directory));
-    if (fs.stat(layout.base)?.directory !== true)
-      throw new EventfoldError("INVALID_ARGUMENT", `there is no directory ${layout.base}`);
-    const survey = new Survey(fs, layout, await loadLineHash());
+    const paths = storePaths(fs.resolve(directory));
+    if (fs.stat(paths.base)?.directory !== true)
+      throw new EventfoldError("INVALID_ARGUMENT", `there is no directory ${paths.base}`);
+    const survey = new Survey(fs, paths, await loadLineHash());
     try {
       // What is applied already does not change any more, so the lock is only needed for the rest.
       const head = survey.#readHead();
@@ -112,24 +112,24 @@ export class Survey {
       bytes: this.#log.bytes + streams.reduce((sum, { end }) => sum + end, 0),
     };
     const clean = findings.every(({ severity }) => severity === "info");
-    return { directory: this.layout.base, clean, locked: this.#locked, counts, findings };
+    return { directory: this.paths.base, clean, locked: this.#locked, counts, findings };
   }
 
   /** What changes while others write: the ends of the log and of the streams, and what follows both at once. */
   async #surveyEnd(): Promise<void> {
-    const { layout } = this;
+    const { paths } = this;
     const fs = this.#fs;
-    this.#marker = readMarker(fs, layout.marker);
+    this.#marker = readMarker(fs, paths.marker);
     const known = [this.#marker, this.#readHead()].filter((place) => place !== undefined);
     await this.#log.advance();
-    this.#checkpoints = findCheckpoints(fs, layout);
+    this.#checkpoints = findCheckpoints(fs, paths);
     const tails = this.#streams.tails();
     const lines = tails.flatMap((tail) => this.#streams.lines(tail).lines);
     if (this.#isUntouched(lines, known)) {
       this.problems.push({
         kind: "foreign-events",
         severity: "info",
-        file: layout.streams,
+        file: paths.streams,
         message: "another program wrote this directory; the first opening makes a commit log from it",
       });
       return;
@@ -137,7 +137,7 @@ export class Survey {
     const damage = new LogDamage(
       {
         fs,
-        layout,
+        paths,
         log: this.#log,
         streams: this.#streams,
         notes: this.#notes,
@@ -153,17 +153,17 @@ export class Survey {
     this.#checkMeta();
     const unsettled = (place: { readonly segment: number; readonly offset: number }): boolean =>
       this.#isUnsettled(place);
-    const letters = checkDeadLetters(fs, layout, this.#notes, unsettled);
+    const letters = checkDeadLetters(fs, paths, this.#notes, unsettled);
     this.problems.push(...letters.problems);
     this.#counts.deadLetters = letters.count;
-    this.problems.push(...checkRegistry(fs, layout, this.#streams.streams, unsettled));
+    this.problems.push(...checkRegistry(fs, paths, this.#streams.streams, unsettled));
   }
 
   /** What stays as it is, or is only ever replaced as a whole. */
   async #surveyRest(): Promise<void> {
     for (const checkpoint of this.#checkpoints) this.problems.push(...checkCheckpoint(checkpoint, this.#lastPosition));
     this.#counts.checkpoints = this.#checkpoints.length;
-    this.problems.push(...checkLayout(this.#fs, this.layout));
+    this.problems.push(...checkLayout(this.#fs, this.paths));
     const slice = new Slice();
     for (const [key, stream] of this.#streams.streams) {
       if (slice.isOver) await slice.next();
@@ -189,7 +189,7 @@ export class Survey {
   #isUntouched(lines: readonly UncoveredLine[], known: readonly LogPlace[]): boolean {
     return (
       this.#log.segments.length === 0 &&
-      this.#fs.stat(this.layout.marker) === undefined &&
+      this.#fs.stat(this.paths.marker) === undefined &&
       !known.some((place) => endsBefore(this.end, place)) &&
       lines.every(({ position }) => position === undefined)
     );
@@ -274,7 +274,7 @@ export class Survey {
   }
 
   #checkMeta(): void {
-    const { marker, head } = this.layout;
+    const { marker, head } = this.paths;
     const fix = { fix: { kind: "marker" }, remedy: "let recovery start at a place that is right" } as const;
     const isOurs = this.#log.records > 0;
     if (this.#marker === undefined) {
@@ -296,7 +296,7 @@ export class Survey {
       const severity = isEmpty ? "info" : "warning";
       this.problems.push({ kind: "head-damaged", severity, file: head, message, ...(isEmpty ? {} : fix) });
     }
-    this.problems.push(...checkEnds(this.#fs, this.layout, this.#streams.streams, !this.hasGaps));
+    this.problems.push(...checkEnds(this.#fs, this.paths, this.#streams.streams, !this.hasGaps));
   }
 
   /** Whether the next opening still has to carry over what stands at a place of the log. */
@@ -308,7 +308,7 @@ export class Survey {
 
   #readHead(): LogPlace | undefined {
     for (let tries = 0; tries < 3; tries++) {
-      const head = decodeHead(readWhole(this.#fs, this.layout.head) ?? Buffer.alloc(0));
+      const head = decodeHead(readWhole(this.#fs, this.paths.head) ?? Buffer.alloc(0));
       if (head !== undefined) return head;
     }
     return undefined;

@@ -11,7 +11,7 @@ export async function verify(directory: string, options: VerifyOptions = {}): Pr
 
 /**
  * Puts right what `verify` finds: every event that is damaged in one place is taken from the other, the commit log or the
- * stream's file; caches are removed and made again. What is replaced is kept in `meta/aside/`. No other program may
+ * stream's file; caches are removed and made again. Replaced bytes move to `meta/quarantine/`. No other program may
  * have the store open. It can be stopped at any time and run again. Throws like `verify`, and `STREAM_LOCKED`, `STORE_BUSY`, `DISK_FULL`, `IO_ERROR`.
  */
 export async function repair(directory: string, options: RepairOptions = {}): Promise<RepairReport> {

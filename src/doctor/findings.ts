@@ -105,7 +105,7 @@ export interface RepairAction {
   /** For people; may change. */
   readonly message: string;
   /** Where the replaced bytes are kept; missing when there were none, and with `dryRun`. */
-  readonly keptAside?: string;
+  readonly quarantined?: string;
 }
 
 /** What `repair` returns. */

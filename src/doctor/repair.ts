@@ -2,8 +2,8 @@ import { EventfoldError } from "../errors.ts";
 import { type FileHandle, type FileSystem, systemErrorCode } from "../fs/file-system.ts";
 import { Head } from "../file-store/log/head.ts";
 import { ioError } from "../file-store/disk/io-error.ts";
-import { type Layout, layoutOf } from "../file-store/disk/store-paths.ts";
-import { keepAside } from "../file-store/disk/quarantine.ts";
+import { type StorePaths, storePaths } from "../file-store/disk/store-paths.ts";
+import { quarantine } from "../file-store/disk/quarantine.ts";
 import { readWhole, replaceFile } from "../file-store/disk/whole-file.ts";
 import { writeMarker } from "../file-store/recovery/marker.ts";
 import { StoreLock } from "../file-store/disk/store-lock.ts";
@@ -24,30 +24,30 @@ const MAX_ROUNDS = 6;
 
 /** See `repair` in `doctor.ts`. */
 export async function repairStore(fs: FileSystem, directory: string, dryRun: boolean): Promise<RepairReport> {
-  const layout = layoutOf(fs.resolve(directory));
-  if (fs.stat(layout.base)?.directory !== true)
-    throw new EventfoldError("INVALID_ARGUMENT", `there is no directory ${layout.base}`);
+  const paths = storePaths(fs.resolve(directory));
+  if (fs.stat(paths.base)?.directory !== true)
+    throw new EventfoldError("INVALID_ARGUMENT", `there is no directory ${paths.base}`);
   try {
-    fs.makeDirectory(layout.meta);
-    const lock = StoreLock.open(fs, layout.lock);
+    fs.makeDirectory(paths.meta);
+    const lock = StoreLock.open(fs, paths.lock);
     try {
-      return await lock.hold(() => new Repair(fs, layout).run(dryRun));
+      return await lock.hold(() => new Repair(fs, paths).run(dryRun));
     } finally {
       lock.close();
     }
   } catch (error) {
-    throw ioError(error, `repairing the store in ${layout.base}`);
+    throw ioError(error, `repairing the store in ${paths.base}`);
   }
 }
 
 class Repair {
   readonly #fs: FileSystem;
-  readonly #layout: Layout;
+  readonly #paths: StorePaths;
   readonly #actions: RepairAction[] = [];
 
-  constructor(fs: FileSystem, layout: Layout) {
+  constructor(fs: FileSystem, paths: StorePaths) {
     this.#fs = fs;
-    this.#layout = layout;
+    this.#paths = paths;
   }
 
   async run(dryRun: boolean): Promise<RepairReport> {
@@ -69,12 +69,12 @@ class Repair {
         if (fix !== undefined) this.#actions.push({ file, message: remedy ?? "" });
     }
     const actions = this.#actions;
-    return { directory: this.#layout.base, dryRun, actions, lost: [...lost.values()], before, after: survey.report() };
+    return { directory: this.#paths.base, dryRun, actions, lost: [...lost.values()], before, after: survey.report() };
   }
 
   #survey(): Promise<Survey> {
     // We hold the lock already.
-    return Survey.make(this.#fs, this.#layout.base, async (work) => {
+    return Survey.make(this.#fs, this.#paths.base, async (work) => {
       await work();
       return true;
     });
@@ -87,14 +87,18 @@ class Repair {
     const ofLog = fixes.filter(({ fix }) => fix.kind === "log" || fix.kind === "log-header");
     if (ofLog.length > 0) {
       // Everything else is compared with the log, so that comes first, and then another look at the rest.
-      const repair = new LogRepair(this.#fs, this.#layout);
+      const repair = new LogRepair(this.#fs, this.#paths);
       for (const { fix, remedy, file } of ofLog) {
         if (fix.kind === "log") repair.add(fix.run);
         else if (fix.kind === "log-header") repair.addHeader(fix.segment);
         this.#actions.push({ file, message: remedy });
       }
-      for (const keptAside of await repair.carryOut())
-        this.#actions.push({ file: keptAside.file, message: "keep aside what is replaced", keptAside: keptAside.path });
+      for (const quarantined of await repair.carryOut())
+        this.#actions.push({
+          file: quarantined.file,
+          message: "move replaced bytes to quarantine",
+          quarantined: quarantined.path,
+        });
       return;
     }
     const restores = new Map<string, { readonly at: number; readonly source: LogBytes }[]>();
@@ -122,8 +126,8 @@ class Repair {
     if (marker !== undefined) this.#note(marker.file, marker.remedy, await this.#moveMarker(survey));
   }
 
-  #note(file: string, message: string, keptAside: string | undefined): void {
-    this.#actions.push(keptAside === undefined ? { file, message } : { file, message, keptAside });
+  #note(file: string, message: string, quarantined: string | undefined): void {
+    this.#actions.push(quarantined === undefined ? { file, message } : { file, message, quarantined });
   }
 
   /** Returns where the replaced bytes are kept. */
@@ -143,8 +147,8 @@ class Repair {
       return kept;
     }
     if (fix.kind === "remove" && fs.stat(path)?.directory === true) {
-      fs.makeDirectory(this.#layout.aside);
-      const kept = `${this.#layout.aside}/${path.slice(path.lastIndexOf("/") + 1)}`;
+      fs.makeDirectory(this.#paths.quarantine);
+      const kept = `${this.#paths.quarantine}/${path.slice(path.lastIndexOf("/") + 1)}`;
       fs.remove(kept);
       fs.rename(path, kept);
       return kept;
@@ -188,7 +192,7 @@ class Repair {
     });
     for (
       let parent = directory;
-      parent.length >= this.#layout.base.length;
+      parent.length >= this.#paths.base.length;
       parent = parent.slice(0, parent.lastIndexOf("/"))
     )
       await this.#fs.syncDirectory(parent);
@@ -201,7 +205,7 @@ class Repair {
   }
 
   async #moveMarker(survey: Survey): Promise<string | undefined> {
-    const { marker, head, meta } = this.#layout;
+    const { marker, head, meta } = this.#paths;
     const kept = await this.#keep(marker, undefined, Infinity);
     if (survey.hasGaps) {
       // Recovery cannot read the log as a whole, so it has to begin behind what it cannot read.
@@ -226,15 +230,15 @@ class Repair {
   async #keep(path: string, from: number | undefined, to: number): Promise<string | undefined> {
     const bytes = readWhole(this.#fs, path)?.subarray(from ?? 0, to);
     if (bytes === undefined || bytes.every((byte) => byte === 0)) return undefined;
-    return keepAside(this.#fs, this.#layout, asideName(this.#layout, path, from), bytes);
+    return quarantine(this.#fs, this.#paths, quarantineName(this.#paths, path, from), bytes);
   }
 }
 
-function asideName(layout: Layout, path: string, from: number | undefined): string {
+function quarantineName(paths: StorePaths, path: string, from: number | undefined): string {
   const offset = from === undefined ? "" : `.${from}`;
-  if (path.startsWith(`${layout.streams}/`) && path.endsWith("/app.jsonl"))
-    return `${path.slice(layout.streams.length + 1, -"/app.jsonl".length)}${offset}`;
-  return `${path.slice(layout.base.length + 1)}${offset}`;
+  if (path.startsWith(`${paths.streams}/`) && path.endsWith("/app.jsonl"))
+    return `${path.slice(paths.streams.length + 1, -"/app.jsonl".length)}${offset}`;
+  return `${path.slice(paths.base.length + 1)}${offset}`;
 }
 
 async function withFile(file: FileHandle, work: (file: FileHandle) => Promise<void>): Promise<void> {

@@ -1,13 +1,13 @@
 import type { FileSystem } from "../fs/file-system.ts";
 import { ioError } from "../file-store/disk/io-error.ts";
-import { layoutOf } from "../file-store/disk/store-paths.ts";
+import { storePaths } from "../file-store/disk/store-paths.ts";
 import { StoreLock } from "../file-store/disk/store-lock.ts";
 import type { VerifyReport } from "./findings.ts";
 import { type HoldLock, Survey } from "./diagnosis.ts";
 
 /** See `verify` in `doctor.ts`. */
 export async function verifyStore(fs: FileSystem, directory: string): Promise<VerifyReport> {
-  const { base, lock } = layoutOf(fs.resolve(directory));
+  const { base, lock } = storePaths(fs.resolve(directory));
   try {
     return (await Survey.make(fs, base, lockIfPossible(fs, lock))).report();
   } catch (error) {

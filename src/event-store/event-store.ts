@@ -77,7 +77,7 @@ export interface ConsumerAppend {
   readonly note: unknown;
   readonly deadLetters?: readonly StoredDeadLetter[];
   /** Keys of dead letters that are settled. */
-  readonly droppedLetters?: readonly string[];
+  readonly settledLetters?: readonly string[];
 }
 
 /**

@@ -124,13 +124,13 @@ export class MemoryEventStore implements EventStore {
     return [...(this.#content.letters.get(name)?.values() ?? [])];
   }
 
-  #note({ name, expectedSequence, note, deadLetters = [], droppedLetters = [] }: ConsumerAppend): void {
+  #note({ name, expectedSequence, note, deadLetters = [], settledLetters = [] }: ConsumerAppend): void {
     const notes = this.#content.notes.get(name) ?? [];
     notes.push(JSON.stringify({ sequence: expectedSequence + 1, note }));
     this.#content.notes.set(name, notes);
     const letters = this.#content.letters.get(name) ?? new Map<string, StoredDeadLetter>();
     for (const letter of deadLetters) letters.set(letter.key, letter);
-    for (const key of droppedLetters) letters.delete(key);
+    for (const key of settledLetters) letters.delete(key);
     this.#content.letters.set(name, letters);
   }
 

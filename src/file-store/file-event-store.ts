@@ -27,21 +27,21 @@ import { listSegments } from "./log/segment.ts";
 import { Checkpointer } from "./recovery/checkpointer.ts";
 import type { RecordHeader } from "./log/record-format.ts";
 import { readSections, type Section } from "./log/record-sections.ts";
-import { Checkpoints } from "./caches/checkpoint-files.ts";
+import { CheckpointFiles } from "./caches/checkpoint-files.ts";
 import { Committer } from "./commit/committer.ts";
-import { Consumers } from "./progress/progress-log.ts";
+import { ProgressLog } from "./progress/progress-log.ts";
 import { metaText } from "./lines/event-line.ts";
 import { Head } from "./log/head.ts";
 import { ioError, readError } from "./disk/io-error.ts";
-import { type Layout, layoutOf } from "./disk/store-paths.ts";
+import { type StorePaths, storePaths } from "./disk/store-paths.ts";
 import { readMarker } from "./recovery/marker.ts";
 import { LogReader } from "./log/log-reader.ts";
 import { PendingBatches } from "./streams/unapplied-records.ts";
-import { RecentRecords } from "./log/record-cache.ts";
+import { RecordCache } from "./log/record-cache.ts";
 import { recoverLog } from "./recovery/recover-log.ts";
-import { Registry } from "./streams/stream-registry.ts";
+import { StreamRegistry } from "./streams/stream-registry.ts";
 import { type LineHash, loadLineHash } from "./caches/snapshot-format.ts";
-import { Snapshots } from "./caches/snapshot-files.ts";
+import { SnapshotFiles } from "./caches/snapshot-files.ts";
 import { StoreLock } from "./disk/store-lock.ts";
 import { storeRecovered } from "../tracing/tracing.ts";
 import { StreamFiles } from "./streams/stream-files.ts";
@@ -71,28 +71,28 @@ export class FileEventStore implements EventStore {
   readonly capabilities: EventStoreCapabilities;
 
   readonly #fs: FileSystem;
-  readonly #layout: Layout;
+  readonly #paths: StorePaths;
   readonly #log: CommitLog;
   readonly #head: Head;
   /** What it said when we last looked. */
   #headSeen: LogPlace | undefined;
   readonly #lock: StoreLock;
   readonly #files: StreamFiles;
-  readonly #registry: Registry;
+  readonly #registry: StreamRegistry;
   readonly #applier: Applier;
-  readonly #consumers: Consumers;
+  readonly #progress: ProgressLog;
   readonly #ends: StreamEnds;
   readonly #table: StreamTable;
   readonly #streams: StreamReader;
   readonly #pending = new PendingBatches();
-  readonly #recent = new RecentRecords();
+  readonly #recordCache = new RecordCache();
   readonly #committer: Committer;
   /** Keys of names that were asked for before: an instance always asks with the same object. */
   readonly #keys = new WeakMap<StreamName, StreamKey>();
   readonly #listeners = new Set<() => void>();
   readonly #foreignListeners = new Set<(stream: StreamName) => void>();
-  readonly #snapshots: Snapshots;
-  readonly #checkpoints: Checkpoints;
+  readonly #snapshots: SnapshotFiles;
+  readonly #checkpoints: CheckpointFiles;
   readonly #reader: LogReader;
   readonly #checkpointer: Checkpointer;
   #savingSnapshots: Promise<void> = Promise.resolve();
@@ -100,7 +100,7 @@ export class FileEventStore implements EventStore {
 
   private constructor(
     fs: FileSystem,
-    layout: Layout,
+    paths: StorePaths,
     log: CommitLog,
     lock: StoreLock,
     hash: LineHash,
@@ -109,36 +109,36 @@ export class FileEventStore implements EventStore {
   ) {
     this.capabilities = { durable: options.durability === "flush", multiProcess: true };
     this.#fs = fs;
-    this.#layout = layout;
+    this.#paths = paths;
     this.#log = log;
     this.#lock = lock;
-    this.#head = new Head(fs, layout.head);
-    this.#consumers = new Consumers(fs, layout, log);
-    this.#files = new StreamFiles(fs, layout.streams, options.mergesNames);
-    this.#registry = new Registry(fs, layout.registry);
+    this.#head = new Head(fs, paths.head);
+    this.#progress = new ProgressLog(fs, paths, log);
+    this.#files = new StreamFiles(fs, paths.streams, options.mergesNames);
+    this.#registry = new StreamRegistry(fs, paths.registry);
     this.#ends = new StreamEnds({
-      ...{ fs, path: layout.streamEnds, log },
+      ...{ fs, path: paths.streamEnds, log },
       applied: () => this.#pending.list[0]?.place ?? log.end,
     });
     this.#table = new StreamTable(this.#files, this.#pending, log, this.#ends);
-    this.#checkpoints = new Checkpoints(fs, layout, (key) => this.#files.openForReading(key));
-    this.#snapshots = new Snapshots(fs, this.#files, hash);
-    const shared = { fs, layout, log, lock, files: this.#files, ends: this.#ends, pending: this.#pending };
-    this.#applier = new Applier({ ...shared, registry: this.#registry, consumers: this.#consumers });
+    this.#checkpoints = new CheckpointFiles(fs, paths, (key) => this.#files.openForReading(key));
+    this.#snapshots = new SnapshotFiles(fs, this.#files, hash);
+    const shared = { fs, paths, log, lock, files: this.#files, ends: this.#ends, pending: this.#pending };
+    this.#applier = new Applier({ ...shared, registry: this.#registry, progress: this.#progress });
     this.#streams = new StreamReader({ ...shared, table: this.#table });
-    this.#reader = new LogReader(log, this.#recent, (stream, key) => this.#streams.origin(stream, key));
+    this.#reader = new LogReader(log, this.#recordCache, (stream, key) => this.#streams.origin(stream, key));
     const parts = { ...shared, applier: this.#applier };
     this.#checkpointer = new Checkpointer({ ...parts, reapply: (from) => this.#reapply(from) }, marked);
     this.#committer = new Committer({
       ...parts,
-      consumers: this.#consumers,
+      progress: this.#progress,
       table: this.#table,
       durability: options.durability,
       catchUp: () => this.#catchUp(),
       recoverTail: () => this.#recoverFrom(this.#log.end),
       visible: ({ batch, start, place, end }) => {
         for (const section of batch.record.sections) this.#streams.add(section);
-        this.#recent.add(batch.record.buffer.subarray(start, batch.record.end), place, end);
+        this.#recordCache.add(batch.record.buffer.subarray(start, batch.record.end), place, end);
         this.#tellListeners();
       },
       committed: (end) => this.#committed(end),
@@ -147,14 +147,14 @@ export class FileEventStore implements EventStore {
 
   /** Opens the store in a directory, making it when missing and recovering it when needed. */
   static async open(fs: FileSystem, directory: string, options: FileEventStoreOptions = {}): Promise<FileEventStore> {
-    const layout = layoutOf(fs.resolve(directory));
+    const paths = storePaths(fs.resolve(directory));
     try {
-      const created = fs.makeDirectory(layout.meta);
-      fs.makeDirectory(layout.streams);
+      const created = fs.makeDirectory(paths.meta);
+      fs.makeDirectory(paths.streams);
       // Every directory that is new, up to the first one that was there; all of them as long as nothing was committed, because
       // whoever made them may have died just then.
-      let path = created ?? (listSegments(fs, layout.commitLog).length === 0 ? nextBelow("", layout.meta) : "");
-      for (; path !== "" && layout.meta.startsWith(path); path = nextBelow(path, layout.meta)) {
+      let path = created ?? (listSegments(fs, paths.commitLog).length === 0 ? nextBelow("", paths.meta) : "");
+      for (; path !== "" && paths.meta.startsWith(path); path = nextBelow(path, paths.meta)) {
         try {
           await fs.syncDirectory(path.slice(0, path.lastIndexOf("/")) || "/");
         } catch (error) {
@@ -163,9 +163,9 @@ export class FileEventStore implements EventStore {
         }
       }
       const hash = await loadLineHash();
-      const lock = StoreLock.open(fs, layout.lock);
+      const lock = StoreLock.open(fs, paths.lock);
       try {
-        const store = await lock.hold(() => FileEventStore.#openLocked(fs, layout, lock, hash, options));
+        const store = await lock.hold(() => FileEventStore.#openLocked(fs, paths, lock, hash, options));
         await store.#checkpointer.bound();
         return store;
       } catch (error) {
@@ -173,30 +173,30 @@ export class FileEventStore implements EventStore {
         throw error;
       }
     } catch (error) {
-      throw ioError(error, `opening the store in ${layout.base}`);
+      throw ioError(error, `opening the store in ${paths.base}`);
     }
   }
 
   static async #openLocked(
     fs: FileSystem,
-    layout: Layout,
+    paths: StorePaths,
     lock: StoreLock,
     hash: LineHash,
     options: FileEventStoreOptions,
   ): Promise<FileEventStore> {
     const logOptions = { ...DEFAULT_LOG_OPTIONS, ...options.log };
-    const mergesNames = fs.stat(`${layout.base}/META`) !== undefined;
-    if (listSegments(fs, layout.commitLog).length === 0) {
-      await adoptStreams(fs, layout, logOptions, options.onAdoption ?? (() => {}));
-    } else if (fs.stat(layout.registry) === undefined) await registerStreams(fs, layout);
-    const [first] = listSegments(fs, layout.commitLog);
+    const mergesNames = fs.stat(`${paths.base}/META`) !== undefined;
+    if (listSegments(fs, paths.commitLog).length === 0) {
+      await adoptStreams(fs, paths, logOptions, options.onAdoption ?? (() => {}));
+    } else if (fs.stat(paths.registry) === undefined) await registerStreams(fs, paths);
+    const [first] = listSegments(fs, paths.commitLog);
     const start: LogPlace = { segment: 1, offset: 0, position: 0 };
-    const log = new CommitLog(fs, layout.commitLog, logOptions, start);
+    const log = new CommitLog(fs, paths.commitLog, logOptions, start);
     if (first !== undefined && first !== 1)
       throw log.scanner.corruption(start, `the first segment is missing; the next is ${first}`);
-    const from = readMarker(fs, layout.marker) ?? start;
+    const from = readMarker(fs, paths.marker) ?? start;
     const durability = options.durability ?? "flush";
-    const store = new FileEventStore(fs, layout, log, lock, hash, from, { mergesNames, durability });
+    const store = new FileEventStore(fs, paths, log, lock, hash, from, { mergesNames, durability });
     try {
       if ((fs.stat(log.scanner.segmentPath(from.segment))?.size ?? 0) < from.offset) {
         throw log.scanner.corruption(from, "the commit log is shorter than it once was");
@@ -259,7 +259,7 @@ export class FileEventStore implements EventStore {
     try {
       yield* this.#reader.read(options);
     } catch (error) {
-      throw readError(error, this.#layout.commitLog);
+      throw readError(error, this.#paths.commitLog);
     }
   }
 
@@ -276,16 +276,16 @@ export class FileEventStore implements EventStore {
     await this.refresh();
     try {
       const place = Array.isArray(bookmark) ? this.#reader.start(Number(bookmark[2]) + 1, bookmark) : undefined;
-      return this.#consumers.notes(name, afterSequence, place);
+      return this.#progress.notes(name, afterSequence, place);
     } catch (error) {
-      throw readError(error, this.#layout.commitLog);
+      throw readError(error, this.#paths.commitLog);
     }
   }
 
   async deadLetters(name: string): Promise<readonly StoredDeadLetter[]> {
     await this.refresh();
     try {
-      return this.#consumers.deadLetters(name);
+      return this.#progress.deadLetters(name);
     } catch (error) {
       throw readError(error, `the dead letters of ${name}`);
     }
@@ -325,8 +325,8 @@ export class FileEventStore implements EventStore {
     const registered = new Map(this.#registry.read().streams.map((stream) => [`${stream.type}/${stream.id}`, stream]));
     const streams: StreamName[] = [];
     // A damaged line can look like another stream's, so the directories have the last word.
-    for (const type of this.#fs.readDirectory(this.#layout.streams)) {
-      const path = `${this.#layout.streams}/${type.name}`;
+    for (const type of this.#fs.readDirectory(this.#paths.streams)) {
+      const path = `${this.#paths.streams}/${type.name}`;
       for (const { name, directory } of type.directory ? this.#fs.readDirectory(path) : []) {
         const key = `${type.name}/${name}`;
         const stream = streamOfKey(key);
@@ -443,7 +443,7 @@ export class FileEventStore implements EventStore {
     try {
       this.#readNewCommits();
     } catch (error) {
-      throw readError(error, this.#layout.commitLog);
+      throw readError(error, this.#paths.commitLog);
     }
   }
 
@@ -475,7 +475,7 @@ export class FileEventStore implements EventStore {
       for (const listener of this.#foreignListeners) listener(stream);
     };
     readSections(buffer, header, base, visit, (section) => {
-      this.#consumers.add(section);
+      this.#progress.add(section);
       this.#applier.markLettersDirty(section);
     });
   }
@@ -487,7 +487,7 @@ export class FileEventStore implements EventStore {
     const streams = this.#registry;
     const tornBytes = await recoverLog(
       this.#fs,
-      this.#layout,
+      this.#paths,
       this.#log,
       from,
       this.#head.read(),
@@ -504,7 +504,7 @@ export class FileEventStore implements EventStore {
     this.#checkpointer.schedule();
     const { position } = this.#log.end;
     if (position > from.position || tornBytes > 0)
-      storeRecovered.publish(() => ({ directory: this.#layout.base, from: from.position, position, tornBytes }));
+      storeRecovered.publish(() => ({ directory: this.#paths.base, from: from.position, position, tornBytes }));
   }
 
   /** Writes everything from a place on to the streams' files once more. */
@@ -538,9 +538,9 @@ export class FileEventStore implements EventStore {
     if (isPlainName(stream.type) !== "safe")
       throw new EventfoldError("INVALID_ID", `${JSON.stringify(stream.type)} is not a type`);
     try {
-      return `${stream.type}/${directoryName(this.#fs, this.#layout, stream.type, stream.id)}`;
+      return `${stream.type}/${directoryName(this.#fs, this.#paths, stream.type, stream.id)}`;
     } catch (error) {
-      throw readError(error, `${this.#layout.streams}/${stream.type}`);
+      throw readError(error, `${this.#paths.streams}/${stream.type}`);
     }
   }
 

@@ -42,8 +42,8 @@ export class ProcessManagerRunner {
   readonly #sources: EventSources<React>;
   #progress: Progress | undefined;
   #checkpointIsUsable = true;
-  /** From the checkpoint of other code: events up to here were dealt with, whatever the present code makes of them. */
-  #dealtWith = 0;
+  /** From the checkpoint of other code: events up to here are handled, whatever the present code would do with them. */
+  #handled = 0;
   #saved = 0;
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -78,7 +78,7 @@ export class ProcessManagerRunner {
         const { envelope, cause } = addressed(await this.#letter(key));
         const progress = await this.#synchronised();
         const delivery = { manager: this.name, identity: key, envelope, cause };
-        const note = { name: this.name, expectedSequence: progress.sequence, note: {}, droppedLetters: [key] };
+        const note = { name: this.name, expectedSequence: progress.sequence, note: {}, settledLetters: [key] };
         const result = await this.#send(delivery, note, "throw");
         if (result.kind === "dispatched") {
           progress.sequence = note.expectedSequence + 1;
@@ -139,7 +139,7 @@ export class ProcessManagerRunner {
       if (stopped()) return true;
       const { id, envelope, cause } = appointment;
       const delivery = { manager: this.name, identity: id, envelope, cause };
-      if (!(await this.#deliver(progress, delivery, { kept: id }, report))) return this.#overtaken(progress);
+      if (!(await this.#deliver(progress, delivery, { fired: id }, report))) return this.#overtaken(progress);
       progress.appointments.delete(id);
     }
     // What was just dispatched may have caused more.
@@ -155,14 +155,19 @@ export class ProcessManagerRunner {
     if (plans > 0 && progress.done === 0) {
       const keys = new Set(cancel);
       for (const { key } of schedule) if (key !== undefined) keys.add(key);
-      const note: Note = { position, done: 1, made: schedule, cancelled: progress.appointments.withKeys(keys) };
+      const note: Note = {
+        position,
+        outputsDone: 1,
+        scheduled: schedule,
+        cancelled: progress.appointments.withKeys(keys),
+      };
       if (!(await this.#note(progress, note))) return false;
     }
     for (let index = Math.max(0, progress.done - plans); index < commands.length; index++) {
       const envelope = commands[index] as CommandEnvelope;
       const cause = causeOf(event);
       const delivery = { manager: this.name, identity: identityOf(this.name, cause, index), envelope, cause };
-      const note: Note = { position, done: plans + index + 1 };
+      const note: Note = { position, outputsDone: plans + index + 1 };
       if (!(await this.#deliver(progress, delivery, note, report))) return false;
       progress.done = plans + index + 1;
     }
@@ -190,11 +195,11 @@ export class ProcessManagerRunner {
   }
 
   /** Writes a note that has no command beside it. */
-  async #note(progress: Progress, note: Note, droppedLetters?: readonly string[]): Promise<boolean> {
+  async #note(progress: Progress, note: Note, settledLetters?: readonly string[]): Promise<boolean> {
     const consumer = { name: this.name, expectedSequence: progress.sequence, note };
     const { ok } = await tracedCommit(this.#events, {
       appends: [],
-      consumer: droppedLetters === undefined ? consumer : { ...consumer, droppedLetters },
+      consumer: settledLetters === undefined ? consumer : { ...consumer, settledLetters },
     });
     if (ok) take(progress, { sequence: consumer.expectedSequence + 1, note });
     return ok;
@@ -254,8 +259,8 @@ export class ProcessManagerRunner {
       const progress = (this.#progress ??= await this.#load());
       const notes = await this.#events.consumerNotes(this.name, progress.sequence, progress.cursor.bookmark);
       try {
-        if (notes.length > 0 || this.#dealtWith > progress.cursor.position) await this.#follow(progress, notes);
-        this.#dealtWith = 0;
+        if (notes.length > 0 || this.#handled > progress.cursor.position) await this.#follow(progress, notes);
+        this.#handled = 0;
         return progress;
       } catch (error) {
         // The notes are taken, and the state lags behind them.
@@ -270,9 +275,9 @@ export class ProcessManagerRunner {
   async #follow(progress: Progress, notes: readonly ConsumerNote[]): Promise<void> {
     let { position } = progress.cursor;
     let { done } = progress;
-    const settled = Math.min(this.#dealtWith, await this.#events.head());
+    const settled = Math.min(this.#handled, await this.#events.head());
     for (const note of notes) {
-      const { position: at, done: count } = note.note as Note;
+      const { position: at, outputsDone: count } = note.note as Note;
       if (at !== undefined && count !== undefined) [position, done] = [at, count];
       take(progress, note);
     }
@@ -308,19 +313,19 @@ export class ProcessManagerRunner {
       checkpoint.fingerprint === this.#sources.fingerprint
     ) {
       this.#saved = checkpoint.position;
-      const { state, sequence, appointments, versions } = checkpoint.state as Kept;
+      const { state, sequence, scheduled, adoptedVersions } = checkpoint.state as Kept;
       return {
         state,
         cursor: new LogCursor(this.#events, checkpoint, this.#sources.wanted),
         sequence,
         done: 0,
         reacted: undefined,
-        appointments: new Appointments(appointments),
-        versions: new Map(versions),
+        appointments: new Appointments(scheduled),
+        versions: new Map(adoptedVersions),
       };
     }
     if (checkpoint !== undefined && checkpoint.versions === undefined)
-      this.#dealtWith = (checkpoint.state as Kept).dealtWith;
+      this.#handled = (checkpoint.state as Kept).handled;
     if (checkpoint?.versions !== undefined)
       await this.#adopt({ state: checkpoint.state, versions: [...checkpoint.versions] });
     const { continued } = await this.#continued();
@@ -342,7 +347,7 @@ export class ProcessManagerRunner {
       const known = await this.#continued();
       if (known.continued !== undefined && JSON.stringify(known.continued) === JSON.stringify(continued)) return;
       const expectedSequence = known.sequence;
-      const consumer = { name: this.name, expectedSequence, note: { continued } satisfies Note };
+      const consumer = { name: this.name, expectedSequence, note: { adopted: continued } satisfies Note };
       if ((await tracedCommit(this.#events, { appends: [], consumer })).ok) return;
     }
   }
@@ -351,7 +356,7 @@ export class ProcessManagerRunner {
   async #continued(): Promise<{ readonly continued: Continued | undefined; readonly sequence: number }> {
     const notes = await this.#events.consumerNotes(this.name, 0);
     return {
-      continued: notes.map(({ note }) => (note as Note).continued).findLast((found) => found !== undefined),
+      continued: notes.map(({ note }) => (note as Note).adopted).findLast((found) => found !== undefined),
       sequence: notes.at(-1)?.sequence ?? 0,
     };
   }
@@ -367,9 +372,9 @@ export class ProcessManagerRunner {
     const kept: Kept = {
       state,
       sequence,
-      appointments: appointments.all,
-      versions: [...versions],
-      dealtWith: progress.cursor.position,
+      scheduled: appointments.all,
+      adoptedVersions: [...versions],
+      handled: progress.cursor.position,
     };
     const mark = progress.cursor.mark();
     this.#saved = mark.position;

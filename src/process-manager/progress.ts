@@ -4,16 +4,22 @@ import type { Appointments } from "./appointments.ts";
 import type { Appointment, Outputs } from "./reaction.ts";
 
 /**
- * What a manager notes in the log, beside the effects: it has carried out `done` of the outputs of the event at `position`,
- * has made and cancelled appointments, has kept one, or goes on from a checkpoint of the original.
+ * What a process manager notes in the log, in the same commit as the effects. These keys are part of the format on disk: see
+ * docs/format.md.
  */
 export interface Note {
+  /** The event whose outputs are being carried out. */
   readonly position?: number;
-  readonly done?: number;
-  readonly made?: readonly Appointment[];
+  /** So many outputs of that event are carried out; scheduling and cancelling together count as the first one. */
+  readonly outputsDone?: number;
+  /** Commands that were scheduled. */
+  readonly scheduled?: readonly Appointment[];
+  /** Identities of scheduled commands that were cancelled or replaced. */
   readonly cancelled?: readonly string[];
-  readonly kept?: string;
-  readonly continued?: Continued;
+  /** Identity of the scheduled command that was sent. */
+  readonly fired?: string;
+  /** The checkpoint of the Rust crate from which the manager continues. */
+  readonly adopted?: Continued;
 }
 
 /** What the original has left: it must outlive its checkpoint, which ours replaces. */
@@ -27,10 +33,11 @@ export interface Continued {
 export interface Kept {
   readonly state: unknown;
   readonly sequence: number;
-  readonly appointments: readonly Appointment[];
-  readonly versions: Continued["versions"];
-  /** Position up to which everything was dealt with, events included that the code of then did not react to. */
-  readonly dealtWith: number;
+  readonly scheduled: readonly Appointment[];
+  /** `versions` of the adopted checkpoint. */
+  readonly adoptedVersions: Continued["versions"];
+  /** Every event up to this position is handled, including those without a handler at that time. */
+  readonly handled: number;
 }
 
 /** State behind the last event that is dealt with completely. */
@@ -60,10 +67,10 @@ export function complete(progress: Progress, event: StoredEvent, state: unknown)
 }
 
 export function take(progress: Progress, { sequence, note }: ConsumerNote): void {
-  const { made = [], cancelled = [], kept, done } = note as Note;
+  const { scheduled = [], cancelled = [], fired, outputsDone } = note as Note;
   for (const id of cancelled) progress.appointments.delete(id);
-  for (const appointment of made) progress.appointments.add(appointment);
-  if (kept !== undefined) progress.appointments.delete(kept);
-  if (done !== undefined) progress.done = done;
+  for (const appointment of scheduled) progress.appointments.add(appointment);
+  if (fired !== undefined) progress.appointments.delete(fired);
+  if (outputsDone !== undefined) progress.done = outputsDone;
   progress.sequence = sequence;
 }

@@ -174,7 +174,7 @@ export interface RecoveryNotice {
   readonly from: number;
   /** Position of the last event in the log. */
   readonly position: number;
-  /** Bytes of an unfinished commit that were kept aside. */
+  /** Bytes of an unfinished commit that were moved to quarantine. */
   readonly tornBytes: number;
 }
 

@@ -61,14 +61,14 @@ async function expectFiveCommits(directory: string): Promise<void> {
 }
 
 describe("the end of the commit log after a crash", () => {
-  test("a record that was cut short is kept aside and does not count, wherever it was cut", async () => {
+  test("a record that was cut short is moved to quarantine and does not count, wherever it was cut", async () => {
     const { directory, end, sixth } = await crashedStore();
     const lengths = [1, 2, 10, 60, 100, 200, 300, Math.floor(sixth.length / 2), sixth.length - 2, sixth.length - 1];
     for (const length of lengths) {
       const copy = copyOf(directory);
       writeAt(logOf(copy), sixth.subarray(0, length), end);
       await expectFiveCommits(copy);
-      expect([...treeOf(path.join(copy, "meta/aside")).values()].map(String)).toEqual([
+      expect([...treeOf(path.join(copy, "meta/quarantine")).values()].map(String)).toEqual([
         sixth.subarray(0, length).toString(),
       ]);
     }
@@ -89,11 +89,11 @@ describe("the end of the commit log after a crash", () => {
       Buffer.from('{"commit":6,"events":1,"bytes":9999999999999,"flushed":0,"crc":"00000000"}\n'),
     ],
     ["one long line", Buffer.alloc(5000, "x")],
-  ])("%s is kept aside", async (_, garbage) => {
+  ])("%s is moved to quarantine", async (_, garbage) => {
     const { directory, end } = await crashedStore();
     writeAt(logOf(directory), garbage, end);
     await expectFiveCommits(directory);
-    const [kept] = treeOf(path.join(directory, "meta/aside")).values();
+    const [kept] = treeOf(path.join(directory, "meta/quarantine")).values();
     expect(kept?.equals(garbage)).toBe(true);
   });
 

@@ -74,7 +74,7 @@ describe.each(ends)("the end of the log is $name", ({ closed, ...end }) => {
     const image = await notesStore({ closed, ...end });
     const { records, bytes } = lastSegment(image);
     expect(records.length).toBeGreaterThan(0);
-    expect(bytes.toString("utf8", records.at(-1))).toContain('{"consumer":');
+    expect(bytes.toString("utf8", records.at(-1))).toContain('{"manager":');
     const { found, seen, lost } = await examine(image);
     expect({ found, lost, open: seen["open"] }).toEqual({ found: [], lost: [], open: "ok" });
   });

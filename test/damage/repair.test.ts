@@ -211,14 +211,14 @@ describe("repair", () => {
     expect(sameImage(imageOf(disk), image)).toBe(true);
   });
 
-  test("keeps aside what it replaces", async () => {
+  test("moves the bytes that it replaces to quarantine", async () => {
     const image = overwrite(await segmentedStore(), Q, '"n":1');
     const disk = diskOf(image);
     const { actions } = await repair(STORE, { fileSystem: disk });
-    const [{ keptAside = "" } = {}] = actions;
-    expect(keptAside).toMatch(/^\/store\/meta\/aside\//);
-    expect(text(image, Q)).toContain(Buffer.from(disk.bytesOf(keptAside) ?? []).toString());
-    expect(Buffer.from(disk.bytesOf(keptAside) ?? []).toString()).toContain("#####");
+    const [{ quarantined = "" } = {}] = actions;
+    expect(quarantined).toMatch(/^\/store\/meta\/quarantine\//);
+    expect(text(image, Q)).toContain(Buffer.from(disk.bytesOf(quarantined) ?? []).toString());
+    expect(Buffer.from(disk.bytesOf(quarantined) ?? []).toString()).toContain("#####");
   });
 
   test.each([

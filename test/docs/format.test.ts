@@ -210,7 +210,7 @@ describe("what docs/format.md says of", () => {
       { version: 3, at: 204, events: 1, bytes: 52, adopted: true },
       { version: 4, at: 256, events: 1, bytes: 72 },
     ]);
-    expect(read("meta/aside/counter.c-1.256").toString()).toBe('{"torn');
+    expect(read("meta/quarantine/counter.c-1.256").toString()).toBe('{"torn');
   });
 
   test("lines", async () => {
@@ -289,7 +289,7 @@ describe("what docs/format.md says of", () => {
     rmSync(join(directory, "meta/head"));
     await (await open()).close();
     expect(read(LOG).equals(whole.subarray(0, thirdRecord))).toBe(true);
-    expect(read(`meta/aside/commit_log.1.${thirdRecord}`).equals(damaged.subarray(thirdRecord))).toBe(true);
+    expect(read(`meta/quarantine/commit_log.1.${thirdRecord}`).equals(damaged.subarray(thirdRecord))).toBe(true);
   });
 
   test("another format", async () => {

@@ -288,8 +288,8 @@ describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
     await store.close();
     expect(linesOf(file)).toHaveLength(6);
     expect(JSON.parse(linesOf(file)[5] ?? "")).toMatchObject({ type: "Incremented", pos: 27 });
-    const aside = treeOf(path.join(directory, "meta/aside"));
-    expect([...aside.values()].map(String)).toEqual(['{"type":"Added","data":{"by":10']);
+    const quarantine = treeOf(path.join(directory, "meta/quarantine"));
+    expect([...quarantine.values()].map(String)).toEqual(['{"type":"Added","data":{"by":10']);
   });
 
   test("a line that was not completed in a stream with the longest id does not stop it", async () => {

@@ -29,7 +29,7 @@ const record = (body: string, position = 1, events = 1): string => {
   return `{"eventfold-es":"commit log","format":1,"first":1}\n${head},"crc":"${checksum}"}\n${body}`;
 };
 const consumer = (body: string, bytes = Buffer.byteLength(body)): string =>
-  `{"consumer":"copier","sequence":1,"bytes":${bytes}}\n${body}`;
+  `{"manager":"copier","sequence":1,"bytes":${bytes}}\n${body}`;
 
 const HOSTILE: readonly string[] = [
   "",
@@ -67,7 +67,7 @@ const HOSTILE: readonly string[] = [
   record(consumer('{"note":{},"deadLetters":[{"key":"__proto__","letter":{"__proto__":{"polluted":true}}}]}\n'), 1, 0),
   record(consumer("{}\n", 0), 1, 0),
   record(
-    '{"consumer":"../../outside","sequence":1,"bytes":49}\n{"note":{},"deadLetters":[{"key":"k","letter":{}}]}\n',
+    '{"manager":"../../outside","sequence":1,"bytes":49}\n{"note":{},"deadLetters":[{"key":"k","letter":{}}]}\n',
     1,
     0,
   ),

@@ -2,8 +2,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { HEADER_ROOM, readRecord, type RecordHeader, sealRecord } from "../../src/file-store/log/record-format.ts";
 import {
-  type ConsumerSection,
-  consumerLines,
+  type NoteSection,
+  noteLines,
   readSections,
   type Section,
   sectionHeader,
@@ -21,7 +21,7 @@ interface Record {
 
 /** A record of sections, as it is written to the log. */
 function recordOf(
-  parts: readonly (GivenSection | ConsumerSection)[],
+  parts: readonly (GivenSection | NoteSection)[],
   { position = 1, flushed = 0 }: { readonly position?: number; readonly flushed?: number } = {},
 ): Record {
   let body = "";
@@ -31,7 +31,7 @@ function recordOf(
       const lines = part.lines.map((line) => `${line}\n`).join("");
       body += sectionHeader({ ...part, events: part.lines.length }, Buffer.byteLength(lines)) + lines;
       events += part.lines.length;
-    } else body += consumerLines(part);
+    } else body += noteLines(part);
   }
   const buffer = Buffer.concat([Buffer.alloc(HEADER_ROOM), Buffer.from(body)]);
   const adopted = parts.some((part) => "adopted" in part && part.adopted);
@@ -57,7 +57,7 @@ const line = fc.oneof(
   fc.constantFrom(
     "{}",
     '{"stream":"x/y","version":1,"at":0,"events":1,"bytes":2}',
-    '{"consumer":"x","sequence":1,"bytes":2}',
+    '{"manager":"x","sequence":1,"bytes":2}',
     "é",
   ),
 );
@@ -68,7 +68,7 @@ const section: fc.Arbitrary<GivenSection> = fc.record({
   adopted: fc.boolean(),
   lines: fc.array(line, { minLength: 1, maxLength: 4 }),
 });
-const consumer: fc.Arbitrary<ConsumerSection> = fc.record({
+const consumer: fc.Arbitrary<NoteSection> = fc.record({
   name: fc.stringMatching(/^[a-z][a-z-]{0,9}$/),
   sequence: count,
   note: fc.jsonValue(),
@@ -110,7 +110,7 @@ describe("a record", () => {
           expect(header).toMatchObject({ position, events, flushed, start: base + before });
           expect(header.end).toBe(base + before + bytes.length);
 
-          const seen: (Section | ConsumerSection)[] = [];
+          const seen: (Section | NoteSection)[] = [];
           readSections(
             buffer,
             header,

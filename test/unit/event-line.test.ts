@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseLine } from "../../src/file-store/lines/parse-line.ts";
 import { lineOf as writtenLine, metaText } from "../../src/file-store/lines/event-line.ts";
-import { LineEvent, type LineOrigin, parsePayloads } from "../../src/file-store/lines/lazy-event.ts";
+import { LazyEvent, type LineOrigin, parsePayloads } from "../../src/file-store/lines/lazy-event.ts";
 import { positionOfLine, startOfOurs } from "../../src/file-store/lines/line-scanner.ts";
 
 const STREAM = { type: "account", id: "ada" };
@@ -18,19 +18,19 @@ const BEFORE = '{"type":"Before","data":{"n":1},"ts":1,"ms":1,"pos":1}\n';
 const BEHIND = '\n{"type":"Behind","data":{"n":2},"ts":2,"id":"x","actor":"y","meta":{"z":1},"ms":2,"pos":3,"v":1}\n';
 
 /** A line as a reader has it: in the middle of others. */
-function eventOf(line: string | undefined, version: number, offset: number): LineEvent {
+function eventOf(line: string | undefined, version: number, offset: number): LazyEvent {
   return line === undefined
-    ? new LineEvent(undefined, 0, 0, version, offset, origin)
-    : new LineEvent(BEFORE + line + BEHIND, BEFORE.length, BEFORE.length + line.length, version, offset, origin);
+    ? new LazyEvent(undefined, 0, 0, version, offset, origin)
+    : new LazyEvent(BEFORE + line + BEHIND, BEFORE.length, BEFORE.length + line.length, version, offset, origin);
 }
 
 /** The same for a line of which it is known that we wrote it. */
-function committedEvent(line: string, offset: number): LineEvent {
+function committedEvent(line: string, offset: number): LazyEvent {
   const text = BEFORE + line + BEHIND;
   const end = BEFORE.length + line.length;
   const start = startOfOurs(text, BEFORE.length, end, []);
   expect(start).toBeDefined();
-  return new LineEvent(text, BEFORE.length, end, 1, offset, origin, undefined, start);
+  return new LazyEvent(text, BEFORE.length, end, 1, offset, origin, undefined, start);
 }
 
 const FIELDS = ["type", "data", "schemaVersion", "position", "timestamp", "eventId", "actor", "meta"] as const;

@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { crc32 } from "node:zlib";
 import type { FileSystem } from "../../fs/file-system.ts";
-import type { Layout } from "../../file-store/disk/store-paths.ts";
+import type { StorePaths } from "../../file-store/disk/store-paths.ts";
 import { readWhole } from "../../file-store/disk/whole-file.ts";
 import { isPlainName } from "../../event-store/stream-names.ts";
 import { correctText, differingBytes } from "../scan/one-byte-correction.ts";
@@ -23,13 +23,13 @@ export interface FoundCheckpoint {
 }
 
 /** The checkpoints of all projections, process managers and subscriptions. */
-export function findCheckpoints(fs: FileSystem, layout: Layout): FoundCheckpoint[] {
+export function findCheckpoints(fs: FileSystem, paths: StorePaths): FoundCheckpoint[] {
   return CONSUMER_DIRECTORIES.flatMap((kind) =>
     fs
-      .readDirectory(`${layout.base}/${kind}`)
+      .readDirectory(`${paths.base}/${kind}`)
       .filter((entry) => entry.directory)
       .flatMap(({ name }) => {
-        const path = `${layout.base}/${kind}/${name}/checkpoint.json`;
+        const path = `${paths.base}/${kind}/${name}/checkpoint.json`;
         const bytes = readWhole(fs, path);
         return bytes === undefined ? [] : [{ path, kind, name, content: decode(bytes), bytes }];
       }),
@@ -91,14 +91,14 @@ export function checkCheckpoint(
 /** Compares dead letters with what the log says; `unsettled` tells what recovery still has to carry over. */
 export function checkDeadLetters(
   fs: FileSystem,
-  layout: Layout,
+  paths: StorePaths,
   notes: LogNotes,
   unsettled: (place: NotePlace) => boolean,
 ): { readonly problems: Problem[]; readonly count: number } {
   const names = new Set([
     ...notes.consumers.keys(),
     ...fs
-      .readDirectory(`${layout.base}/process_managers`)
+      .readDirectory(`${paths.base}/process_managers`)
       .filter((entry) => entry.directory)
       .map(({ name }) => name),
   ]);
@@ -106,7 +106,7 @@ export function checkDeadLetters(
   let count = 0;
   for (const name of names) {
     if (!isName(name)) continue;
-    const path = `${layout.base}/process_managers/${name}/dead_letters.jsonl`;
+    const path = `${paths.base}/process_managers/${name}/dead_letters.jsonl`;
     const letters = compareLetters(
       path,
       readWhole(fs, path) ?? Buffer.alloc(0),

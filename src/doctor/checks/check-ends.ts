@@ -1,7 +1,7 @@
 import type { FileSystem } from "../../fs/file-system.ts";
 import { systemErrorCode } from "../../fs/file-system.ts";
 import { DamagedEndsError, EndsFile } from "../../file-store/streams/stream-index-file.ts";
-import type { Layout } from "../../file-store/disk/store-paths.ts";
+import type { StorePaths } from "../../file-store/disk/store-paths.ts";
 import { type Problem, readAt } from "../findings.ts";
 import type { SurveyedStream } from "../scan/stream-survey.ts";
 
@@ -12,11 +12,11 @@ const CHECKED_HEADER = 44;
 /** Compares the table of the streams' ends with what the log says of them; `isComplete` when the log has no gaps. */
 export function checkEnds(
   fs: FileSystem,
-  layout: Layout,
+  paths: StorePaths,
   streams: ReadonlyMap<string, SurveyedStream>,
   isComplete: boolean,
 ): Problem[] {
-  const file = layout.streamEnds;
+  const file = paths.streamEnds;
   if (fs.stat(file) === undefined) {
     const message = "there is no table of the streams' ends; it is made again from the commit log";
     return streams.size === 0 ? [] : [{ kind: "needs-recovery", severity: "info", file, message }];

@@ -1,16 +1,16 @@
 import type { FileSystem } from "../../fs/file-system.ts";
-import type { Layout } from "../../file-store/disk/store-paths.ts";
+import type { StorePaths } from "../../file-store/disk/store-paths.ts";
 import { decodeId, isPlainName } from "../../event-store/stream-names.ts";
 import { CONSUMER_DIRECTORIES } from "./check-consumers.ts";
 import type { Problem } from "../findings.ts";
 
-const META = new Set(["streams.jsonl", "marker.json", "head", "lock", "stream_ends", "aside"]);
+const META = new Set(["streams.jsonl", "marker.json", "head", "lock", "stream_ends", "quarantine"]);
 const TOP = new Set<string>(["streams", "commit_log", "meta", ...CONSUMER_DIRECTORIES]);
 
 const AGAIN = "it is made again from the events when needed";
 
 /** Looks for what does not belong into a store, what dead processes left, and directories that stand for one id. */
-export function checkLayout(fs: FileSystem, layout: Layout): Problem[] {
+export function checkLayout(fs: FileSystem, paths: StorePaths): Problem[] {
   const problems: Problem[] = [];
   const check = (directory: string, belongs: (name: string, isDirectory: boolean) => boolean): void => {
     for (const { name, directory: isDirectory } of fs.readDirectory(directory)) {
@@ -29,21 +29,21 @@ export function checkLayout(fs: FileSystem, layout: Layout): Problem[] {
       problems.push({ kind: "cache-missing", severity: "info", file, message: `there is none: ${consequence}` });
   };
   check(
-    layout.base,
-    (name, isDirectory) => isDirectory && (TOP.has(name) || `${layout.base}/${name}` === layout.newCommitLog),
+    paths.base,
+    (name, isDirectory) => isDirectory && (TOP.has(name) || `${paths.base}/${name}` === paths.newCommitLog),
   );
-  if (fs.stat(layout.newCommitLog) !== undefined) {
+  if (fs.stat(paths.newCommitLog) !== undefined) {
     problems.push({
       kind: "leftover",
       severity: "info",
-      file: layout.newCommitLog,
+      file: paths.newCommitLog,
       message: "a commit log that was being made from the streams and is not complete; nothing reads it",
     });
   }
-  check(layout.meta, (name) => META.has(name));
-  check(layout.commitLog, (name, isDirectory) => !isDirectory && /^\d{16}\.jsonl$/.test(name));
+  check(paths.meta, (name) => META.has(name));
+  check(paths.commitLog, (name, isDirectory) => !isDirectory && /^\d{16}\.jsonl$/.test(name));
   for (const kind of CONSUMER_DIRECTORIES) {
-    const directory = `${layout.base}/${kind}`;
+    const directory = `${paths.base}/${kind}`;
     check(directory, (name, isDirectory) => isDirectory && isSafe(name));
     for (const { name } of fs.readDirectory(directory).filter((entry) => entry.directory)) {
       check(
@@ -53,9 +53,9 @@ export function checkLayout(fs: FileSystem, layout: Layout): Problem[] {
       absent(`${directory}/${name}/checkpoint.json`, kind === "subscriptions" ? "it begins at the first event" : AGAIN);
     }
   }
-  check(layout.streams, (name, isDirectory) => isDirectory && isSafe(name));
-  for (const type of fs.readDirectory(layout.streams).filter((entry) => entry.directory)) {
-    const directory = `${layout.streams}/${type.name}`;
+  check(paths.streams, (name, isDirectory) => isDirectory && isSafe(name));
+  for (const type of fs.readDirectory(paths.streams).filter((entry) => entry.directory)) {
+    const directory = `${paths.streams}/${type.name}`;
     check(directory, (_, isDirectory) => isDirectory);
     const names = fs.readDirectory(directory).flatMap((entry) => (entry.directory ? [entry.name] : []));
     problems.push(...checkNames(directory, names));

@@ -2,7 +2,7 @@ import { isUtf8 } from "node:buffer";
 import type { StreamName } from "../../event-store/event-store.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { directoryName, streamOfKey } from "../../file-store/disk/stream-key.ts";
-import type { Layout } from "../../file-store/disk/store-paths.ts";
+import type { StorePaths } from "../../file-store/disk/store-paths.ts";
 import { readWhole } from "../../file-store/disk/whole-file.ts";
 import { lineAt, type LogBytes, type Problem } from "../findings.ts";
 import type { SurveyedStream } from "../scan/stream-survey.ts";
@@ -14,11 +14,11 @@ interface Entry extends StreamName {
 /** Compares the list of streams with the streams; `unsettled` tells which of them recovery still has to add. */
 export function checkRegistry(
   fs: FileSystem,
-  layout: Layout,
+  paths: StorePaths,
   streams: ReadonlyMap<string, SurveyedStream>,
   unsettled: (place: LogBytes) => boolean,
 ): Problem[] {
-  const raw = readWhole(fs, layout.registry);
+  const raw = readWhole(fs, paths.registry);
   if (raw === undefined && streams.size === 0) return [];
   const bytes = raw ?? Buffer.alloc(0);
   const problems: Omit<Problem, "fix" | "remedy">[] = [];
@@ -26,7 +26,7 @@ export function checkRegistry(
     problems.push({
       kind: "registry-damaged",
       severity,
-      file: layout.registry,
+      file: paths.registry,
       line: lineAt(bytes, offset),
       offset,
       message,
@@ -45,18 +45,18 @@ export function checkRegistry(
     const entry = isUtf8(line) ? parse(text) : undefined;
     if (entry === undefined) {
       if (stop >= 0) damaged(offset, "this line is not the entry of a stream");
-      else needsRecovery(problems, layout, "the last line was not written to its end");
+      else needsRecovery(problems, paths, "the last line was not written to its end");
       continue;
     }
     const name = nameOf(entry);
     const stream = known.get(name)?.stream;
-    if (stream === undefined && !hasDirectory(fs, layout, entry)) {
+    if (stream === undefined && !hasDirectory(fs, paths, entry)) {
       damaged(offset, `there is no stream ${JSON.stringify(name)}`);
       continue;
     }
     const canonical = lineOf(entry, stream !== undefined && !stream.adopted ? stream.seconds : entry.ts);
     if (canonical !== text) damaged(offset, `this entry of ${JSON.stringify(name)} is not as it was written`, "info");
-    if (stop < 0) needsRecovery(problems, layout, "the last line was not written to its end");
+    if (stop < 0) needsRecovery(problems, paths, "the last line was not written to its end");
     lines.set(name, canonical);
   }
   if (raw === undefined) damaged(0, "the list of streams is missing");
@@ -64,12 +64,11 @@ export function checkRegistry(
     if (lines.has(name)) continue;
     lines.set(name, lineOf(streamOfKey(key), stream.seconds));
     if (raw === undefined) continue;
-    if (unsettled(stream.first))
-      needsRecovery(problems, layout, `the stream ${JSON.stringify(name)} is not listed yet`);
+    if (unsettled(stream.first)) needsRecovery(problems, paths, `the stream ${JSON.stringify(name)} is not listed yet`);
     else damaged(bytes.length, `the stream ${JSON.stringify(name)} is missing`);
   }
   const content = [...lines.values()].map((line) => `${line}\n`).join("");
-  const fix = { kind: "overwrite", path: layout.registry, content } as const;
+  const fix = { kind: "overwrite", path: paths.registry, content } as const;
   return problems.map((problem) => ({
     ...problem,
     fix,
@@ -77,7 +76,7 @@ export function checkRegistry(
   }));
 }
 
-function needsRecovery(problems: Omit<Problem, "fix" | "remedy">[], { registry }: Layout, message: string): void {
+function needsRecovery(problems: Omit<Problem, "fix" | "remedy">[], { registry }: StorePaths, message: string): void {
   problems.push({ kind: "needs-recovery", severity: "info", file: registry, message });
 }
 
@@ -90,9 +89,9 @@ function lineOf({ id, type }: StreamName, seconds: number): string {
 }
 
 /** The original lists a stream when it is opened, before its first event. */
-function hasDirectory(fs: FileSystem, layout: Layout, { type, id }: StreamName): boolean {
+function hasDirectory(fs: FileSystem, paths: StorePaths, { type, id }: StreamName): boolean {
   try {
-    return fs.stat(`${layout.streams}/${type}/${directoryName(fs, layout, type, id)}`)?.directory === true;
+    return fs.stat(`${paths.streams}/${type}/${directoryName(fs, paths, type, id)}`)?.directory === true;
   } catch {
     return false;
   }

@@ -6,7 +6,7 @@ import { segmentHeader, segmentPath } from "../../file-store/log/segment.ts";
 import { readRecord } from "../../file-store/log/record-format.ts";
 import { readSections } from "../../file-store/log/record-sections.ts";
 import { isOurLine } from "../../file-store/lines/line-scanner.ts";
-import type { Layout } from "../../file-store/disk/store-paths.ts";
+import type { StorePaths } from "../../file-store/disk/store-paths.ts";
 import { correctRecord, SURE_BYTES } from "../scan/one-byte-correction.ts";
 import { type LogRun, readAt } from "../findings.ts";
 import type { LostNotes } from "../scan/log-notes.ts";
@@ -38,12 +38,12 @@ interface PlacedLine {
 /** The record in a gap when only one of its bytes is damaged. */
 export function correctGap(
   fs: FileSystem,
-  layout: Layout,
+  paths: StorePaths,
   streams: StreamSurvey,
   gap: LogGap,
 ): { readonly record: Buffer; readonly lastPosition: number } | undefined {
   if (gap.isMissing || gap.to === gap.from) return undefined;
-  const path = segmentPath(layout.commitLog, gap.segment);
+  const path = segmentPath(paths.commitLog, gap.segment);
   const lengths = [gap.to - gap.from];
   if (gap.lastPosition === undefined) {
     // The last byte of the log may be the damaged one, and be zero now.
@@ -70,14 +70,14 @@ export function correctGap(
 /** Fills a gap from the streams' files. `lines` are those that no good record has. */
 export function fillGap(
   fs: FileSystem,
-  layout: Layout,
+  paths: StorePaths,
   streams: StreamSurvey,
   found: LogGap,
   lines: readonly UncoveredLine[],
   notes: readonly LostNotes[],
 ): GapPlan {
   const { chosen, lost } = place(found, lines);
-  const salvaged = salvage(fs, layout, found);
+  const salvaged = salvage(fs, paths, found);
   const placed = new Map<number, PlacedLine>();
   for (const [position, line] of chosen) {
     const bytes = streams.bytes(line.key, line.from, line.to);
@@ -190,10 +190,10 @@ function nextWithoutPosition(
 }
 
 /** Lines that can still be read in a gap, by position. */
-function salvage(fs: FileSystem, layout: Layout, { segment, from, to, isMissing }: LogGap): Map<number, Buffer> {
+function salvage(fs: FileSystem, paths: StorePaths, { segment, from, to, isMissing }: LogGap): Map<number, Buffer> {
   const found = new Map<number, Buffer>();
   if (isMissing) return found;
-  const bytes = readAt(fs, segmentPath(layout.commitLog, segment), from, to - from);
+  const bytes = readAt(fs, segmentPath(paths.commitLog, segment), from, to - from);
   for (let start = 0, stop = bytes.indexOf("\n"); stop >= 0; start = stop + 1, stop = bytes.indexOf("\n", start)) {
     const position = tryParse(bytes.subarray(start, stop))?.pos;
     if (position !== undefined) found.set(position, bytes.subarray(start, stop + 1));
@@ -228,7 +228,7 @@ function encode(
   let writer = new RecordWriter(Buffer.allocUnsafe(RECORD_BYTES), first);
   // An empty note keeps the numbers of those behind it.
   for (const { name, from, to } of notes)
-    for (let sequence = from; sequence <= to; sequence++) writer.addConsumer({ name, sequence, note: {} });
+    for (let sequence = from; sequence <= to; sequence++) writer.addNote({ name, sequence, note: {} });
   const seal = (): void => {
     const record = Buffer.from(writer.buffer.subarray(writer.seal(at), writer.end));
     records.push(record);

@@ -1,7 +1,7 @@
 import type { FileSystem } from "../../fs/file-system.ts";
 import { isBefore, type LogPlace, endsBefore } from "../../file-store/log/log-place.ts";
 import { segmentHeader, segmentPath } from "../../file-store/log/segment.ts";
-import type { Layout } from "../../file-store/disk/store-paths.ts";
+import type { StorePaths } from "../../file-store/disk/store-paths.ts";
 import { type FoundCheckpoint, sequenceOf } from "../checks/check-consumers.ts";
 import { type Fix, lineAt, type Problem, readAt } from "../findings.ts";
 import { correctGap, fillGap } from "./gap-plan.ts";
@@ -11,7 +11,7 @@ import type { StreamSurvey, UncoveredLine } from "../scan/stream-survey.ts";
 
 export interface LogDamageParts {
   readonly fs: FileSystem;
-  readonly layout: Layout;
+  readonly paths: StorePaths;
   readonly log: LogSurvey;
   readonly streams: StreamSurvey;
   readonly notes: LogNotes;
@@ -57,15 +57,15 @@ export class LogDamage {
   }
 
   #path(segment: number): string {
-    return segmentPath(this.#parts.layout.commitLog, segment);
+    return segmentPath(this.#parts.paths.commitLog, segment);
   }
 
   /** Decides what is behind the last record: nothing, what a crash has left, or damage. */
   #checkTail(lines: readonly UncoveredLine[]): void {
-    const { fs, layout, log, streams, notes, checkpoints, known } = this.#parts;
+    const { fs, paths, log, streams, notes, checkpoints, known } = this.#parts;
     const { end, tail } = log;
     const gap = tail ?? log.nothingMore(known);
-    const corrected = correctGap(fs, layout, streams, gap);
+    const corrected = correctGap(fs, paths, streams, gap);
     // What others know is written only when the log is durable up to there.
     const isKnown =
       known.some((place) => endsBefore(end, place)) ||
@@ -99,8 +99,8 @@ export class LogDamage {
   }
 
   #check(gap: LogGap): void {
-    const { fs, layout, streams } = this.#parts;
-    const corrected = correctGap(fs, layout, streams, gap);
+    const { fs, paths, streams } = this.#parts;
+    const corrected = correctGap(fs, paths, streams, gap);
     if (corrected === undefined) {
       this.#fill(gap);
       return;
@@ -113,9 +113,9 @@ export class LogDamage {
   }
 
   #fill(found: LogGap): void {
-    const { fs, layout, streams, known } = this.#parts;
+    const { fs, paths, streams, known } = this.#parts;
     const notes = this.#lostNotes(found);
-    const { gap, runs, lost, used, mostBytes } = fillGap(fs, layout, streams, found, this.rest, notes);
+    const { gap, runs, lost, used, mostBytes } = fillGap(fs, paths, streams, found, this.rest, notes);
     this.rest = this.rest.filter((line) => !used.has(line));
     const isLast = gap.lastPosition === undefined;
     const missing = [...lost];

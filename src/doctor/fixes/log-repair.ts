@@ -3,8 +3,8 @@ import { segmentHeader, segmentPath } from "../../file-store/log/segment.ts";
 import { HEADER_ROOM, readRecord, sealRecord } from "../../file-store/log/record-format.ts";
 import { Head } from "../../file-store/log/head.ts";
 import { endsBefore } from "../../file-store/log/log-place.ts";
-import type { Layout } from "../../file-store/disk/store-paths.ts";
-import { keepAside } from "../../file-store/disk/quarantine.ts";
+import type { StorePaths } from "../../file-store/disk/store-paths.ts";
+import { quarantine } from "../../file-store/disk/quarantine.ts";
 import { readWhole, replaceFile } from "../../file-store/disk/whole-file.ts";
 import { readMarker } from "../../file-store/recovery/marker.ts";
 import type { LogRun } from "../findings.ts";
@@ -15,12 +15,12 @@ import type { LogRun } from "../findings.ts";
  */
 export class LogRepair {
   readonly #fs: FileSystem;
-  readonly #layout: Layout;
+  readonly #paths: StorePaths;
   readonly #runs = new Map<number, LogRun[]>();
 
-  constructor(fs: FileSystem, layout: Layout) {
+  constructor(fs: FileSystem, paths: StorePaths) {
     this.#fs = fs;
-    this.#layout = layout;
+    this.#paths = paths;
   }
 
   add(run: LogRun): void {
@@ -39,12 +39,12 @@ export class LogRepair {
   async carryOut(): Promise<{ readonly file: string; readonly path: string }[]> {
     const kept: { readonly file: string; readonly path: string }[] = [];
     for (const [segment, runs] of this.#runs) {
-      const file = segmentPath(this.#layout.commitLog, segment);
+      const file = segmentPath(this.#paths.commitLog, segment);
       const old = readWhole(this.#fs, file) ?? Buffer.alloc(0);
       for (const { from, to } of runs) {
         const bytes = old.subarray(from, to);
         if (bytes.every((byte) => byte === 0)) continue;
-        kept.push({ file, path: await keepAside(this.#fs, this.#layout, `commit_log.${segment}.${from}`, bytes) });
+        kept.push({ file, path: await quarantine(this.#fs, this.#paths, `commit_log.${segment}.${from}`, bytes) });
       }
       await this.#rewrite(
         segment,
@@ -57,7 +57,7 @@ export class LogRepair {
   }
 
   async #emptyHead(): Promise<void> {
-    const { head } = this.#layout;
+    const { head } = this.#paths;
     if (this.#fs.stat(head) === undefined) return;
     // It stays the same file: others may have it open.
     const file = this.#fs.open(head, "update");
@@ -74,7 +74,7 @@ export class LogRepair {
    * durable up to there has to remain known until the log is mended: what is damaged would look like a torn tail otherwise.
    */
   async #removeMarker(): Promise<void> {
-    const { head, marker } = this.#layout;
+    const { head, marker } = this.#paths;
     const marked = readMarker(this.#fs, marker);
     if (marked !== undefined) {
       const file = new Head(this.#fs, head);
@@ -89,19 +89,19 @@ export class LogRepair {
       }
     }
     this.#fs.remove(marker);
-    await this.#fs.syncDirectory(this.#layout.meta);
+    await this.#fs.syncDirectory(this.#paths.meta);
   }
 
   async #rewrite(segment: number, old: Buffer, runs: readonly LogRun[]): Promise<void> {
-    const file = segmentPath(this.#layout.commitLog, segment);
-    const marker = readMarker(this.#fs, this.#layout.marker);
+    const file = segmentPath(this.#paths.commitLog, segment);
+    const marker = readMarker(this.#fs, this.#paths.marker);
     if (marker?.segment === segment && runs.some((run) => !isSameLength(run) && marker.offset > run.from))
       await this.#removeMarker();
     if (runs.some(({ isNew }) => isNew)) {
       const records = runs.map((run) => run.records);
-      this.#fs.makeDirectory(this.#layout.commitLog);
+      this.#fs.makeDirectory(this.#paths.commitLog);
       await replaceFile(this.#fs, file, Buffer.concat([Buffer.from(segmentHeader(segment)), ...records]), true);
-      await this.#fs.syncDirectory(this.#layout.base);
+      await this.#fs.syncDirectory(this.#paths.base);
       return;
     }
     const isLast = ({ to }: LogRun): boolean => old.subarray(to).every((byte) => byte === 0);

@@ -1,4 +1,4 @@
-import type { ConsumerSection } from "../../file-store/log/record-sections.ts";
+import type { NoteSection } from "../../file-store/log/record-sections.ts";
 import type { LogBytes } from "../findings.ts";
 
 /** A process manager's notes that a gap has swallowed. */
@@ -37,7 +37,7 @@ interface Consumer {
   readonly letters: Map<string, LoggedLetter | undefined>;
 }
 
-const CONSUMER_LINE = /^\{"consumer":"([A-Za-z_][A-Za-z0-9_-]{0,99})","sequence":(\d{1,16}),"bytes":\d{1,16}\}$/gm;
+const NOTE_LINE = /^\{"manager":"([A-Za-z_][A-Za-z0-9_-]{0,99})","sequence":(\d{1,16}),"bytes":\d{1,16}\}$/gm;
 
 /** Follows what process managers note through the log. */
 export class LogNotes {
@@ -45,7 +45,7 @@ export class LogNotes {
   readonly missing: MissingNotes[] = [];
 
   add(
-    { name, sequence, deadLetters = [], droppedLetters = [] }: ConsumerSection,
+    { name, sequence, deadLetters = [], settledLetters = [] }: NoteSection,
     position: number,
     place: NotePlace,
   ): void {
@@ -57,7 +57,7 @@ export class LogNotes {
     }
     consumer.sequence = Math.max(consumer.sequence, sequence);
     consumer.segment = place.segment;
-    for (const key of droppedLetters) consumer.letters.set(key, undefined);
+    for (const key of settledLetters) consumer.letters.set(key, undefined);
     for (const { key, letter } of deadLetters)
       consumer.letters.set(key, { line: Buffer.from(JSON.stringify({ ...letter, key })), place });
   }
@@ -65,7 +65,7 @@ export class LogNotes {
   /** Process managers' notes that come next by their numbers, and of which damaged bytes still tell: the last one of each. */
   remnants(bytes: Buffer): Map<string, number> {
     const found = new Map<string, number>();
-    for (const [, name = "", digits] of bytes.toString("latin1").matchAll(CONSUMER_LINE)) {
+    for (const [, name = "", digits] of bytes.toString("latin1").matchAll(NOTE_LINE)) {
       const sequence = Number(digits);
       if (sequence === (found.get(name) ?? this.#sequence(name)) + 1) found.set(name, sequence);
     }

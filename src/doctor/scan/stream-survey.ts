@@ -4,7 +4,7 @@ import { findStreams } from "../../file-store/streams/stream-list.ts";
 import type { RecordHeader } from "../../file-store/log/record-format.ts";
 import type { Section } from "../../file-store/log/record-sections.ts";
 import { parseLine } from "../../file-store/lines/parse-line.ts";
-import type { Layout } from "../../file-store/disk/store-paths.ts";
+import type { StorePaths } from "../../file-store/disk/store-paths.ts";
 import { crcOfLines } from "../../file-store/lines/line-reader.ts";
 import type { StreamKey } from "../../file-store/disk/stream-key.ts";
 import { lineAt, type LogBytes, readAt } from "../findings.ts";
@@ -69,16 +69,16 @@ export class StreamSurvey {
   /** Files that the system does not let us read. */
   readonly unreadable: Map<string, unknown> = new Map();
   readonly #fs: FileSystem;
-  readonly #layout: Layout;
+  readonly #paths: StorePaths;
   readonly #open = new Map<StreamKey, FileHandle | undefined>();
 
-  constructor(fs: FileSystem, layout: Layout) {
+  constructor(fs: FileSystem, paths: StorePaths) {
     this.#fs = fs;
-    this.#layout = layout;
+    this.#paths = paths;
   }
 
   path(key: StreamKey): string {
-    return `${this.#layout.streams}/${key}/app.jsonl`;
+    return `${this.#paths.streams}/${key}/app.jsonl`;
   }
 
   /** Takes a section of a good record. */
@@ -137,7 +137,7 @@ export class StreamSurvey {
   /** What there is behind the last byte that the log has of a stream, for every stream; also for those that only have a file. */
   tails(): Uncovered[] {
     const tails: Uncovered[] = [];
-    for (const key of new Set([...this.streams.keys(), ...findStreams(this.#fs, this.#layout)])) {
+    for (const key of new Set([...this.streams.keys(), ...findStreams(this.#fs, this.#paths)])) {
       const { version, end } = this.streams.get(key) ?? { version: 0, end: 0 };
       const size = this.#fs.stat(this.path(key))?.size ?? 0;
       if (size > end) tails.push({ key, from: end, to: size, firstVersion: version + 1, lastVersion: undefined });

@@ -1,11 +1,11 @@
 import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
 import type { RecordHeader } from "../log/record-format.ts";
-import { type ConsumerSection, readSections, type Section } from "../log/record-sections.ts";
-import type { Consumers } from "../progress/progress-log.ts";
+import { type NoteSection, readSections, type Section } from "../log/record-sections.ts";
+import type { ProgressLog } from "../progress/progress-log.ts";
 import { parseLine } from "../lines/parse-line.ts";
-import type { Layout } from "../disk/store-paths.ts";
-import { keepAsideNow } from "../disk/quarantine.ts";
-import type { NewStream, Registry } from "../streams/stream-registry.ts";
+import type { StorePaths } from "../disk/store-paths.ts";
+import { quarantineNow } from "../disk/quarantine.ts";
+import type { NewStream, StreamRegistry } from "../streams/stream-registry.ts";
 import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
 import type { StreamEnds } from "../streams/stream-index.ts";
 import type { StreamFiles } from "../streams/stream-files.ts";
@@ -15,10 +15,10 @@ const FLUSHES_AT_ONCE = 3;
 
 export interface ApplierParts {
   readonly fs: FileSystem;
-  readonly layout: Layout;
+  readonly paths: StorePaths;
   readonly files: StreamFiles;
-  readonly registry: Registry;
-  readonly consumers: Consumers;
+  readonly registry: StreamRegistry;
+  readonly progress: ProgressLog;
   readonly ends: StreamEnds;
 }
 
@@ -28,10 +28,10 @@ export interface ApplierParts {
  */
 export class Applier {
   readonly #fs: FileSystem;
-  readonly #layout: Layout;
+  readonly #paths: StorePaths;
   readonly #files: StreamFiles;
-  readonly #registry: Registry;
-  readonly #consumers: Consumers;
+  readonly #registry: StreamRegistry;
+  readonly #progress: ProgressLog;
   readonly #ends: StreamEnds;
   /** Streams with bytes that may not be durable; true when their directory may not be either. */
   #dirty = new Map<StreamKey, boolean>();
@@ -40,10 +40,10 @@ export class Applier {
 
   constructor(parts: ApplierParts) {
     this.#fs = parts.fs;
-    this.#layout = parts.layout;
+    this.#paths = parts.paths;
     this.#files = parts.files;
     this.#registry = parts.registry;
-    this.#consumers = parts.consumers;
+    this.#progress = parts.progress;
     this.#ends = parts.ends;
   }
 
@@ -58,8 +58,8 @@ export class Applier {
   }
 
   /** What a consumer noted may have changed its dead letters, whoever wrote them. */
-  markLettersDirty({ name, deadLetters, droppedLetters }: ConsumerSection): void {
-    if (deadLetters !== undefined || droppedLetters !== undefined) this.#dirtyLetters.add(name);
+  markLettersDirty({ name, deadLetters, settledLetters }: NoteSection): void {
+    if (deadLetters !== undefined || settledLetters !== undefined) this.#dirtyLetters.add(name);
   }
 
   /** Writes what a durable record holds to the files that it belongs to. */
@@ -67,10 +67,10 @@ export class Applier {
     slices: readonly Section[],
     buffer: Buffer,
     created: readonly NewStream[],
-    consumers: readonly ConsumerSection[],
+    notes: readonly NoteSection[],
   ): void {
-    this.#consumers.apply(consumers);
-    for (const consumer of consumers) this.markLettersDirty(consumer);
+    this.#progress.apply(notes);
+    for (const note of notes) this.markLettersDirty(note);
     for (const run of runsOf(slices)) {
       const [{ key, at, start, end, adopted }] = run;
       if (adopted) {
@@ -99,7 +99,7 @@ export class Applier {
   reapply(header: RecordHeader, buffer: Buffer, base: number, registered: Set<string>): void {
     const slices: Section[] = [];
     const created: NewStream[] = [];
-    const consumers: ConsumerSection[] = [];
+    const notes: NoteSection[] = [];
     const visit = (section: Section): void => {
       slices.push(section);
       const stream = streamOfKey(section.key);
@@ -108,10 +108,10 @@ export class Applier {
       registered.add(name);
       created.push({ stream, seconds: secondsOf(buffer.toString("utf8", section.start, section.end)) });
     };
-    readSections(buffer, header, base, visit, (section) => consumers.push(section));
+    readSections(buffer, header, base, visit, (section) => notes.push(section));
     // What was found in a stream's file may be gone from it: then it, too, comes from the log.
     const written = slices.map((slice) => ({ ...slice, adopted: this.#isThere(slice, buffer) && slice.adopted }));
-    this.apply(written, buffer, created, consumers);
+    this.apply(written, buffer, created, notes);
     for (const slice of slices) this.markDirty(slice.key, true);
   }
 
@@ -127,7 +127,7 @@ export class Applier {
     if (there.subarray(0, length).equals(ours)) return length === there.length;
     // A torn write of ours: every byte is the right one or was never written.
     if (!there.subarray(0, length).every((byte, i) => byte === ours[i] || byte === 0))
-      keepAsideNow(this.#fs, this.#layout, `${slice.key}.${slice.at}`, there.subarray(0, length));
+      quarantineNow(this.#fs, this.#paths, `${slice.key}.${slice.at}`, there.subarray(0, length));
     return false;
   }
 
@@ -147,16 +147,16 @@ export class Applier {
           const [key, created] = next;
           await this.#flushStream(key);
           if (!created) continue;
-          directories.add(this.#files.directory(key)).add(`${this.#layout.streams}/${key.slice(0, key.indexOf("/"))}`);
+          directories.add(this.#files.directory(key)).add(`${this.#paths.streams}/${key.slice(0, key.indexOf("/"))}`);
         }
       };
       await Promise.all(Array.from({ length: FLUSHES_AT_ONCE }, worker));
-      if (directories.size > 0) directories.add(this.#layout.streams).add(this.#layout.base);
+      if (directories.size > 0) directories.add(this.#paths.streams).add(this.#paths.base);
       for (const directory of directories) await this.#fs.syncDirectory(directory);
       for (const name of letters) await this.#flushLetters(name);
       if (registryDirty) {
         await this.#registry.flush();
-        await this.#fs.syncDirectory(this.#layout.meta);
+        await this.#fs.syncDirectory(this.#paths.meta);
       }
     } catch (error) {
       for (const [key, created] of dirty) this.markDirty(key, created);
@@ -167,14 +167,14 @@ export class Applier {
   }
 
   async #flushLetters(name: string): Promise<void> {
-    const managers = `${this.#layout.base}/process_managers`;
+    const managers = `${this.#paths.base}/process_managers`;
     const file = this.#fs.open(`${managers}/${name}/dead_letters.jsonl`, "update");
     try {
       await file.flush();
     } finally {
       file.close();
     }
-    for (const directory of [`${managers}/${name}`, managers, this.#layout.base])
+    for (const directory of [`${managers}/${name}`, managers, this.#paths.base])
       await this.#fs.syncDirectory(directory);
   }
 

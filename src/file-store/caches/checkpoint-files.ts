@@ -4,7 +4,7 @@ import type { Checkpoint, ConsumerKind } from "../../event-store/event-store.ts"
 import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
 import { isJsonValue } from "../../json.ts";
 import { ioError } from "../disk/io-error.ts";
-import type { Layout } from "../disk/store-paths.ts";
+import type { StorePaths } from "../disk/store-paths.ts";
 import { readWhole, replaceFile } from "../disk/whole-file.ts";
 import { readLines } from "../lines/line-reader.ts";
 import { encodeId } from "../../event-store/stream-names.ts";
@@ -21,14 +21,14 @@ const DIRECTORIES: Readonly<Record<ConsumerKind, string>> = {
  * fingerprint, last, bookmark`, and `crc` over all before it. The original's form `{state, cursors}` is
  * understood: its cursors say how far each stream was read.
  */
-export class Checkpoints {
+export class CheckpointFiles {
   readonly #fs: FileSystem;
-  readonly #layout: Layout;
+  readonly #paths: StorePaths;
   readonly #openStream: (key: StreamKey) => FileHandle | undefined;
 
-  constructor(fs: FileSystem, layout: Layout, openStream: (key: StreamKey) => FileHandle | undefined) {
+  constructor(fs: FileSystem, paths: StorePaths, openStream: (key: StreamKey) => FileHandle | undefined) {
     this.#fs = fs;
-    this.#layout = layout;
+    this.#paths = paths;
     this.#openStream = openStream;
   }
 
@@ -93,6 +93,6 @@ export class Checkpoints {
   }
 
   #path(kind: ConsumerKind, name: string): string {
-    return `${this.#layout.base}/${DIRECTORIES[kind]}/${name}/checkpoint.json`;
+    return `${this.#paths.base}/${DIRECTORIES[kind]}/${name}/checkpoint.json`;
   }
 }

@@ -11,7 +11,7 @@ import type { StreamPlace } from "../streams/stream-table.ts";
 const REACH = 1000;
 
 /** The snapshots beside the streams: caches that are checked before they are used. */
-export class Snapshots {
+export class SnapshotFiles {
   readonly #fs: FileSystem;
   readonly #files: StreamFiles;
   readonly #hash: LineHash;

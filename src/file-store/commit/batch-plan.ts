@@ -5,9 +5,9 @@ import type { WrittenEnd } from "../log/record-writer.ts";
 import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
 import type { Batch, QueuedCommit } from "./batch.ts";
 import type { CommitLog } from "../log/commit-log.ts";
-import type { Consumers } from "../progress/progress-log.ts";
-import type { Layout } from "../disk/store-paths.ts";
-import { keepAside } from "../disk/quarantine.ts";
+import type { ProgressLog } from "../progress/progress-log.ts";
+import type { StorePaths } from "../disk/store-paths.ts";
+import { quarantine } from "../disk/quarantine.ts";
 import { endOfLastLine, readLines } from "../lines/line-reader.ts";
 import { positionOfLine } from "../lines/line-scanner.ts";
 import type { PendingBatches } from "../streams/unapplied-records.ts";
@@ -16,12 +16,12 @@ import type { StreamTable } from "../streams/stream-table.ts";
 
 export interface BatchPlanParts {
   readonly fs: FileSystem;
-  readonly layout: Layout;
+  readonly paths: StorePaths;
   readonly log: CommitLog;
   readonly files: StreamFiles;
   readonly table: StreamTable;
   readonly pending: PendingBatches;
-  readonly consumers: Consumers;
+  readonly progress: ProgressLog;
 }
 
 /** `"blocked"`: another program holds one of the streams. */
@@ -85,15 +85,15 @@ export class BatchPlan {
     }
     const { consumer } = queued.commit;
     if (consumer !== undefined) {
-      const { name, expectedSequence, note, deadLetters, droppedLetters } = consumer;
+      const { name, expectedSequence, note, deadLetters, settledLetters } = consumer;
       const sequence = expectedSequence + 1;
       this.#sequences.set(name, sequence);
-      this.batch.record.addConsumer({
+      this.batch.record.addNote({
         name,
         sequence,
         note,
         ...(deadLetters === undefined ? {} : { deadLetters }),
-        ...(droppedLetters === undefined ? {} : { droppedLetters }),
+        ...(settledLetters === undefined ? {} : { settledLetters }),
       });
     }
     this.batch.commits.push({ queued, position: this.batch.record.nextPosition - 1 });
@@ -114,7 +114,7 @@ export class BatchPlan {
       entry.crc = crc;
       entry.mark = { version, end, crc };
     }
-    for (const section of this.batch.record.consumers) this.#parts.consumers.add(section);
+    for (const section of this.batch.record.notes) this.#parts.progress.add(section);
   }
 
   #end(key: StreamKey): WrittenEnd {
@@ -127,10 +127,10 @@ export class BatchPlan {
   }
 
   #conflict({ commit, keys }: QueuedCommit): CommitResult | undefined {
-    const { table, consumers } = this.#parts;
+    const { table, progress } = this.#parts;
     if (commit.consumer !== undefined) {
       const { name, expectedSequence } = commit.consumer;
-      const actualSequence = this.#sequences.get(name) ?? consumers.sequence(name);
+      const actualSequence = this.#sequences.get(name) ?? progress.sequence(name);
       if (actualSequence !== expectedSequence) return { ok: false, consumer: name, actualSequence };
     }
     for (let index = 0; index < commit.appends.length; index++) {
@@ -162,7 +162,7 @@ export class BatchPlan {
 
   /** `file` is given when the stream is locked. */
   async #adopt(key: StreamKey, file: FileHandle | undefined): Promise<void> {
-    const { files, fs, layout } = this.#parts;
+    const { files, fs, paths } = this.#parts;
     this.#foreign = true;
     const known = this.#end(key);
     const reader = files.openForReading(key);
@@ -197,7 +197,7 @@ export class BatchPlan {
         // A line that its writer never completed; with the lock in our hands nobody is writing it.
         const torn = Buffer.alloc(size - known.end);
         reader.read(torn, 0, torn.length, known.end);
-        await keepAside(fs, layout, `${key}.${known.end}`, torn);
+        await quarantine(fs, paths, `${key}.${known.end}`, torn);
         file.truncate(known.end);
       }
     } finally {

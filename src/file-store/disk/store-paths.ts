@@ -1,5 +1,5 @@
 /** Where everything is inside a store's directory. */
-export interface Layout {
+export interface StorePaths {
   readonly base: string;
   readonly streams: string;
   readonly commitLog: string;
@@ -12,11 +12,11 @@ export interface Layout {
   readonly marker: string;
   /** Where each stream ends. */
   readonly streamEnds: string;
-  /** Bytes that recovery removed, kept for people to look at. */
-  readonly aside: string;
+  /** Bytes that recovery, adoption or `repair` removed. Nothing reads them. */
+  readonly quarantine: string;
 }
 
-export function layoutOf(base: string): Layout {
+export function storePaths(base: string): StorePaths {
   const meta = `${base}/meta`;
   return {
     base,
@@ -29,6 +29,6 @@ export function layoutOf(base: string): Layout {
     head: `${meta}/head`,
     marker: `${meta}/marker.json`,
     streamEnds: `${meta}/stream_ends`,
-    aside: `${meta}/aside`,
+    quarantine: `${meta}/quarantine`,
   };
 }

@@ -1,7 +1,7 @@
 import { decodeId, encodeId, isPlainName } from "../../event-store/stream-names.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { StreamName } from "../../event-store/event-store.ts";
-import type { Layout } from "./store-paths.ts";
+import type { StorePaths } from "./store-paths.ts";
 
 /** `<type>/<directory name>`: names a stream inside the store and in the commit log. */
 export type StreamKey = string;
@@ -12,9 +12,9 @@ export function streamOfKey(key: StreamKey): StreamName {
 }
 
 /** The name of the directory that holds an id: the plain id if that is safe or another program has made it so. */
-export function directoryName(fs: FileSystem, layout: Layout, type: string, id: string): string {
+export function directoryName(fs: FileSystem, paths: StorePaths, type: string, id: string): string {
   const plain = isPlainName(id);
   if (plain === "safe") return id;
-  if (plain === "possible" && fs.stat(`${layout.streams}/${type}/${id}`)?.directory === true) return id;
+  if (plain === "possible" && fs.stat(`${paths.streams}/${type}/${id}`)?.directory === true) return id;
   return encodeId(id);
 }

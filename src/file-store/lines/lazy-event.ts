@@ -45,7 +45,7 @@ interface Envelope {
  * everything else a walk over the rest of a line of known layout, or a parse of the whole line. A getter
  * throws when the line is bad.
  */
-export class LineEvent implements StoredEvent {
+export class LazyEvent implements StoredEvent {
   // Plain fields, not #private ones, and few of them: a million of these are made at a time.
   readonly version: number;
   private readonly source: string | undefined;
@@ -235,8 +235,8 @@ export class LineEvent implements StoredEvent {
  * A text that was cut too early, because its payload has a key `ts`, ends inside an object; what follows it here is the beginning of
  * a value and not a key, so that it never parses.
  */
-export function parsePayloads(events: readonly LineEvent[]): void {
-  const waiting: LineEvent[] = [];
+export function parsePayloads(events: readonly LazyEvent[]): void {
+  const waiting: LazyEvent[] = [];
   const texts: string[] = [];
   for (const event of events) {
     const text = event.payloadText();

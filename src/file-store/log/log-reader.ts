@@ -6,11 +6,11 @@ import { isBefore, type LogPlace } from "./log-place.ts";
 import { type RecordVisitor, ScanCursor } from "./log-scanner.ts";
 import type { RecordHeader } from "./record-format.ts";
 import { type RecordText, readSections, type Section } from "./record-sections.ts";
-import { LineEvent, type LineOrigin, parsePayloads } from "../lines/lazy-event.ts";
+import { LazyEvent, type LineOrigin, parsePayloads } from "../lines/lazy-event.ts";
 import { type LineStart, lineStart, startOf, startOfOurs, START } from "../lines/line-scanner.ts";
 import { Slice } from "../../event-loop.ts";
 import { isBlank } from "../lines/line-reader.ts";
-import type { RecentRecords } from "./record-cache.ts";
+import type { RecordCache } from "./record-cache.ts";
 import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
 
 /** Events in a batch at least, unless it takes longer than a slice. What is made of so many is garbage while it is young. */
@@ -60,7 +60,7 @@ interface Pass {
 /** Reads the commit log front to back: all events of the store in their global order. */
 export class LogReader {
   readonly #log: CommitLog;
-  readonly #recent: RecentRecords;
+  readonly #recent: RecordCache;
   readonly #origin: (stream: StreamName, key: StreamKey) => LineOrigin;
   /** Places behind a position, most recently used last. */
   readonly #places = new Map<number, LogPlace>();
@@ -69,7 +69,7 @@ export class LogReader {
   #passes = 0;
   readonly #starts = new WeakMap<ReadonlySet<string>, readonly LineStart[]>();
 
-  constructor(log: CommitLog, recent: RecentRecords, origin: (stream: StreamName, key: StreamKey) => LineOrigin) {
+  constructor(log: CommitLog, recent: RecordCache, origin: (stream: StreamName, key: StreamKey) => LineOrigin) {
     this.#log = log;
     this.#recent = recent;
     this.#origin = origin;
@@ -85,7 +85,7 @@ export class LogReader {
     const slice = new Slice();
     try {
       while (isBefore(place, limit)) {
-        const events: LineEvent[] = [];
+        const events: LazyEvent[] = [];
         const visit: RecordVisitor = (header, buffer, base) => {
           if (header.position + header.events > from) this.#collect(header, buffer, base, pass, events);
           return events.length < BATCH && !slice.isOver;
@@ -181,7 +181,7 @@ export class LogReader {
     if (this.#places.size > MAX_PLACES && oldest !== undefined) this.#places.delete(oldest);
   }
 
-  #collect(header: RecordHeader, buffer: Buffer, base: number, pass: Pass, events: LineEvent[]): void {
+  #collect(header: RecordHeader, buffer: Buffer, base: number, pass: Pass, events: LazyEvent[]): void {
     const { searched } = pass;
     const body = buffer.subarray(header.body - base, header.end - base);
     // One search over a whole record that has nothing of interest is much cheaper than a look at each of its lines.
@@ -232,7 +232,7 @@ function collectByStart(
   { from }: Pass,
   starts: readonly LineStart[],
   origin: LineOrigin,
-  events: LineEvent[],
+  events: LazyEvent[],
 ): void {
   const { text, start: base } = record;
   const toVersion = section.version - section.position;
@@ -245,7 +245,7 @@ function collectByStart(
       const start = startOf(text, at, starts);
       if (start !== undefined) {
         const offset = section.at + at - first;
-        events.push(new LineEvent(text, at, stop, position + toVersion, offset, origin, position, start));
+        events.push(new LazyEvent(text, at, stop, position + toVersion, offset, origin, position, start));
       }
     }
     at = stop + 1;
@@ -259,7 +259,7 @@ function collectAny(
   { from, known }: Pass,
   types: ReadonlySet<string> | undefined,
   origin: LineOrigin,
-  events: LineEvent[],
+  events: LazyEvent[],
 ): void {
   let { position, version } = section;
   for (let start = section.start; start < section.end;) {
@@ -272,7 +272,7 @@ function collectAny(
       const text = buffer.toString(encoding, line, stop);
       const offset = section.at + line - section.start;
       const start = section.adopted ? undefined : startOfOurs(text, 0, text.length, known);
-      const event = new LineEvent(text, 0, text.length, version, offset, origin, position, start);
+      const event = new LazyEvent(text, 0, text.length, version, offset, origin, position, start);
       if (types === undefined || types.has(event.type)) events.push(event);
     }
     position++;

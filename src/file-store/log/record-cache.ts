@@ -5,7 +5,7 @@ import { type RecordHeader, readRecord } from "./record-format.ts";
 const MAX_BYTES = 1 << 20;
 
 /** A record that we have committed, as it stands in the log. */
-export interface RecentRecord {
+export interface CachedRecord {
   readonly header: RecordHeader;
   readonly bytes: Buffer;
   /** The segment's offset of the first byte. */
@@ -15,9 +15,9 @@ export interface RecentRecord {
 }
 
 /** Our own last commits: whoever follows the log, as projections do, gets them from memory. */
-export class RecentRecords {
+export class RecordCache {
   /** Oldest first; by their place. */
-  readonly #records = new Map<string, Pick<RecentRecord, "bytes" | "base" | "end">>();
+  readonly #records = new Map<string, Pick<CachedRecord, "bytes" | "base" | "end">>();
   #bytes = 0;
 
   add(record: Buffer, place: LogPlace, end: LogPlace): void {
@@ -34,7 +34,7 @@ export class RecentRecords {
   }
 
   /** The record that begins at a place, if we have it. */
-  at(place: LogPlace): RecentRecord | undefined {
+  at(place: LogPlace): CachedRecord | undefined {
     const record = this.#records.get(nameOf(place));
     if (record === undefined) return undefined;
     const read = readRecord(record.bytes, 0, record.bytes.length, record.base);

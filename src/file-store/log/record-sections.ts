@@ -29,26 +29,28 @@ export function sectionHeader(
   return `{"stream":${JSON.stringify(key)},"version":${version},"at":${at},"events":${events},"bytes":${bytes}${adopted ? ',"adopted":true' : ""}}\n`;
 }
 
-/** What a process manager notes in the log: `{"consumer":…}` and a line with its note and dead letters. */
-export interface ConsumerSection {
+/** What a process manager notes in the log: a header line `{"manager":…}` and one line of JSON. */
+export interface NoteSection {
+  /** The process manager's. */
   readonly name: string;
   readonly sequence: number;
   readonly note: unknown;
   readonly deadLetters?: readonly StoredDeadLetter[];
-  readonly droppedLetters?: readonly string[];
+  /** Keys of dead letters that were replayed or dropped. */
+  readonly settledLetters?: readonly string[];
 }
 
-/** A consumer's section: its header line and one line of JSON. */
-export function consumerLines(section: ConsumerSection): string {
-  const { name, sequence, note, deadLetters, droppedLetters } = section;
-  const body = `${JSON.stringify({ note, deadLetters, droppedLetters })}\n`;
-  return `{"consumer":${JSON.stringify(name)},"sequence":${sequence},"bytes":${Buffer.byteLength(body)}}\n${body}`;
+/** The text of a note's section. */
+export function noteLines(section: NoteSection): string {
+  const { name, sequence, note, deadLetters, settledLetters } = section;
+  const body = `${JSON.stringify({ note, deadLetters, settledLetters })}\n`;
+  return `{"manager":${JSON.stringify(name)},"sequence":${sequence},"bytes":${Buffer.byteLength(body)}}\n${body}`;
 }
 
-const LETTER_C = 0x63;
+const LETTER_M = 0x6d;
 const COMMA = 0x2c;
-interface ConsumerHeader {
-  readonly consumer: string;
+interface NoteHeader {
+  readonly manager: string;
   readonly sequence: number;
   readonly bytes: number;
 }
@@ -67,7 +69,7 @@ export interface RecordText {
 }
 
 /**
- * Calls `visit` for each stream's section of a record, and `visitConsumer` for each consumer's. Whoever reads many records passes
+ * Calls `visit` for each stream's section of a record, and `visitNote` for each consumer's. Whoever reads many records passes
  * the same `keys` each time, so that not every section makes its stream's key anew.
  */
 export function readSections(
@@ -75,7 +77,7 @@ export function readSections(
   header: RecordHeader,
   base: number,
   visit: (section: Section, record: RecordText) => void,
-  visitConsumer?: (section: ConsumerSection) => void,
+  visitNote?: (section: NoteSection) => void,
   keys?: Map<string, StreamKey>,
 ): void {
   const bodyStart = header.body - base;
@@ -95,13 +97,13 @@ export function readSections(
   for (let at = 0; at < text.length;) {
     const lineEnd = text.indexOf("\n", at);
     if (lineEnd < 0) throw new MalformedRecordError("a section of a commit record has no first line");
-    if (text.charCodeAt(at + 2) === LETTER_C) {
-      const { consumer, sequence, bytes } = parseHeader(buffer, bodyStart + at, bodyStart + lineEnd) as ConsumerHeader;
+    if (text.charCodeAt(at + 2) === LETTER_M) {
+      const { manager, sequence, bytes } = parseHeader(buffer, bodyStart + at, bodyStart + lineEnd) as NoteHeader;
       const start = bodyStart + lineEnd + 1;
-      if (typeof consumer !== "string" || !isCount(sequence) || !isCount(bytes) || start + bytes > end)
-        throw new MalformedRecordError("a consumer's section is not what we write");
+      if (typeof manager !== "string" || !isCount(sequence) || !isCount(bytes) || start + bytes > end)
+        throw new MalformedRecordError("the section of a process manager's note has an unknown form");
       at = start + bytes - bodyStart;
-      visitConsumer?.(consumerSection(consumer, sequence, buffer.toString("utf8", start, start + bytes)));
+      visitNote?.(noteSection(manager, sequence, buffer.toString("utf8", start, start + bytes)));
       continue;
     }
     const keyStart = at + STREAM_PREFIX;
@@ -151,22 +153,22 @@ function parseHeader(buffer: Buffer, start: number, end: number): object {
   return value;
 }
 
-function consumerSection(name: string, sequence: number, text: string): ConsumerSection {
-  const body = parsed(text) as Partial<ConsumerSection> | null;
-  const { note, deadLetters, droppedLetters } = body ?? {};
+function noteSection(name: string, sequence: number, text: string): NoteSection {
+  const body = parsed(text) as Partial<NoteSection> | null;
+  const { note, deadLetters, settledLetters } = body ?? {};
   const isSound =
     (deadLetters === undefined ||
       (Array.isArray(deadLetters) &&
         deadLetters.every((each: Partial<StoredDeadLetter> | null) => typeof each?.key === "string"))) &&
-    (droppedLetters === undefined ||
-      (Array.isArray(droppedLetters) && droppedLetters.every((key) => typeof key === "string")));
-  if (!isSound) throw new MalformedRecordError("a consumer's dead letters are not what we write");
+    (settledLetters === undefined ||
+      (Array.isArray(settledLetters) && settledLetters.every((key) => typeof key === "string")));
+  if (!isSound) throw new MalformedRecordError("the dead letters of a process manager's note have an unknown form");
   return {
     name,
     sequence,
     note,
     ...(deadLetters === undefined ? {} : { deadLetters }),
-    ...(droppedLetters === undefined ? {} : { droppedLetters }),
+    ...(settledLetters === undefined ? {} : { settledLetters }),
   };
 }
 

@@ -1,7 +1,7 @@
 import { crcOfSection } from "../lines/line-reader.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 import { HEADER_ROOM, sealRecord } from "./record-format.ts";
-import { consumerLines, type ConsumerSection, type Section, sectionHeader } from "./record-sections.ts";
+import { noteLines, type NoteSection, type Section, sectionHeader } from "./record-sections.ts";
 
 /** Where a stream ends while a record is written. The writer moves it past the lines that it adds. */
 export interface WrittenEnd {
@@ -36,7 +36,7 @@ export class RecordWriter {
   events = 0;
   readonly firstPosition: number;
   readonly sections: Section[] = [];
-  readonly consumers: ConsumerSection[] = [];
+  readonly notes: NoteSection[] = [];
   /** Consecutive events of one stream share one section, even if they come from several commits. */
   #open: (OpenSection & { text: string }) | undefined;
 
@@ -83,14 +83,14 @@ export class RecordWriter {
   }
 
   /** Adds what a consumer notes. */
-  addConsumer(section: ConsumerSection): void {
+  addNote(section: NoteSection): void {
     this.finish();
-    const text = consumerLines(section);
+    const text = noteLines(section);
     const bytes = Buffer.byteLength(text);
     this.#reserve(bytes);
     this.buffer.write(text, this.end, bytes, "utf8");
     this.end += bytes;
-    this.consumers.push(section);
+    this.notes.push(section);
   }
 
   /** Writes the section that is still open. */

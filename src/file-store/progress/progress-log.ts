@@ -6,8 +6,8 @@ import { isPlainName } from "../../event-store/stream-names.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { CommitLog } from "../log/commit-log.ts";
 import type { LogPlace } from "../log/log-place.ts";
-import { type ConsumerSection, readSections } from "../log/record-sections.ts";
-import type { Layout } from "../disk/store-paths.ts";
+import { type NoteSection, readSections } from "../log/record-sections.ts";
+import type { StorePaths } from "../disk/store-paths.ts";
 import { readWhole, replaceFileNow } from "../disk/whole-file.ts";
 
 interface Consumer {
@@ -26,10 +26,10 @@ interface Letters {
   sequence: number;
 }
 
-function addLetters(letters: Letters, { sequence, deadLetters = [], droppedLetters = [] }: ConsumerSection): void {
+function addLetters(letters: Letters, { sequence, deadLetters = [], settledLetters = [] }: NoteSection): void {
   if (sequence <= letters.sequence) return;
   letters.sequence = sequence;
-  for (const key of droppedLetters) {
+  for (const key of settledLetters) {
     letters.open.delete(key);
     letters.known.add(key);
   }
@@ -40,22 +40,22 @@ function addLetters(letters: Letters, { sequence, deadLetters = [], droppedLette
 }
 
 /** What process managers have noted in the log, and their dead letters. */
-export class Consumers {
+export class ProgressLog {
   readonly #fs: FileSystem;
-  readonly #layout: Layout;
+  readonly #paths: StorePaths;
   readonly #log: CommitLog;
   readonly #consumers = new Map<string, Consumer>();
   /** Of those whose letters somebody has asked for. */
   readonly #letters = new Map<string, Letters>();
 
-  constructor(fs: FileSystem, layout: Layout, log: CommitLog) {
+  constructor(fs: FileSystem, paths: StorePaths, log: CommitLog) {
     this.#fs = fs;
-    this.#layout = layout;
+    this.#paths = paths;
     this.#log = log;
   }
 
   /** Takes note of a section that was committed, by whomever. */
-  add(section: ConsumerSection): void {
+  add(section: NoteSection): void {
     const { name, sequence, note } = section;
     const letters = this.#letters.get(name);
     if (letters !== undefined) addLetters(letters, section);
@@ -108,11 +108,11 @@ export class Consumers {
   }
 
   /** Carries dead letters over to `dead_letters.jsonl`. Doing it again changes nothing. */
-  apply(sections: readonly ConsumerSection[]): void {
-    for (const { name, deadLetters = [], droppedLetters = [] } of sections) {
-      if (deadLetters.length === 0 && droppedLetters.length === 0) continue;
+  apply(sections: readonly NoteSection[]): void {
+    for (const { name, deadLetters = [], settledLetters = [] } of sections) {
+      if (deadLetters.length === 0 && settledLetters.length === 0) continue;
       const path = this.#path(name);
-      const settled = new Set([...droppedLetters, ...deadLetters.map(({ key }) => key)]);
+      const settled = new Set([...settledLetters, ...deadLetters.map(({ key }) => key)]);
       const kept = keyedLetters(name, this.#lines(name)).filter(({ key }) => !settled.has(key));
       const letters = [...kept, ...deadLetters].map(({ key, letter }) => `${JSON.stringify({ ...letter, key })}\n`);
       this.#fs.makeDirectory(path.slice(0, path.lastIndexOf("/")));
@@ -136,7 +136,7 @@ export class Consumers {
 
   #lettersOfLog(name: string): Letters {
     const letters: Letters = { open: new Map(), known: new Set(), sequence: 0 };
-    const visit = (section: ConsumerSection): void => {
+    const visit = (section: NoteSection): void => {
       if (section.name === name) addLetters(letters, section);
     };
     this.#log.scanner.read(this.#log.scanner.beginning(), this.#log.end, (header, buffer, base) => {
@@ -155,7 +155,7 @@ export class Consumers {
     // Names come from definitions, but also from the log.
     if (isPlainName(name) !== "safe")
       throw new EventfoldError("INVALID_DEFINITION", `${JSON.stringify(name)} cannot be a process manager's name`);
-    return `${this.#layout.base}/process_managers/${name}/dead_letters.jsonl`;
+    return `${this.#paths.base}/process_managers/${name}/dead_letters.jsonl`;
   }
 }
 

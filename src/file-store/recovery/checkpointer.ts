@@ -2,7 +2,7 @@ import type { FileSystem } from "../../fs/file-system.ts";
 import type { Applier } from "../apply/applier.ts";
 import type { CommitLog } from "../log/commit-log.ts";
 import { isBefore, type LogPlace } from "../log/log-place.ts";
-import type { Layout } from "../disk/store-paths.ts";
+import type { StorePaths } from "../disk/store-paths.ts";
 import { readMarker, writeMarker } from "./marker.ts";
 import type { PendingBatches } from "../streams/unapplied-records.ts";
 import type { StoreLock } from "../disk/store-lock.ts";
@@ -18,7 +18,7 @@ const DELAY_MS = 1000;
  */
 export class Checkpointer {
   readonly #fs: FileSystem;
-  readonly #layout: Layout;
+  readonly #paths: StorePaths;
   readonly #log: CommitLog;
   readonly #lock: StoreLock;
   readonly #applier: Applier;
@@ -35,7 +35,7 @@ export class Checkpointer {
   constructor(
     parts: {
       readonly fs: FileSystem;
-      readonly layout: Layout;
+      readonly paths: StorePaths;
       readonly log: CommitLog;
       readonly lock: StoreLock;
       readonly applier: Applier;
@@ -46,7 +46,7 @@ export class Checkpointer {
     marked: LogPlace,
   ) {
     this.#fs = parts.fs;
-    this.#layout = parts.layout;
+    this.#paths = parts.paths;
     this.#log = parts.log;
     this.#lock = parts.lock;
     this.#applier = parts.applier;
@@ -111,8 +111,8 @@ export class Checkpointer {
       await this.#lock.hold(async () => {
         await this.#ends.write(ends, end.position);
         // Another process may be further.
-        const there = readMarker(this.#fs, this.#layout.marker);
-        if (there === undefined || isBefore(there, end)) await writeMarker(this.#fs, this.#layout.marker, end);
+        const there = readMarker(this.#fs, this.#paths.marker);
+        if (there === undefined || isBefore(there, end)) await writeMarker(this.#fs, this.#paths.marker, end);
       });
     } catch (error) {
       this.#ends.notWritten();

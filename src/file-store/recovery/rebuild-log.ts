@@ -5,10 +5,10 @@ import { RecordWriter } from "../log/record-writer.ts";
 import { CommitLog, type CommitLogOptions } from "../log/commit-log.ts";
 import { parseLine } from "../lines/parse-line.ts";
 import { isOurLine } from "../lines/line-scanner.ts";
-import type { Layout } from "../disk/store-paths.ts";
+import type { StorePaths } from "../disk/store-paths.ts";
 import { endOfLastLine, readLines } from "../lines/line-reader.ts";
 import { findStreams } from "../streams/stream-list.ts";
-import { Registry } from "../streams/stream-registry.ts";
+import { StreamRegistry } from "../streams/stream-registry.ts";
 import { decodeId } from "../../event-store/stream-names.ts";
 import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
 
@@ -33,36 +33,36 @@ interface FoundLine {
  */
 export async function adoptStreams(
   fs: FileSystem,
-  layout: Layout,
+  paths: StorePaths,
   options: CommitLogOptions,
   onProgress: (events: number) => void,
 ): Promise<void> {
-  fs.remove(layout.newCommitLog);
-  const streams = findStreams(fs, layout);
+  fs.remove(paths.newCommitLog);
+  const streams = findStreams(fs, paths);
   for (const key of streams) {
-    checkUnambiguous(fs, layout, key);
-    checkNotRotated(fs, layout, key);
+    checkUnambiguous(fs, paths, key);
+    checkNotRotated(fs, paths, key);
   }
-  const lines = inOrder(layout, findLines(fs, layout, streams, onProgress));
-  if (lines.length > 0) await writeLog(fs, layout, options, lines);
-  await register(fs, layout, streams, lines);
+  const lines = inOrder(paths, findLines(fs, paths, streams, onProgress));
+  if (lines.length > 0) await writeLog(fs, paths, options, lines);
+  await register(fs, paths, streams, lines);
 }
 
 /** Makes the registry again from the streams' directories. */
-export async function registerStreams(fs: FileSystem, layout: Layout): Promise<void> {
-  const streams = findStreams(fs, layout);
+export async function registerStreams(fs: FileSystem, paths: StorePaths): Promise<void> {
+  const streams = findStreams(fs, paths);
   await register(
     fs,
-    layout,
+    paths,
     streams,
-    findLines(fs, layout, streams, () => {}),
+    findLines(fs, paths, streams, () => {}),
   );
 }
 
 /** Throws when another program made a directory whose name is how we would write another id. */
-function checkUnambiguous(fs: FileSystem, layout: Layout, key: StreamKey): void {
+function checkUnambiguous(fs: FileSystem, paths: StorePaths, key: StreamKey): void {
   const name = key.slice(key.indexOf("/") + 1);
-  if (!name.startsWith("%") || decodeId(name) === name || hasPositions(fs, `${layout.streams}/${key}`)) return;
+  if (!name.startsWith("%") || decodeId(name) === name || hasPositions(fs, `${paths.streams}/${key}`)) return;
   throw new EventfoldError(
     "ADOPTION_AMBIGUOUS",
     `streams/${key} was written by another program, but is how we write the id ${JSON.stringify(decodeId(name))}; rename it first`,
@@ -70,8 +70,8 @@ function checkUnambiguous(fs: FileSystem, layout: Layout, key: StreamKey): void 
 }
 
 /** Throws for a stream whose first events are in an archive: without them its states would be wrong. */
-function checkNotRotated(fs: FileSystem, layout: Layout, key: StreamKey): void {
-  const archive = `${layout.streams}/${key}/archive.jsonl.zst`;
+function checkNotRotated(fs: FileSystem, paths: StorePaths, key: StreamKey): void {
+  const archive = `${paths.streams}/${key}/archive.jsonl.zst`;
   if (fs.stat(archive) === undefined) return;
   throw new EventfoldError(
     "UNSUPPORTED_FORMAT",
@@ -93,13 +93,13 @@ function hasPositions(fs: FileSystem, directory: string): boolean {
 
 function findLines(
   fs: FileSystem,
-  layout: Layout,
+  paths: StorePaths,
   keys: readonly StreamKey[],
   onProgress: (events: number) => void,
 ): FoundLine[] {
   const found: FoundLine[] = [];
   for (const key of keys) {
-    const file = fs.open(`${layout.streams}/${key}/app.jsonl`, "read");
+    const file = fs.open(`${paths.streams}/${key}/app.jsonl`, "read");
     try {
       let version = 0;
       let time = 0;
@@ -127,13 +127,13 @@ function findLines(
   return found;
 }
 
-function inOrder(layout: Layout, found: FoundLine[]): FoundLine[] {
+function inOrder(paths: StorePaths, found: FoundLine[]): FoundLine[] {
   const placed = new Map<number, FoundLine>();
   const free: FoundLine[] = [];
   for (const line of found) {
     if (line.position === undefined) free.push(line);
     else if (placed.has(line.position))
-      throw disagreement(layout, line, `position ${line.position} stands in two places`);
+      throw disagreement(paths, line, `position ${line.position} stands in two places`);
     else placed.set(line.position, line);
   }
   const order = new Map(free.map((line) => [line, streamOfKey(line.key)]));
@@ -155,7 +155,7 @@ function inOrder(layout: Layout, found: FoundLine[]): FoundLine[] {
     const line = placed.get(merged.length + 1);
     if (line !== undefined) {
       if ((reached.get(line.key) ?? 0) !== line.version - 1)
-        throw disagreement(layout, line, "positions do not follow the order of the lines");
+        throw disagreement(paths, line, "positions do not follow the order of the lines");
       take(line);
       continue;
     }
@@ -175,7 +175,7 @@ function inOrder(layout: Layout, found: FoundLine[]): FoundLine[] {
       const left = found.filter(({ key, version }) => version > (reached.get(key) ?? 0));
       const next = left.reduce((x, y) => ((y.position ?? Infinity) < (x.position ?? Infinity) ? y : x));
       const why = `the commit log is missing, and no stream has the event with position ${merged.length + 1}, which comes before this one`;
-      throw disagreement(layout, next, why, "CORRUPT_LOG");
+      throw disagreement(paths, next, why, "CORRUPT_LOG");
     }
     if (!waiting.has(candidate.key) && (reached.get(candidate.key) ?? 0) === candidate.version - 1) take(candidate);
     else
@@ -188,21 +188,21 @@ function inOrder(layout: Layout, found: FoundLine[]): FoundLine[] {
 }
 
 function disagreement(
-  layout: Layout,
+  paths: StorePaths,
   { key, version, offset }: FoundLine,
   why: string,
   code: "CORRUPT_STREAM" | "CORRUPT_LOG" = "CORRUPT_STREAM",
 ): CorruptionError {
-  return new CorruptionError(code, { file: `${layout.streams}/${key}/app.jsonl`, line: version, offset }, why);
+  return new CorruptionError(code, { file: `${paths.streams}/${key}/app.jsonl`, line: version, offset }, why);
 }
 
 async function writeLog(
   fs: FileSystem,
-  layout: Layout,
+  paths: StorePaths,
   options: CommitLogOptions,
   lines: readonly FoundLine[],
 ): Promise<void> {
-  const log = new CommitLog(fs, layout.newCommitLog, options, { segment: 1, offset: 0, position: 0 });
+  const log = new CommitLog(fs, paths.newCommitLog, options, { segment: 1, offset: 0, position: 0 });
   try {
     let record = new RecordWriter(Buffer.allocUnsafe(RECORD_BYTES), 1);
     const write = async (): Promise<void> => {
@@ -228,7 +228,7 @@ async function writeLog(
         last = next;
         events++;
       }
-      const file = fs.open(`${layout.streams}/${first.key}/app.jsonl`, "read");
+      const file = fs.open(`${paths.streams}/${first.key}/app.jsonl`, "read");
       const bytes = Buffer.alloc(last.end - first.offset);
       try {
         file.read(bytes, 0, bytes.length, first.offset);
@@ -252,23 +252,23 @@ async function writeLog(
     log.close();
   }
   // A marker of the log that is gone would say nothing true about the new one, and no table of ends or head would.
-  fs.remove(layout.marker);
-  fs.remove(layout.head);
-  fs.remove(layout.streamEnds);
-  await fs.syncDirectory(layout.meta);
-  fs.remove(layout.commitLog);
-  fs.rename(layout.newCommitLog, layout.commitLog);
-  await fs.syncDirectory(layout.base);
+  fs.remove(paths.marker);
+  fs.remove(paths.head);
+  fs.remove(paths.streamEnds);
+  await fs.syncDirectory(paths.meta);
+  fs.remove(paths.commitLog);
+  fs.rename(paths.newCommitLog, paths.commitLog);
+  await fs.syncDirectory(paths.base);
 }
 
 /** Adds what is not in the registry yet. */
 async function register(
   fs: FileSystem,
-  layout: Layout,
+  paths: StorePaths,
   keys: readonly StreamKey[],
   lines: readonly FoundLine[],
 ): Promise<void> {
-  const registry = new Registry(fs, layout.registry);
+  const registry = new StreamRegistry(fs, paths.registry);
   try {
     const known = new Set(registry.read().streams.map(({ type, id }) => `${type}/${id}`));
     const times = new Map<StreamKey, number>();

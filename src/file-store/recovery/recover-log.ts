@@ -3,8 +3,8 @@ import type { CommitLog } from "../log/commit-log.ts";
 import { type LogPlace, endsBefore } from "../log/log-place.ts";
 import type { RecordVisitor, ScanResult } from "../log/log-scanner.ts";
 import { readRecord } from "../log/record-format.ts";
-import type { Layout } from "../disk/store-paths.ts";
-import { keepAside } from "../disk/quarantine.ts";
+import type { StorePaths } from "../disk/store-paths.ts";
+import { quarantine } from "../disk/quarantine.ts";
 
 /**
  * Reads the log from a place to its end and leaves it fit for the next record: what a dead process left
@@ -13,7 +13,7 @@ import { keepAside } from "../disk/quarantine.ts";
  */
 export async function recoverLog(
   fs: FileSystem,
-  layout: Layout,
+  paths: StorePaths,
   log: CommitLog,
   from: LogPlace,
   known: LogPlace | undefined,
@@ -29,7 +29,7 @@ export async function recoverLog(
   }
   const tail = log.tail();
   if (tail.length > 0) {
-    await keepAside(fs, layout, `commit_log.${result.end.segment}.${result.end.offset}`, tail);
+    await quarantine(fs, paths, `commit_log.${result.end.segment}.${result.end.offset}`, tail);
     await log.cutTail();
   }
   await log.renewBeginning();

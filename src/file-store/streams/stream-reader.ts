@@ -4,7 +4,7 @@ import { CorruptionError } from "../../errors.ts";
 import type { StoredEvent, StreamName } from "../../event-store/event-store.ts";
 import type { CommitLog } from "../log/commit-log.ts";
 import { readSections } from "../log/record-sections.ts";
-import { LineEvent, type LineOrigin, parsePayloads } from "../lines/lazy-event.ts";
+import { LazyEvent, type LineOrigin, parsePayloads } from "../lines/lazy-event.ts";
 import { type LineStart, mayHaveKeyV, startOfOurs } from "../lines/line-scanner.ts";
 import { ioError } from "../disk/io-error.ts";
 import { crcOfLines, isBlank, type LineChunk, linesOf, readChunks, type ReadableFile } from "../lines/line-reader.ts";
@@ -56,7 +56,7 @@ export class StreamReader {
         const slice = new Slice();
         const starts: LineStart[] = [];
         for (const chunk of readChunks(readable, offset, last.end)) {
-          const events: LineEvent[] = [];
+          const events: LazyEvent[] = [];
           // Whether the lines are what was committed is certain only if there was a checksum to compare them with.
           version = collect(chunk, version, from, origin, crc === undefined ? undefined : starts, events);
           offset = chunk.base + chunk.end;
@@ -190,7 +190,7 @@ function collect(
   from: number,
   origin: LineOrigin,
   starts: LineStart[] | undefined,
-  events: LineEvent[],
+  events: LazyEvent[],
 ): number {
   const { buffer, end, base } = chunk;
   let last = version;
@@ -206,11 +206,11 @@ function collect(
       if (++last < from) continue;
       const isUnsure = starts === undefined || (isAnyUnsure && mayHaveKeyV(text.slice(line, stop)));
       const start = isUnsure ? undefined : startOfOurs(text, line, stop, starts);
-      events.push(new LineEvent(text, line, stop, last, base + line, origin, undefined, start));
+      events.push(new LazyEvent(text, line, stop, last, base + line, origin, undefined, start));
     }
   } else {
     for (const { text, offset } of linesOf(chunk)) {
-      if (++last >= from) events.push(new LineEvent(text, 0, text?.length ?? 0, last, offset, origin));
+      if (++last >= from) events.push(new LazyEvent(text, 0, text?.length ?? 0, last, offset, origin));
     }
   }
   if (starts !== undefined) parsePayloads(events);

@@ -21,7 +21,7 @@ function nameOf({ type, id }: StreamName): string {
  * `meta/streams.jsonl`: one line for every stream, in order of creation, in the original's form
  * (`id, ts, type`). Everything in it can be derived from the commit log and the streams' directories.
  */
-export class Registry {
+export class StreamRegistry {
   readonly #fs: FileSystem;
   readonly #path: string;
   #file: FileHandle | undefined;

@@ -46,7 +46,7 @@ export class PendingBatches {
       const pending = this.#batches[0];
       if (pending === undefined) break;
       const { record, created } = pending.batch;
-      applier.apply(record.sections, record.buffer, created, record.consumers);
+      applier.apply(record.sections, record.buffer, created, record.notes);
       this.#batches.shift();
       end = pending.end;
     }

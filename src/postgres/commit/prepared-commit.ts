@@ -65,13 +65,13 @@ export function prepared({ appends, consumer, chain }: Commit): PreparedCommit {
 }
 
 function progressOf(consumer: ConsumerAppend): PreparedProgress {
-  const { name, expectedSequence, note, deadLetters = [], droppedLetters = [] } = consumer;
+  const { name, expectedSequence, note, deadLetters = [], settledLetters = [] } = consumer;
   return {
     name,
     expectedSequence,
     note: JSON.stringify(note) ?? "null",
     letters: deadLetters.map(({ key, letter }) => [toStored(key), JSON.stringify(letter)]),
-    dropped: droppedLetters.map(toStored),
+    dropped: settledLetters.map(toStored),
   };
 }
 

@@ -17,7 +17,7 @@ export const deadLetters: readonly Rule[] = [
               expectedSequence,
               note: null,
               deadLetters: keys.map(letter),
-              droppedLetters: dropped,
+              settledLetters: dropped,
             },
           }),
         );
