@@ -10,6 +10,8 @@
  *   stream, or a number of a consumer) then has this batch's id, and the first answer is given once more. A first call that is still
  *   under way has the lock, or waits for it: whichever of the two comes second finds the slot taken.
  *
+ * A batch that only compares versions writes nothing, and does not wait for the lock.
+ *
  * Returns the position before the batch's first event; or -1 and, for each expectation that was wrong, three numbers: 0 for a stream
  * or 1 for a consumer, its number in the batch, and what it has.
  */
@@ -32,10 +34,12 @@ begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'commit_batch needs transaction isolation read committed, not %', current_setting('transaction_isolation');
   end if;
-  if not flushed then
-    perform set_config('synchronous_commit', 'off', true);
+  if cardinality(e_type) + cardinality(n_name) > 0 then
+    perform pg_advisory_xact_lock(hashtextextended('eventfold-es ' || ${literal(s)}, 1));
+    if not flushed then
+      perform set_config('synchronous_commit', 'off', true);
+    end if;
   end if;
-  perform pg_advisory_xact_lock(hashtextextended('eventfold-es ' || ${literal(s)}, 1));
   select coalesce(max(e.position), 0) into head from ${s}.events e;
   if again and cardinality(e_type) > 0 then
     select e.position into found_at from ${s}.events e

@@ -14,8 +14,8 @@ create view ${s}.streams as
     where e.aggregate = f.aggregate and e.id = f.id order by e.version desc limit 1) l
   where f.version = 1;
 create view ${s}.consumers as
-  select c.kind, c.name, (c.checkpoint ->> 'position')::bigint as position,
-    coalesce((select max(e.position) from ${s}.events e), 0) - (c.checkpoint ->> 'position')::bigint as behind
+  select c.kind, c.name, (c.checkpoint ->> 'position')::bigint as last_position,
+    (select max(e.position) from ${s}.events e) as head
   from ${s}.checkpoints c;
 create view ${s}.dead_letters as
   select l.consumer as process_manager, l.key, to_timestamp((l.letter ->> 'ts')::bigint) as at,
