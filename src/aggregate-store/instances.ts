@@ -9,6 +9,8 @@ import type { EventStore, StreamName } from "../event-store/event-store.ts";
 import { isWellFormed } from "../json.ts";
 import { instanceEvicted, instanceLoaded, executing, type ExecuteTrace } from "../tracing/tracing.ts";
 import { injectEvent, type InjectedEvent, type InjectResult } from "./inject-event.ts";
+import { monotonicNow, sleep, startTimer } from "../real-timers.ts";
+import { turn } from "../event-loop.ts";
 
 /** Instances saved at once while evicting, so that commands are not kept waiting. */
 const EVICTIONS_AT_ONCE = 32;
@@ -29,7 +31,7 @@ export class Instances {
   readonly #models = new Map<string, AggregateModel>();
   readonly #instances = new Map<string, Instance>();
   readonly #stopWatching: () => void;
-  #sweep: ReturnType<typeof setTimeout> | undefined;
+  #cancelSweep: (() => void) | undefined;
   #sweeping: Promise<void> | undefined;
   #closed = false;
   /** Operations that have begun and are not done. */
@@ -194,11 +196,11 @@ export class Instances {
 
   async close(): Promise<void> {
     this.#closed = true;
-    clearTimeout(this.#sweep);
+    this.#cancelSweep?.();
     await this.#sweeping;
     // Commands that were given are carried out, also those whose instance is still loading.
     while (this.#begun > 0 || [...this.#instances.values()].some((instance) => !instance.isIdle)) {
-      await new Promise<void>((resolve) => setTimeout(resolve, 1));
+      await sleep(1);
     }
     this.#stopWatching();
   }
@@ -218,25 +220,24 @@ export class Instances {
 
   /** One timer for all instances; none while there are no instances. */
   #scheduleSweep(): void {
-    if (this.#sweep !== undefined || this.#closed || this.#idleTimeout === Infinity) return;
+    if (this.#cancelSweep !== undefined || this.#closed || this.#idleTimeout === Infinity) return;
     const interval = Math.min(Math.max(this.#idleTimeout / 4, 10), 30_000);
-    this.#sweep = setTimeout(() => {
+    const sweep = (): void => {
       this.#sweeping = this.#evictIdle().finally(() => {
-        this.#sweep = undefined;
+        this.#cancelSweep = undefined;
         this.#sweeping = undefined;
         if (this.#instances.size > 0) this.#scheduleSweep();
       });
-    }, interval);
-    // A timer must not keep a program alive that has nothing else to do.
-    (this.#sweep as { unref?: () => void }).unref?.();
+    };
+    this.#cancelSweep = startTimer(sweep, interval, "background");
   }
 
   async #evictIdle(): Promise<void> {
-    const due = performance.now() - this.#idleTimeout;
+    const due = monotonicNow() - this.#idleTimeout;
     const idle = [...this.#instances].filter(([, instance]) => instance.lastUsed <= due && instance.isIdle);
     for (let i = 0; i < idle.length && !this.#closed; i += EVICTIONS_AT_ONCE) {
       await Promise.all(idle.slice(i, i + EVICTIONS_AT_ONCE).map(([key, instance]) => this.#evict(key, instance, due)));
-      await new Promise<void>((resolve) => setTimeout(resolve));
+      await turn();
     }
   }
 

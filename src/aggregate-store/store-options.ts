@@ -19,7 +19,8 @@ export const DEFAULT_OPTIONS: StoreOptions = {
   idleTimeout: 5 * 60_000,
   durability: "flush",
   onUnknownEvent: "skip",
-  clock: Date.now,
+  // Read at each call: a test may replace `Date` while the store is open.
+  clock: () => Date.now(),
   ids: randomId,
   processManagerMode: "automatic",
   onProcessManagerError: (error) => {

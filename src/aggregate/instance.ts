@@ -1,5 +1,5 @@
 import { CommandRejectedError, ConflictError, EventfoldError } from "../errors.ts";
-import { inNextTurn, isTurnLong } from "../event-loop.ts";
+import { isTurnLong } from "../event-loop.ts";
 import type {
   CommitChain,
   CommitResult,
@@ -14,6 +14,7 @@ import type { AppliedEvent } from "./aggregate.ts";
 import { idempotencyKeysOf } from "./context.ts";
 import type { RecordedEvent } from "./messages.ts";
 import { type AggregateModel, type Command, type Decision, type Environment, freeze } from "./model.ts";
+import { inNextTurn, monotonicNow } from "../real-timers.ts";
 
 /** How often a command is decided again because somebody else's events came first. */
 const MAX_ATTEMPTS = 100;
@@ -99,7 +100,7 @@ export class Instance {
   /** What is pending was decided one on top of the other. */
   #chain: CommitChain = { broken: false };
   /** When it was last used, in ms of the monotonic clock. */
-  lastUsed: number = performance.now();
+  lastUsed: number = monotonicNow();
 
   constructor(stream: StreamName, model: AggregateModel, events: EventStore, environment: Environment) {
     this.stream = stream;
@@ -134,7 +135,7 @@ export class Instance {
 
   /** The committed state. */
   async read(): Promise<CommandOutcome> {
-    this.lastUsed = performance.now();
+    this.lastUsed = monotonicNow();
     await this.#events.refresh();
     if (!this.#loaded || this.#stale) {
       await new Promise<void>((resolve, reject) => this.#enqueue({ kind: "read", run: resolve, reject }));
@@ -158,7 +159,7 @@ export class Instance {
     readonly version?: number;
     readonly time?: number;
   }): Promise<{ readonly state: unknown; readonly version: number; readonly position: number }> {
-    this.lastUsed = performance.now();
+    this.lastUsed = monotonicNow();
     let state = this.#model.initial();
     let version = 0;
     let position = 0;
@@ -200,7 +201,7 @@ export class Instance {
   }
 
   #enqueue(job: CommandJob | AccessJob): void {
-    this.lastUsed = performance.now();
+    this.lastUsed = monotonicNow();
     this.#queue.push(job);
     this.#pump();
   }
@@ -447,7 +448,7 @@ export class Instance {
       }
       this.#pending.shift();
     }
-    this.lastUsed = performance.now();
+    this.lastUsed = monotonicNow();
     if (this.#version - this.#snapshotVersion >= this.#model.snapshotEvery && !this.#savingSnapshot)
       void this.saveSnapshot();
     this.#pump();

@@ -19,6 +19,7 @@ import type {
 } from "./event-store.ts";
 import { checkStreamName } from "./stream-names.ts";
 import { compareCodePoints } from "./stream-order.ts";
+import { monotonicNow } from "../real-timers.ts";
 
 const BATCH = 1000;
 /** After this long without a pause, a commit waits for a turn of the event loop. */
@@ -43,7 +44,7 @@ export class MemoryEventStore implements EventStore {
   readonly #listeners = new Set<() => void>();
   readonly #foreignListeners = new Set<(stream: StreamName) => void>();
   #closed = false;
-  #lastPause = performance.now();
+  #lastPause = monotonicNow();
 
   constructor(content: MemoryContent = new MemoryContent()) {
     this.#content = content;
@@ -87,9 +88,9 @@ export class MemoryEventStore implements EventStore {
     for (const observe of this.#content.observers) observe(this, commit);
     const position = this.#content.all.length;
     // A caller that commits without a pause must not keep timers and other work from their turn.
-    if (performance.now() - this.#lastPause > PAUSE_AFTER_MS) {
+    if (monotonicNow() - this.#lastPause > PAUSE_AFTER_MS) {
       await turn();
-      this.#lastPause = performance.now();
+      this.#lastPause = monotonicNow();
     }
     return { ok: true, position };
   }

@@ -4,6 +4,7 @@ import { type DeadLetter, shownLetter } from "./dead-letter.ts";
 import type { CommandTargets } from "./dispatcher.ts";
 import { type AnyProcessManager, processManagerDefinition } from "./process-manager.ts";
 import { type ProcessManagerReport, ProcessManagerRunner } from "./process-manager-runner.ts";
+import { monotonicNow, startTimer } from "../real-timers.ts";
 
 /** How often commits of other processes and due appointments are looked for. */
 const POLL_MS = 50;
@@ -27,7 +28,7 @@ export class ProcessManagers {
   #running: Promise<unknown> | undefined;
   #stopped = false;
   #unwatch: () => void = () => {};
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #cancelRun: () => void = () => {};
 
   constructor(
     managers: readonly AnyProcessManager[],
@@ -82,7 +83,7 @@ export class ProcessManagers {
   async close(): Promise<void> {
     this.#stopped = true;
     this.#unwatch();
-    clearTimeout(this.#timer);
+    this.#cancelRun();
     await this.#running?.catch(() => {});
     for (const { runner } of this.#workers.values()) await runner.close();
   }
@@ -125,9 +126,8 @@ export class ProcessManagers {
   #wake(delay: number): void {
     // Whoever is running looks for more before it ends.
     if (this.#stopped || (delay === 0 && this.#running !== undefined)) return;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.#runInBackground(), delay);
-    (this.#timer as { unref?: () => void }).unref?.();
+    this.#cancelRun();
+    this.#cancelRun = startTimer(() => void this.#runInBackground(), delay, "background");
   }
 
   async #runInBackground(): Promise<void> {
@@ -136,12 +136,12 @@ export class ProcessManagers {
       return;
     }
     const before = await this.#events.head().catch(() => 0);
-    const started = performance.now();
+    const started = monotonicNow();
     const ready = [...this.#workers.values()].filter(({ retryAt }) => retryAt <= started);
     const { failures } = await this.#afterOthers(() => this.#runAll(ready));
     if (this.#stopped) return;
     for (const [worker, { error }] of failures) {
-      worker.retryAt = performance.now() + worker.wait;
+      worker.retryAt = monotonicNow() + worker.wait;
       worker.wait = Math.min(worker.wait * 2, LONGEST_RETRY_MS);
       this.#tell(error);
     }

@@ -7,6 +7,7 @@ import { EventSources, initialOf } from "./event-sources.ts";
 import type { Floor } from "./floor.ts";
 import { ChangedHistoryError, LogCursor } from "./log-cursor.ts";
 import type { ProjectionDefinition } from "./projection.ts";
+import { monotonicNow, startTimer } from "../real-timers.ts";
 
 /** A checkpoint is saved after this many events or this much time, and on close. */
 const SAVE_EVERY_EVENTS = 10_000;
@@ -45,8 +46,8 @@ export class ProjectionRunner {
   #folded: Folded | undefined;
   #working: Promise<void> | undefined;
   readonly #rebuilds = new Set<Promise<void>>();
-  #saved = { position: 0, time: performance.now() };
-  #saveTimer: ReturnType<typeof setTimeout> | undefined;
+  #saved = { position: 0, time: monotonicNow() };
+  #cancelSave: (() => void) | undefined;
   #saving: Promise<void> = Promise.resolve();
   #isClosed = false;
 
@@ -87,10 +88,10 @@ export class ProjectionRunner {
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    clearTimeout(this.#saveTimer);
+    this.#cancelSave?.();
     // Whoever was reading or rebuilding gets the error.
     await Promise.allSettled([this.#working, ...this.#rebuilds]);
-    clearTimeout(this.#saveTimer);
+    this.#cancelSave?.();
     await this.#save();
   }
 
@@ -131,7 +132,7 @@ export class ProjectionRunner {
   }
 
   async #load(): Promise<Folded> {
-    this.#saved = { position: 0, time: performance.now() };
+    this.#saved = { position: 0, time: monotonicNow() };
     const checkpoint = await this.#events.loadCheckpoint("projection", this.#definition.name);
     if (checkpoint?.versions !== undefined) {
       // Reads all events: those that are counted off are of any type.
@@ -209,7 +210,7 @@ export class ProjectionRunner {
   /** During a long catch-up: what is folded must not be lost with the process. */
   #saveInPassing({ cursor }: Folded): void {
     const { position, time } = this.#saved;
-    if (cursor.position - position >= SAVE_EVERY_EVENTS && performance.now() - time >= SAVE_AFTER_MS) void this.#save();
+    if (cursor.position - position >= SAVE_EVERY_EVENTS && monotonicNow() - time >= SAVE_AFTER_MS) void this.#save();
   }
 
   #scheduleSave({ cursor }: Folded): void {
@@ -218,12 +219,12 @@ export class ProjectionRunner {
   }
 
   #saveLater(): void {
-    if (this.#saveTimer !== undefined || this.#isClosed) return;
-    this.#saveTimer = setTimeout(() => {
-      this.#saveTimer = undefined;
+    if (this.#cancelSave !== undefined || this.#isClosed) return;
+    const save = (): void => {
+      this.#cancelSave = undefined;
       void this.#save();
-    }, SAVE_AFTER_MS);
-    (this.#saveTimer as { unref?: () => void }).unref?.();
+    };
+    this.#cancelSave = startTimer(save, SAVE_AFTER_MS, "background");
   }
 
   #save(): Promise<void> {
@@ -234,7 +235,7 @@ export class ProjectionRunner {
       const mark = folded.cursor.mark();
       if (mark.position === this.#saved.position) return;
       const before = this.#saved.position;
-      this.#saved = { position: mark.position, time: performance.now() };
+      this.#saved = { position: mark.position, time: monotonicNow() };
       try {
         await this.#events.saveCheckpoint("projection", this.#definition.name, {
           state: folded.state,

@@ -3,6 +3,7 @@ import type { EventStore } from "../event-store/event-store.ts";
 import { Floor } from "./floor.ts";
 import { type AnyProjection, definitionOf } from "./projection.ts";
 import { ProjectionRunner, type RebuildOptions } from "./projection-runner.ts";
+import { monotonicNow, sleep } from "../real-timers.ts";
 
 /** How long a reader waits for a position that is not there yet. */
 const DEFAULT_TIMEOUT_MS = 5000;
@@ -48,17 +49,17 @@ export class Projections {
     if (typeof timeout !== "number" || !(timeout >= 0))
       throw new EventfoldError("INVALID_ARGUMENT", `timeout is milliseconds, 0 or more, not ${String(timeout)}`);
     const runner = this.register(projection);
-    const started = performance.now();
+    const started = monotonicNow();
     for (;;) {
       const { state, position } = await runner.read();
       if (position >= after) return state;
-      if (performance.now() - started >= timeout) {
+      if (monotonicNow() - started >= timeout) {
         throw new EventfoldError(
           "TIMEOUT",
           `projection ${projection.name} is at position ${position}; position ${after} did not come within ${timeout} ms`,
         );
       }
-      await new Promise<void>((resolve) => setTimeout(resolve, POLL_MS));
+      await sleep(POLL_MS);
     }
   }
 

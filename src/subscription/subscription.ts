@@ -1,3 +1,4 @@
+import { anyAborted } from "../abort.ts";
 import type { AnyContract } from "../aggregate/aggregate.ts";
 import { recordedEvent } from "../aggregate/event-reader.ts";
 import type { RecordedEvent } from "../aggregate/messages.ts";
@@ -5,6 +6,7 @@ import { EventfoldError } from "../errors.ts";
 import type { EventStore, StoredEvent } from "../event-store/event-store.ts";
 import { checkConsumerName } from "../projection/consumer-name.ts";
 import { ChangedHistoryError, LogCursor } from "../projection/log-cursor.ts";
+import { monotonicNow, startTimer } from "../real-timers.ts";
 
 /** Commits of other processes are noticed by looking this often, while a subscription waits. */
 const POLL_MS = 25;
@@ -79,26 +81,25 @@ async function* follow(
   const { events } = source;
   const { name, signal } = options;
   const wanted = filterOf(options);
-  // One of its own: many listeners on one signal make Node.js warn of a leak.
-  const ended = AbortSignal.any(signal === undefined ? [source.closing] : [signal, source.closing]);
+  const { signal: ended, release } = anyAborted([signal, source.closing]);
   const bell = new Bell(events, ended);
   let saved = { position: 0, time: 0 };
   const save = async (final: boolean): Promise<void> => {
     const { cursor } = place;
     if (name === undefined || cursor === undefined || cursor.position === saved.position || !cursor.isSettled) return;
-    if (!final && performance.now() - saved.time < SAVE_AFTER_MS) return;
+    if (!final && monotonicNow() - saved.time < SAVE_AFTER_MS) return;
     const mark = cursor.mark();
     try {
       await events.saveCheckpoint("subscription", name, { state: null, ...mark });
-      saved = { position: mark.position, time: performance.now() };
+      saved = { position: mark.position, time: monotonicNow() };
     } catch {
       // Tried again later; if that never succeeds, events come again.
-      saved = { ...saved, time: performance.now() };
+      saved = { ...saved, time: monotonicNow() };
     }
   };
   try {
     const cursor = (place.cursor ??= await startOf(events, options));
-    saved = { position: cursor.position, time: performance.now() };
+    saved = { position: cursor.position, time: monotonicNow() };
     while (!ended.aborted) {
       bell.reset();
       try {
@@ -109,7 +110,7 @@ async function* follow(
               yield source.reader(event.stream.type)?.recorded(event) ?? recordedEvent(event, event.data);
             // Whoever asks for the next event has dealt with this one.
             place.cursor.pass(event);
-            if (name !== undefined && performance.now() - saved.time >= SAVE_AFTER_MS) await save(false);
+            if (name !== undefined && monotonicNow() - saved.time >= SAVE_AFTER_MS) await save(false);
           }
         }
       } catch (error) {
@@ -124,6 +125,7 @@ async function* follow(
     if (!ended.aborted) throw error;
   } finally {
     bell.close();
+    release();
     await save(true);
   }
 }
@@ -149,8 +151,7 @@ export function handleEach(
   const release = claim(source, options);
   const pinnedOptions = pinned(source.events, options);
   const stop = new AbortController();
-  const signal = options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
-  const ended = AbortSignal.any([signal, source.closing]);
+  const { signal: ended, release: unlink } = anyAborted([options.signal, stop.signal, source.closing]);
   const place = {};
   /** Does something until it succeeds. False when the end came first. */
   const untilDone = async (work: () => unknown, event?: RecordedEvent): Promise<boolean> => {
@@ -166,11 +167,14 @@ export function handleEach(
     }
   };
   const done = untilDone(async () => {
-    for await (const event of follow(source, { ...pinnedOptions, signal }, place)) {
+    for await (const event of follow(source, { ...pinnedOptions, signal: ended }, place)) {
       // Not dealt with: the position must not move on.
       if (!(await untilDone(() => handler(event), event))) return;
     }
-  }).then(release);
+  }).then(() => {
+    unlink();
+    release();
+  });
   return {
     done,
     close: async () => {
@@ -230,9 +234,9 @@ class Bell {
     while (!this.#hasRung && !this.#ended.aborted) {
       // This timer keeps the program alive on purpose: it is waiting for events.
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, POLL_MS);
+        const cancel = startTimer(resolve, POLL_MS, "foreground");
         this.#ring = () => {
-          clearTimeout(timer);
+          cancel();
           resolve();
         };
       });
@@ -287,11 +291,11 @@ function checkOptions({ from, name }: SubscribeOptions): void {
 function pause(ms: number, ended: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const finish = (): void => {
-      clearTimeout(timer);
+      cancel();
       ended.removeEventListener("abort", finish);
       resolve();
     };
-    const timer = setTimeout(finish, ms);
+    const cancel = startTimer(finish, ms, "foreground");
     ended.addEventListener("abort", finish);
     if (ended.aborted) finish();
   });

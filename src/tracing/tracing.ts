@@ -1,5 +1,6 @@
 import type { Channel, TracingChannel } from "node:diagnostics_channel";
 import { diagnosticsChannel } from "./diagnostics-channel.ts";
+import { monotonicNow } from "../real-timers.ts";
 
 /** What is known of an operation while it runs; what it led to is added before the end is published. */
 interface Traced {
@@ -109,11 +110,11 @@ export class Trace<T extends Traced> {
     if (channel === undefined) return action(undefined);
     const trace = begin();
     const run = (): R => {
-      const started = performance.now();
+      const started = monotonicNow();
       try {
         return action(trace);
       } finally {
-        trace.duration = performance.now() - started;
+        trace.duration = monotonicNow() - started;
       }
     };
     return channel.traceSync(run, trace, undefined);
@@ -134,11 +135,11 @@ export class Trace<T extends Traced> {
 }
 
 async function timed<R>(trace: Traced, action: () => Promise<R>): Promise<R> {
-  const started = performance.now();
+  const started = monotonicNow();
   try {
     return await action();
   } finally {
-    trace.duration = performance.now() - started;
+    trace.duration = monotonicNow() - started;
   }
 }
 

@@ -6,6 +6,32 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 import { Account } from "../support/account.ts";
 import { type Tally, TalliedFileSystem } from "../support/tallied-file-system.ts";
 import { copyOf, temporaryDirectory } from "../support/temporary-directory.ts";
+import type * as realTimers from "../../src/real-timers.ts";
+
+const time = vi.hoisted(() => {
+  let now = (): number => performance.now();
+  let isStanding = false;
+  return {
+    now: () => now(),
+    isStanding: () => isStanding,
+    stop: () => {
+      const moment = performance.now();
+      now = () => moment;
+      isStanding = true;
+    },
+    go: () => {
+      now = () => performance.now();
+      isStanding = false;
+    },
+  };
+});
+
+vi.mock("../../src/real-timers.ts", async (load) => {
+  const real = await load<typeof realTimers>();
+  const startTimer: typeof real.startTimer = (work, ms, kind) =>
+    time.isStanding() ? () => {} : real.startTimer(work, ms, kind);
+  return { ...real, startTimer, monotonicNow: time.now };
+});
 
 /*
  * What speed rests on, as counts that are the same on every machine. A count that grows makes things slower everywhere; who
@@ -80,11 +106,11 @@ beforeEach(async () => {
   tallied = await TalliedFileSystem.create();
   // The time stands still: what runs in the background after a while must not be counted by chance, and long work that pauses
   // for others every few milliseconds would do so more often on a slow machine.
-  vi.useFakeTimers({ toFake: ["setTimeout", "performance"] });
+  time.stop();
 });
 
 afterEach(() => {
-  vi.useRealTimers();
+  time.go();
 });
 
 async function countsOf(work: () => Promise<unknown>): Promise<Counts> {
@@ -115,7 +141,7 @@ describe("commands", () => {
     const counts = await countsOf(async () => {
       for (let n = 0; n < 50; n++) await deposit(store, "ada");
     });
-    vi.useRealTimers();
+    time.go();
     await store.close();
     expectAtMost(
       counts,
@@ -127,7 +153,7 @@ describe("commands", () => {
     const store = await openStore(temporaryDirectory(), tallied);
     await openAll(store, ids(200));
     const counts = await countsOf(() => Promise.all(ids(200).map((id) => deposit(store, id))));
-    vi.useRealTimers();
+    time.go();
     await store.close();
     expectAtMost(counts, {
       ...each(200, { calls: 4.2, flushes: 0, bytesWritten: 440, bytesRead: 1, streamsOpened: 0, parsed: 2 * PAYLOAD }),
@@ -139,7 +165,7 @@ describe("commands", () => {
     const store = await openStore(temporaryDirectory(), tallied);
     await openAll(store, ["ada"]);
     const counts = await countsOf(() => Promise.all(Array.from({ length: 2000 }, () => deposit(store, "ada"))));
-    vi.useRealTimers();
+    time.go();
     await store.close();
     expectAtMost(counts, {
       ...each(2000, {
@@ -160,7 +186,7 @@ describe("commands", () => {
     const counts = await countsOf(async () => {
       for (const id of ids(20)) await openAll(store, [id]);
     });
-    vi.useRealTimers();
+    time.go();
     await store.close();
     expectAtMost(
       counts,
@@ -172,7 +198,7 @@ describe("commands", () => {
     const store = await openStore(temporaryDirectory(), tallied);
     await openAll(store, ["ada"]);
     const counts = await countsOf(() => openAll(store, ids(200)));
-    vi.useRealTimers();
+    time.go();
     await store.close();
     expectAtMost(counts, {
       ...each(200, {
@@ -213,7 +239,7 @@ describe.each(SIZES)("with %i streams of %i deposits", (accounts, deposits) => {
     const { directory } = filled();
     let store: Store | undefined;
     const counts = await countsOf(async () => (store = await openStore(directory, tallied)));
-    vi.useRealTimers();
+    time.go();
     await store?.close();
     expectAtMost(counts, { calls: 42, flushes: 1, bytesWritten: 64, bytesRead: 200, streamsOpened: 0, parsed: 0 });
   });
@@ -222,7 +248,7 @@ describe.each(SIZES)("with %i streams of %i deposits", (accounts, deposits) => {
     const { directory, logBytes } = filled();
     const store = await openStore(directory, tallied);
     const counts = await countsOf(() => store.rebuildProjection(Total));
-    vi.useRealTimers();
+    time.go();
     await store.close();
     expectAtMost(counts, {
       // A look at the file's size and two pieces of it, for every few hundred events.
@@ -239,7 +265,7 @@ describe.each(SIZES)("with %i streams of %i deposits", (accounts, deposits) => {
     const { directory, logBytes } = filled();
     const store = await openStore(directory, tallied);
     const counts = await countsOf(() => store.projection(Closed));
-    vi.useRealTimers();
+    time.go();
     await store.close();
     expectAtMost(counts, {
       calls: 16,
@@ -258,7 +284,7 @@ describe.each(SIZES)("with %i streams of %i deposits", (accounts, deposits) => {
     await deposit(store, "a-0001");
     const afterOne = await countsOf(() => store.projection(Total));
     const afterNone = await countsOf(() => store.projection(Total));
-    vi.useRealTimers();
+    time.go();
     await store.close();
     expectAtMost(afterOne, {
       calls: 4,
@@ -275,7 +301,7 @@ describe.each(SIZES)("with %i streams of %i deposits", (accounts, deposits) => {
     const { directory } = filled();
     const store = await openStore(directory, tallied);
     const counts = await countsOf(() => store.get(Account, "a-0002").state());
-    vi.useRealTimers();
+    time.go();
     await store.close();
     expectAtMost(counts, {
       calls: 12,
@@ -289,13 +315,13 @@ describe.each(SIZES)("with %i streams of %i deposits", (accounts, deposits) => {
 });
 
 test("loading an instance with a snapshot reads the snapshot and what is behind it", async () => {
-  vi.useRealTimers();
+  time.go();
   const directory = temporaryDirectory();
   await fill(tallied, directory, 1, 250);
-  vi.useFakeTimers({ toFake: ["setTimeout", "performance"] });
+  time.stop();
   const store = await openStore(directory, tallied);
   const counts = await countsOf(() => store.get(Account, "a-0000").state());
-  vi.useRealTimers();
+  time.go();
   await store.close();
   // Snapshots are taken every 100 events: 251 leave 51 behind the last one.
   expectAtMost(counts, { calls: 22, flushes: 0, bytesWritten: 0, bytesRead: 24_000, streamsOpened: 4, parsed: 1200 });

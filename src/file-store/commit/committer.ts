@@ -10,6 +10,7 @@ import type { PendingBatch } from "../streams/unapplied-records.ts";
 import { isTurnLong, turn } from "../../event-loop.ts";
 import type { StoreLock } from "../disk/store-lock.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
+import { atEndOfTurn, monotonicNow, sleep } from "../../real-timers.ts";
 
 /** Limits of one batch: each stream in it keeps a descriptor, and its bytes are kept in memory. */
 const MAX_STREAMS = 180;
@@ -207,11 +208,11 @@ export class Committer {
       const isUrgent = (isLone && this.#isLone) || lock.contended;
       const onTheSpot = isUrgent && record.end - start <= SMALL_BYTES && this.#pace.isQuick;
       const how = durability === "os" ? "not durably" : onTheSpot ? "durably on the spot" : "durably";
-      const started = performance.now();
+      const started = monotonicNow();
       const appended = log.append(record.buffer, start, record.end, record.events, how);
       const end = appended instanceof Promise ? await appended : appended;
       this.#isLone = isLone && this.#queue.length === 0;
-      if (onTheSpot || this.#isLone) this.#pace.note(performance.now() - started);
+      if (onTheSpot || this.#isLone) this.#pace.note(monotonicNow() - started);
       else this.#pace.forget();
       this.#failed = undefined;
       return { batch, start, place, end };
@@ -289,7 +290,7 @@ export class Committer {
   }
 
   async #retryBlocked(): Promise<void> {
-    const now = performance.now();
+    const now = monotonicNow();
     const again: QueuedCommit[] = [];
     for (const queued of this.#blocked) {
       queued.lockedSince ??= now;
@@ -306,7 +307,7 @@ export class Committer {
     }
     this.#blocked = [];
     this.#queue = [...again, ...this.#queue];
-    if (again.length > 0) await new Promise<void>((resolve) => setTimeout(resolve, 10));
+    if (again.length > 0) await sleep(10);
   }
 
   #applyPending(count: number): void {
@@ -318,7 +319,7 @@ export class Committer {
   /** With durability `"os"`: flushes what has been acknowledged, taking in new commits meanwhile. */
   async #flushLate(): Promise<void> {
     const { log, pending } = this.#parts;
-    const started = performance.now();
+    const started = monotonicNow();
     if (this.#failed !== undefined) await this.#distrust(this.#failed);
     while (!pending.isEmpty) {
       const count = pending.list.length;
@@ -329,7 +330,7 @@ export class Committer {
       );
       this.#late = flush;
       while (outcome === undefined) {
-        const mayTakeMore = performance.now() - started < OS_HOLD_MS && this.#locked.size < MAX_STREAMS;
+        const mayTakeMore = monotonicNow() - started < OS_HOLD_MS && this.#locked.size < MAX_STREAMS;
         if (this.#queue.length > 0 && mayTakeMore) await this.#writeBatch();
         else
           await Promise.race([
@@ -403,5 +404,5 @@ function giveUp({ commit, reject }: QueuedCommit, error: Error): void {
 
 /** Resolves when all that can go on without waiting has done so. */
 function endOfTurn(): Promise<void> {
-  return new Promise((resolve) => process.nextTick(resolve));
+  return new Promise(atEndOfTurn);
 }

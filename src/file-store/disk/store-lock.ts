@@ -1,5 +1,7 @@
 import { EventfoldError } from "../../errors.ts";
 import type { FileSystem, LockFile } from "../../fs/file-system.ts";
+import { monotonicNow, sleep } from "../../real-timers.ts";
+import { turn } from "../../event-loop.ts";
 
 /** A lock is held for a batch, so somebody who has it this long is stuck. */
 const PATIENCE_MS = 30_000;
@@ -63,16 +65,16 @@ export class StoreLock {
 
   async #acquire(): Promise<void> {
     this.contended = false;
-    const started = performance.now();
-    for (let turn = 0; !this.#file.tryAcquire(); turn++) {
+    const started = monotonicNow();
+    for (let attempt = 0; !this.#file.tryAcquire(); attempt++) {
       this.contended = true;
-      if (performance.now() - started > PATIENCE_MS) {
+      if (monotonicNow() - started > PATIENCE_MS) {
         throw new EventfoldError(
           "STORE_BUSY",
           `another process has held the store's lock for ${PATIENCE_MS / 1000} s; it may be stopped in a debugger`,
         );
       }
-      await new Promise<void>((resolve) => (turn < EAGER_TURNS ? setImmediate(resolve) : setTimeout(resolve, 1)));
+      await (attempt < EAGER_TURNS ? turn() : sleep(1));
     }
   }
 

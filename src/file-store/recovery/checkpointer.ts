@@ -7,6 +7,7 @@ import { readMarker, writeMarker } from "./marker.ts";
 import type { PendingBatches } from "../streams/unapplied-records.ts";
 import type { StoreLock } from "../disk/store-lock.ts";
 import type { StreamEnds } from "../streams/stream-index.ts";
+import { startTimer } from "../../real-timers.ts";
 
 /** How much log the next opening may have to apply again, and how long it may lie there. */
 const MAX_BYTES = 8 << 20;
@@ -27,7 +28,7 @@ export class Checkpointer {
   readonly #reapply: (from: LogPlace) => void;
   #marked: LogPlace;
   #running: Promise<void> | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  #cancelStart: (() => void) | undefined;
   #stopped = false;
   #flushFailed = false;
 
@@ -60,7 +61,7 @@ export class Checkpointer {
   schedule(): void {
     if (this.#running !== undefined || this.#stopped) return;
     if (this.#isFarBehind) this.#start();
-    else this.#timer ??= setTimeout(() => this.#start(), DELAY_MS).unref();
+    else this.#cancelStart ??= startTimer(() => this.#start(), DELAY_MS, "background");
   }
 
   /**
@@ -81,14 +82,14 @@ export class Checkpointer {
   /** Moves the marker to the end of the log and stops. */
   async finish(): Promise<void> {
     this.#stopped = true;
-    clearTimeout(this.#timer);
+    this.#cancelStart?.();
     await this.#running;
     await this.#move();
   }
 
   #start(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#cancelStart?.();
+    this.#cancelStart = undefined;
     if (this.#running !== undefined || this.#stopped) return;
     this.#running = this.#move()
       // The marker stays where it is: the next opening has more to do, and nothing is lost.

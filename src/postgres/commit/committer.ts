@@ -6,6 +6,7 @@ import { commitFailed } from "../failures.ts";
 import type { BatchIds } from "./batch-ids.ts";
 import { BatchPlan, type Known } from "./batch-plan.ts";
 import type { PreparedCommit } from "./prepared-commit.ts";
+import { monotonicNow } from "../../real-timers.ts";
 
 /** Limits of one batch. */
 const MOST_COMMITS = 1000;
@@ -60,7 +61,7 @@ export class Committer {
 
   /** Resolves when nothing waits any more; an outage is not waited for as long as usual. */
   async finish(): Promise<void> {
-    this.#closingDeadline = performance.now() + CLOSING_PATIENCE_MS;
+    this.#closingDeadline = monotonicNow() + CLOSING_PATIENCE_MS;
     while (this.#running !== undefined) await this.#running;
   }
 
@@ -109,7 +110,7 @@ export class Committer {
   /** Plans and sends until a plan comes true. Each answer that corrects a plan leads to at least one more refusal, so this ends. */
   async #write(commits: readonly QueuedCommit[]): Promise<void> {
     const known: Known = { versions: new Map(), sequences: new Map() };
-    const deadline = performance.now() + this.#parts.database.patience;
+    const deadline = monotonicNow() + this.#parts.database.patience;
     for (;;) {
       const plan = new BatchPlan(commits, known);
       // What is refused now rests on what the server has just said.

@@ -1,6 +1,7 @@
 import { fingerprint } from "../../fingerprint.ts";
 import type { PostgresClient, PostgresPool, PostgresQuery } from "./postgres-pool.ts";
 import { connectFailure, isPreparedElsewhere, queryFailure, SqlFailure } from "./sql-failure.ts";
+import { monotonicNow, sleep, startTimer } from "../../real-timers.ts";
 
 /** A row: the values as the server wrote them, `null` for NULL. */
 export type Row = readonly (string | null)[];
@@ -40,7 +41,7 @@ export class Database {
 
   /** Reads; while the server does not answer, tries again until the patience is used up. Throws a `SqlFailure`. */
   async read(what: Statement, values: unknown[] = [], patience: number = this.patience): Promise<Row[]> {
-    const deadline = performance.now() + patience;
+    const deadline = monotonicNow() + patience;
     return untilAnswered(
       () => deadline,
       () => this.attempt(what, values, this.attemptTime(deadline)),
@@ -49,7 +50,7 @@ export class Database {
 
   /** For how long one try may wait, so that a connection that is silently dead leaves time for another. */
   attemptTime(deadline: number): number {
-    return Math.max(Math.min(this.patience / 2, deadline - performance.now()), 1000);
+    return Math.max(Math.min(this.patience / 2, deadline - monotonicNow()), 1000);
   }
 
   /** One try, for at most `timeout` ms. Throws a `SqlFailure` that says whether the statement may have been carried out. */
@@ -152,21 +153,21 @@ export async function untilAnswered<T>(deadline: () => number, work: () => Promi
       return await work();
     } catch (error) {
       const isFinal = !(error instanceof SqlFailure) || error.outcome === "refused";
-      if (isFinal || performance.now() + wait > deadline()) throw error;
+      if (isFinal || monotonicNow() + wait > deadline()) throw error;
     }
-    await pause(wait);
+    await sleep(wait);
   }
 }
 
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
 function alarm(ms: number): { readonly late: Promise<never>; readonly stop: () => void } {
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  let stop = (): void => {};
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`the server did not answer within ${Math.round(ms)} ms`)), ms);
+    stop = startTimer(
+      () => reject(new Error(`the server did not answer within ${Math.round(ms)} ms`)),
+      ms,
+      "foreground",
+    );
   });
   late.catch(() => {});
-  return { late, stop: () => clearTimeout(timer) };
+  return { late, stop };
 }

@@ -1,6 +1,7 @@
 import { EventfoldError } from "../../errors.ts";
 import { type Database, type Row, untilAnswered } from "../connection/database.ts";
 import { MIGRATIONS } from "./migrations.ts";
+import { monotonicNow } from "../../real-timers.ts";
 
 /** The oldest server that is tried to be understood: it has all that the schema needs. */
 const OLDEST_SERVER = 12;
@@ -13,7 +14,7 @@ type Ask = (sql: string, values?: unknown[]) => Promise<Row[]>;
  * store and for a schema of a newer version of the library.
  */
 export async function migrate(database: Database, schema: string, quoted: string): Promise<void> {
-  const deadline = performance.now() + database.patience;
+  const deadline = monotonicNow() + database.patience;
   await untilAnswered(
     () => deadline,
     async () => {

@@ -1,4 +1,5 @@
 import { type Connection, type Database, statement, type Statement } from "../connection/database.ts";
+import { startTimer } from "../../real-timers.ts";
 
 /** Commits that follow each other this closely are announced together, in ms. */
 const COALESCE_MS = 5;
@@ -29,8 +30,8 @@ export class Channel {
   #listening: Connection | undefined;
   #isHeard = false;
   #isClosed = false;
-  #announcing: ReturnType<typeof setTimeout> | undefined;
-  #reconnecting: ReturnType<typeof setTimeout> | undefined;
+  #cancelAnnouncing: (() => void) | undefined;
+  #cancelReconnecting: (() => void) | undefined;
   #wait = FIRST_PAUSE_MS;
 
   constructor(parts: ChannelParts) {
@@ -46,10 +47,11 @@ export class Channel {
   /** Tells the others, soon. */
   announce(): void {
     if (this.#isClosed) return;
-    this.#announcing ??= unreferenced(() => {
-      this.#announcing = undefined;
+    const announce = (): void => {
+      this.#cancelAnnouncing = undefined;
       this.#send(this.#parts.own);
-    }, COALESCE_MS);
+    };
+    this.#cancelAnnouncing ??= startTimer(announce, COALESCE_MS, "background");
   }
 
   /** Begins to listen; goes on by itself after the connection was lost. */
@@ -90,8 +92,8 @@ export class Channel {
     this.#listening = undefined;
     this.#isHeard = false;
     if (this.#isClosed) return;
-    clearTimeout(this.#reconnecting);
-    this.#reconnecting = unreferenced(() => this.listen(), this.#wait);
+    this.#cancelReconnecting?.();
+    this.#cancelReconnecting = startTimer(() => this.listen(), this.#wait, "background");
     this.#wait = Math.min(2 * this.#wait, LONGEST_PAUSE_MS);
   }
 
@@ -103,16 +105,9 @@ export class Channel {
 
   close(): void {
     this.#isClosed = true;
-    clearTimeout(this.#announcing);
-    clearTimeout(this.#reconnecting);
+    this.#cancelAnnouncing?.();
+    this.#cancelReconnecting?.();
     this.#listening?.breakOff();
     this.#listening = undefined;
   }
-}
-
-/** A timer that does not keep the program alive, where there is such a thing. */
-export function unreferenced(work: () => void, ms: number): ReturnType<typeof setTimeout> {
-  const timer = setTimeout(work, ms);
-  (timer as { unref?: () => void }).unref?.();
-  return timer;
 }

@@ -2,7 +2,7 @@ import type { StreamName } from "../../event-store/event-store.ts";
 import type { BatchIds } from "../commit/batch-ids.ts";
 import { type Database, statement, type Statement } from "../connection/database.ts";
 import { fromStored } from "../stored-text.ts";
-import { unreferenced } from "./channel.ts";
+import { startTimer } from "../../real-timers.ts";
 
 /** How often to look while notifications come through, and while they do not, in ms. */
 const HEARD_MS = 1000;
@@ -24,7 +24,7 @@ export class Watcher {
   readonly #abandoned: string[] = [];
   #running: Promise<void> | undefined;
   #next: Promise<void> | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #cancelLook: (() => void) | undefined;
   #isHeard: () => boolean = () => false;
   #isClosed = false;
 
@@ -82,7 +82,7 @@ export class Watcher {
 
   close(): void {
     this.#isClosed = true;
-    clearTimeout(this.#timer);
+    this.#cancelLook?.();
   }
 
   async #run(): Promise<void> {
@@ -114,13 +114,14 @@ export class Watcher {
 
   #lookLater(): void {
     if (this.#isClosed) return;
-    this.#timer = unreferenced(
+    this.#cancelLook = startTimer(
       () => {
         const isWatched = this.#listeners.size + this.#foreignListeners.size > 0;
         const looking = isWatched ? this.refresh().catch(() => {}) : Promise.resolve();
         void looking.then(() => this.#lookLater());
       },
       this.#isHeard() ? HEARD_MS : SILENT_MS,
+      "background",
     );
   }
 }

@@ -1,4 +1,5 @@
 import { type ErrorCode, isEventfoldError } from "../../errors.ts";
+import { startTimer } from "../../real-timers.ts";
 
 /** How long a rule waits for an answer that may take a while, in milliseconds. */
 export const PATIENCE_MS = 5000;
@@ -28,14 +29,14 @@ export async function refused(code: ErrorCode, what: string, run: () => Promise<
 
 /** Gives the promise's outcome, and rejects if that takes longer than `PATIENCE_MS`. */
 export async function within<T>(promise: Promise<T>): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  let cancel = (): void => {};
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${PATIENCE_MS} ms`)), PATIENCE_MS);
+    cancel = startTimer(() => reject(new Error(`no answer within ${PATIENCE_MS} ms`)), PATIENCE_MS, "foreground");
   });
   try {
     return await Promise.race([promise, late]);
   } finally {
-    clearTimeout(timer);
+    cancel();
   }
 }
 

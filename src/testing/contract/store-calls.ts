@@ -7,6 +7,7 @@ import type {
   StreamName,
 } from "../../event-store/event-store.ts";
 import { PATIENCE_MS, show } from "./expect.ts";
+import { monotonicNow, sleep } from "../../real-timers.ts";
 
 export const ADA: StreamName = { type: "account", id: "ada" };
 export const BOB: StreamName = { type: "account", id: "bob" };
@@ -29,7 +30,7 @@ export async function mustCommit(store: EventStore, commit: Commit): Promise<voi
 /** Saves a snapshot until it can be loaded: a busy store may leave one out. */
 export async function keepSnapshot(store: EventStore, name: StreamName, snapshot: Snapshot): Promise<void> {
   const { version, fingerprint } = snapshot;
-  for (const end = Date.now() + PATIENCE_MS; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 5))) {
+  for (const end = monotonicNow() + PATIENCE_MS; monotonicNow() < end; await sleep(5)) {
     await store.saveSnapshot(name, snapshot);
     if ((await store.loadSnapshot(name, fingerprint))?.version === version) return;
   }

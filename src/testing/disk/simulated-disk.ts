@@ -3,6 +3,7 @@ import type { DiskCall, DiskFault, DiskOperation } from "./disk-call.ts";
 import type { Content } from "./simulated-content.ts";
 import { type Machine, SimulatedProcess } from "./simulated-process.ts";
 import { type DiskMoment, Tree } from "./simulated-tree.ts";
+import { turn } from "../../event-loop.ts";
 
 /** Thrown by every call after the power was cut. */
 export class PowerCutError extends Error {
@@ -156,7 +157,7 @@ export class SimulatedDisk implements FileSystem {
   }
 
   async #wait(): Promise<void> {
-    for (let turns = this.#latency(); turns > 0; turns--) await new Promise<void>((resolve) => setImmediate(resolve));
+    for (let turns = this.#latency(); turns > 0; turns--) await turn();
   }
 
   open(path: string, mode: "read" | "update" | "create", options?: { readonly durable?: boolean }): FileHandle {
