@@ -72,7 +72,7 @@ export default {
       from: { path: "^src/postgres/" },
       to: {
         path: "^src/",
-        pathNot: "^src/(postgres/|event-store/|(errors|json|fingerprint|event-loop|duration)\\.ts$)",
+        pathNot: "^src/(postgres/|event-store/|(errors|json|fingerprint|event-loop|real-timers|realm|duration)\\.ts$)",
       },
     },
     {
@@ -113,7 +113,7 @@ export default {
       name: "testing-disk-knows-only-the-file-system-port",
       severity: "error",
       from: { path: "^src/testing/(disk|crash)/" },
-      to: { path: "^src/", pathNot: "^src/(fs/file-system\\.ts$|testing/)" },
+      to: { path: "^src/", pathNot: "^src/(fs/file-system\\.ts$|(event-loop|real-timers|realm)\\.ts$|testing/)" },
     },
     {
       name: "contract-rules-know-no-runner",
@@ -126,7 +126,10 @@ export default {
       name: "contract-knows-only-the-port",
       severity: "error",
       from: { path: "^src/testing/contract/" },
-      to: { path: "^src/", pathNot: "^src/(event-store/event-store\\.ts$|errors\\.ts$|testing/contract/)" },
+      to: {
+        path: "^src/",
+        pathNot: "^src/(event-store/event-store\\.ts$|(errors|real-timers|realm)\\.ts$|testing/contract/)",
+      },
     },
     {
       name: "examples-use-public-names",
