@@ -2,6 +2,15 @@
 
 const CORE_LAYERS = "aggregate|projection|process-manager|subscription|event-store|command-bus|testing";
 
+/** The lower rooms of the file store, each with the rooms that it may import. */
+const FILE_STORE_ROOMS = [
+  ["disk", ""],
+  ["lines", "disk"],
+  ["log", "lines|disk"],
+  ["progress", "log|lines|disk"],
+  ["caches", "streams|log|lines|disk"],
+];
+
 /** @type {import("dependency-cruiser").IConfiguration} */
 export default {
   forbidden: [
@@ -86,7 +95,7 @@ export default {
       name: "nothing-imports-the-entry-points",
       severity: "error",
       from: { path: "^src/", pathNot: "^src/testing/" },
-      to: { path: "^src/(index\\.ts$|testing/)" },
+      to: { path: "^src/((doctor/)?index\\.ts$|testing/)" },
     },
     {
       name: "testing-does-not-import-index",
@@ -94,6 +103,45 @@ export default {
       from: { path: "^src/testing/" },
       to: { path: "^src/index\\.ts$" },
     },
+    {
+      name: "nothing-imports-the-doctor",
+      comment: "verify and repair are an entry point of their own. They know the file store, which does not know them.",
+      severity: "error",
+      from: { path: "^src/", pathNot: "^src/doctor/" },
+      to: { path: "^src/doctor/" },
+    },
+    {
+      name: "doctor-uses-lower-rooms",
+      comment: "The doctor looks at files. It opens no store, commits nothing and applies nothing.",
+      severity: "error",
+      from: { path: "^src/doctor/" },
+      to: { path: "^src/file-store/", pathNot: "^src/file-store/(disk|lines|log|streams|progress|caches|recovery)/" },
+    },
+    {
+      name: "doctor-scan-is-lowest",
+      severity: "error",
+      from: { path: "^src/doctor/scan/" },
+      to: { path: "^src/doctor/(checks|fixes)/" },
+    },
+    {
+      name: "doctor-checks-below-fixes",
+      severity: "error",
+      from: { path: "^src/doctor/checks/" },
+      to: { path: "^src/doctor/fixes/" },
+    },
+    {
+      name: "doctor-rooms-below-its-entry",
+      severity: "error",
+      from: { path: "^src/doctor/(scan|checks|fixes)/" },
+      to: { path: "^src/doctor/[^/]+\\.ts$", pathNot: "^src/doctor/findings\\.ts$" },
+    },
+    ...FILE_STORE_ROOMS.map(([room, below]) => ({
+      name: `file-store-${room}`,
+      comment: `${room}/ may import ${below === "" ? "no other room" : below.replaceAll("|", "/, ") + "/"} of the file store.`,
+      severity: "error",
+      from: { path: `^src/file-store/${room}/` },
+      to: { path: "^src/file-store/", pathNot: `^src/file-store/(${below === "" ? room : `${room}|${below}`})/` },
+    })),
     {
       name: "testing-rooms-are-independent",
       comment:

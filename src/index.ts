@@ -59,15 +59,3 @@ export {
 } from "./process-manager/process-manager.ts";
 export type { ProcessManagerReport } from "./process-manager/process-manager-runner.ts";
 export type { DeadLetter } from "./process-manager/dead-letter.ts";
-export { repair, verify } from "./doctor/doctor.ts";
-export type {
-  Finding,
-  FindingKind,
-  FindingSeverity,
-  RepairAction,
-  RepairOptions,
-  RepairReport,
-  StoreCounts,
-  VerifyOptions,
-  VerifyReport,
-} from "./doctor/findings.ts";

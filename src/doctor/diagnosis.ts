@@ -30,7 +30,7 @@ import {
 export type HoldLock = (work: () => Promise<void>) => Promise<boolean>;
 
 /** Everything that was found in a store, with what to do about it. */
-export class Survey {
+export class Diagnosis {
   readonly problems: Problem[] = [];
   readonly paths: StorePaths;
   readonly #fs: FileSystem;
@@ -67,11 +67,11 @@ export class Survey {
     });
   }
 
-  static async make(fs: FileSystem, directory: string, hold: HoldLock): Promise<Survey> {
+  static async make(fs: FileSystem, directory: string, hold: HoldLock): Promise<Diagnosis> {
     const paths = storePaths(fs.resolve(directory));
     if (fs.stat(paths.base)?.directory !== true)
       throw new EventfoldError("INVALID_ARGUMENT", `there is no directory ${paths.base}`);
-    const survey = new Survey(fs, paths, await loadLineHash());
+    const survey = new Diagnosis(fs, paths, await loadLineHash());
     try {
       // What is applied already does not change any more, so the lock is only needed for the rest.
       const head = survey.#readHead();

@@ -1,5 +1,6 @@
 import { EventfoldError } from "../errors.ts";
 import { type FileHandle, type FileSystem, systemErrorCode } from "../fs/file-system.ts";
+import { openNodeFileSystem } from "../fs/node-file-system.ts";
 import { Head } from "../file-store/log/head.ts";
 import { ioError } from "../file-store/disk/io-error.ts";
 import { type StorePaths, storePaths } from "../file-store/disk/store-paths.ts";
@@ -14,16 +15,22 @@ import {
   type LogBytes,
   readAt,
   type RepairAction,
+  type RepairOptions,
   type RepairReport,
 } from "./findings.ts";
 import { LogRepair } from "./fixes/log-repair.ts";
-import { Survey } from "./diagnosis.ts";
+import { Diagnosis } from "./diagnosis.ts";
 
 /** A repair makes new problems visible at most this often: the log comes first, then what is compared with it. */
 const MAX_ROUNDS = 6;
 
-/** See `repair` in `doctor.ts`. */
-export async function repairStore(fs: FileSystem, directory: string, dryRun: boolean): Promise<RepairReport> {
+/**
+ * Fixes what `verify` finds. A damaged event is restored from its other copy, in the commit log or in the stream's file; a damaged
+ * cache is removed. Replaced bytes move to `meta/quarantine/`. No other program may have the store open. A killed
+ * repair can be run again. Throws like `verify`, and `STREAM_LOCKED`, `STORE_BUSY`, `DISK_FULL`, `IO_ERROR`.
+ */
+export async function repair(directory: string, options: RepairOptions = {}): Promise<RepairReport> {
+  const fs = options.fileSystem ?? (await openNodeFileSystem());
   const paths = storePaths(fs.resolve(directory));
   if (fs.stat(paths.base)?.directory !== true)
     throw new EventfoldError("INVALID_ARGUMENT", `there is no directory ${paths.base}`);
@@ -31,7 +38,7 @@ export async function repairStore(fs: FileSystem, directory: string, dryRun: boo
     fs.makeDirectory(paths.meta);
     const lock = StoreLock.open(fs, paths.lock);
     try {
-      return await lock.hold(() => new Repair(fs, paths).run(dryRun));
+      return await lock.hold(() => new Repair(fs, paths).run(options.dryRun === true));
     } finally {
       lock.close();
     }
@@ -51,37 +58,44 @@ class Repair {
   }
 
   async run(dryRun: boolean): Promise<RepairReport> {
-    let survey = await this.#survey();
-    const before = survey.report();
+    let diagnosis = await this.#diagnose();
+    const before = diagnosis.report();
     const lost = new Map<string, Finding>();
     for (let round = 0; ; round++) {
-      for (const problem of survey.problems) {
+      for (const problem of diagnosis.problems) {
         if (problem.kind !== "event-lost" && problem.kind !== "notes-lost") continue;
         const finding = findingOf(problem);
         lost.set(`${finding.file} ${finding.message}`, finding);
       }
-      if (dryRun || round === MAX_ROUNDS || !survey.problems.some(({ fix }) => fix !== undefined)) break;
-      await this.#carryOut(survey);
-      survey = await this.#survey();
+      if (dryRun || round === MAX_ROUNDS || !diagnosis.problems.some(({ fix }) => fix !== undefined)) break;
+      await this.#carryOut(diagnosis);
+      diagnosis = await this.#diagnose();
     }
     if (dryRun) {
-      for (const { fix, remedy, file } of survey.problems)
+      for (const { fix, remedy, file } of diagnosis.problems)
         if (fix !== undefined) this.#actions.push({ file, message: remedy ?? "" });
     }
     const actions = this.#actions;
-    return { directory: this.#paths.base, dryRun, actions, lost: [...lost.values()], before, after: survey.report() };
+    return {
+      directory: this.#paths.base,
+      dryRun,
+      actions,
+      lost: [...lost.values()],
+      before,
+      after: diagnosis.report(),
+    };
   }
 
-  #survey(): Promise<Survey> {
+  #diagnose(): Promise<Diagnosis> {
     // We hold the lock already.
-    return Survey.make(this.#fs, this.#paths.base, async (work) => {
+    return Diagnosis.make(this.#fs, this.#paths.base, async (work) => {
       await work();
       return true;
     });
   }
 
-  async #carryOut(survey: Survey): Promise<void> {
-    const fixes = survey.problems.flatMap(({ fix, remedy = "", file }) =>
+  async #carryOut(diagnosis: Diagnosis): Promise<void> {
+    const fixes = diagnosis.problems.flatMap(({ fix, remedy = "", file }) =>
       fix === undefined ? [] : [{ fix, remedy, file }],
     );
     const ofLog = fixes.filter(({ fix }) => fix.kind === "log" || fix.kind === "log-header");
@@ -123,7 +137,7 @@ class Repair {
       this.#note(path, `write ${bytes} bytes from the commit log`, await this.#restore(path, parts));
     }
     const marker = fixes.find(({ fix }) => fix.kind === "marker");
-    if (marker !== undefined) this.#note(marker.file, marker.remedy, await this.#moveMarker(survey));
+    if (marker !== undefined) this.#note(marker.file, marker.remedy, await this.#moveMarker(diagnosis));
   }
 
   #note(file: string, message: string, quarantined: string | undefined): void {
@@ -204,20 +218,20 @@ class Repair {
       throw new EventfoldError("STREAM_LOCKED", `${file.path} is held by another program; close it and repair again`);
   }
 
-  async #moveMarker(survey: Survey): Promise<string | undefined> {
+  async #moveMarker(diagnosis: Diagnosis): Promise<string | undefined> {
     const { marker, head, meta } = this.#paths;
     const kept = await this.#keep(marker, undefined, Infinity);
-    if (survey.hasGaps) {
+    if (diagnosis.hasGaps) {
       // Recovery cannot read the log as a whole, so it has to begin behind what it cannot read.
-      for (const path of survey.streamFiles) await flushIfThere(this.#fs, path);
-      await writeMarker(this.#fs, marker, survey.end);
+      for (const path of diagnosis.streamFiles) await flushIfThere(this.#fs, path);
+      await writeMarker(this.#fs, marker, diagnosis.end);
     } else {
       this.#fs.remove(marker);
       await this.#fs.syncDirectory(meta);
     }
     const file = new Head(this.#fs, head);
     try {
-      file.write(survey.end);
+      file.write(diagnosis.end);
       // If the power fails, the old one must not come back: it may be behind the log's end.
       await file.flush();
     } finally {

@@ -1,21 +1,27 @@
 import type { FileSystem } from "../fs/file-system.ts";
+import { openNodeFileSystem } from "../fs/node-file-system.ts";
 import { ioError } from "../file-store/disk/io-error.ts";
 import { storePaths } from "../file-store/disk/store-paths.ts";
 import { StoreLock } from "../file-store/disk/store-lock.ts";
-import type { VerifyReport } from "./findings.ts";
-import { type HoldLock, Survey } from "./diagnosis.ts";
+import type { VerifyOptions, VerifyReport } from "./findings.ts";
+import { Diagnosis, type HoldLock } from "./diagnosis.ts";
 
-/** See `verify` in `doctor.ts`. */
-export async function verifyStore(fs: FileSystem, directory: string): Promise<VerifyReport> {
+/**
+ * Reads every file of a store and reports what is damaged, missing or unusual. It changes nothing, and may run while other programs
+ * use the store. Throws `INVALID_ARGUMENT` if the directory does not exist, `UNSUPPORTED_FORMAT` if a newer version wrote it,
+ * and `IO_ERROR` if a file cannot be read.
+ */
+export async function verify(directory: string, options: VerifyOptions = {}): Promise<VerifyReport> {
+  const fs = options.fileSystem ?? (await openNodeFileSystem());
   const { base, lock } = storePaths(fs.resolve(directory));
   try {
-    return (await Survey.make(fs, base, lockIfPossible(fs, lock))).report();
+    return (await Diagnosis.make(fs, base, lockIfPossible(fs, lock))).report();
   } catch (error) {
     throw ioError(error, `reading the store in ${base}`);
   }
 }
 
-/** Takes the store's lock, unless that would change something or somebody does not give it up. */
+/** Holds the store's lock, unless that would create the file or another process keeps the lock. */
 function lockIfPossible(fs: FileSystem, path: string): HoldLock {
   return async (work) => {
     let lock: StoreLock | undefined;
@@ -31,7 +37,7 @@ function lockIfPossible(fs: FileSystem, path: string): HoldLock {
       }
     } catch (error) {
       if (isHeld) throw error;
-      // A read-only directory, or somebody holds it all the time: then without it.
+      // The directory is read-only, or another process keeps the lock: work without it.
     } finally {
       lock?.close();
     }

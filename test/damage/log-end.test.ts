@@ -1,4 +1,5 @@
-import { isEventfoldError, repair, verify } from "eventfold-es";
+import { isEventfoldError } from "eventfold-es";
+import { repair, verify } from "eventfold-es/doctor";
 import { exploreCrashes } from "eventfold-es/testing";
 import { describe, expect, test } from "vitest";
 import { FileEventStore } from "../../src/file-store/file-event-store.ts";

@@ -1,4 +1,4 @@
-import { repair, verify } from "eventfold-es";
+import { repair, verify } from "eventfold-es/doctor";
 import { SimulatedDisk } from "eventfold-es/testing";
 import { describe, expect, test } from "vitest";
 import { FileEventStore } from "../../src/file-store/file-event-store.ts";

@@ -1,5 +1,6 @@
 import { crc32 } from "node:zlib";
-import { isEventfoldError, repair, verify } from "eventfold-es";
+import { isEventfoldError } from "eventfold-es";
+import { repair, verify } from "eventfold-es/doctor";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { diskOf, imageOf, itemStore, observeItems, STORE, withFile } from "../support/damage.ts";

@@ -1,13 +1,5 @@
-import {
-  aggregate,
-  AggregateStore,
-  data,
-  isEventfoldError,
-  processManager,
-  projection,
-  repair,
-  verify,
-} from "eventfold-es";
+import { aggregate, AggregateStore, data, isEventfoldError, processManager, projection } from "eventfold-es";
+import { repair, verify } from "eventfold-es/doctor";
 import { type FileSystem, SimulatedDisk } from "eventfold-es/testing";
 import { FileEventStore } from "../../src/file-store/file-event-store.ts";
 import { collect } from "./collect.ts";

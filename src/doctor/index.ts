@@ -1,0 +1,13 @@
+export { repair } from "./repair.ts";
+export { verify } from "./verify.ts";
+export type {
+  Finding,
+  FindingKind,
+  FindingSeverity,
+  RepairAction,
+  RepairOptions,
+  RepairReport,
+  StoreCounts,
+  VerifyOptions,
+  VerifyReport,
+} from "./findings.ts";
