@@ -167,7 +167,8 @@ describe("the example in docs/format.md", () => {
     let checked = file(path)
       .toString()
       .replace(/,"crc".*$/, "");
-    for (const field of [/"fingerprint":"[0-9a-f]{16}"/, /"bookmark":\[[0-9,]+\]/])
+    // Where a cursor's batch began depends on how long the thread took to read it.
+    for (const field of [/"fingerprint":"[0-9a-f]{16}"/, /"since":[0-9]+/, /,"bookmark":\[[0-9,]+\]/])
       checked = checked.replace(field, field.exec(documented)?.[0] ?? "");
     expect(`${checked},"crc":"${checksum(checked)}"}`).toBe(documented);
   });
