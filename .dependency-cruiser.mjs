@@ -42,6 +42,13 @@ export default {
       to: { dependencyTypes: ["core"] },
     },
     {
+      name: "tracing-only-types-of-diagnostics-channel",
+      comment: "An import that remains would fail in a browser.",
+      severity: "error",
+      from: { path: "^src/tracing/" },
+      to: { dependencyTypes: ["core"], dependencyTypesNot: ["type-only"] },
+    },
+    {
       name: "tracing-only-diagnostics-channel",
       severity: "error",
       from: { path: "^src/tracing/" },
@@ -83,6 +90,19 @@ export default {
         path: "^src/",
         pathNot: "^src/(postgres/|event-store/|(errors|json|fingerprint|event-loop|real-timers|realm|duration)\\.ts$)",
       },
+    },
+    {
+      name: "the-facade-opens-directories-only",
+      comment: "`#open-directory` is the one way to the file store, which a bundle for a browser replaces.",
+      severity: "error",
+      from: { path: "^src/aggregate-store/" },
+      to: { path: "^src/(file-store|doctor|postgres)/", pathNot: "^src/file-store/open-directory\\.ts$" },
+    },
+    {
+      name: "contracts-know-no-stores",
+      severity: "error",
+      from: { path: "^src/contract\\.ts$" },
+      to: { path: "^src/", pathNot: "^src/aggregate/" },
     },
     {
       name: "core-knows-no-file-system",

@@ -168,6 +168,7 @@ export function aggregate<
   contract: ContractOptions<State, Events, Commands, Rejected> & JsonOnly<Events, Commands>,
 ): DefinableContract<Type, State, Events, Commands, Rejected> {
   checkType(type);
+  checkKeys(type, contract);
   for (const section of [contract.events, contract.commands, contract.rejections ?? {}])
     Object.keys(section).forEach(checkMessageName);
   const commands = constructorsFor(contract.commands);
@@ -208,6 +209,16 @@ function checkType(type: unknown): void {
       `aggregate type ${JSON.stringify(type)} is not a plain identifier (ASCII letters, digits, _ and -, at most 100, not a device name)`,
     );
   }
+}
+
+const CONTRACT_KEYS = ["initial", "events", "commands", "rejections"];
+
+function checkKeys(type: string, contract: object): void {
+  const unknown = Object.keys(contract).find((key) => !CONTRACT_KEYS.includes(key));
+  if (unknown !== undefined)
+    throw invalid(
+      `aggregate ${type}: the contract has the unknown key ${JSON.stringify(unknown)}; expected ${CONTRACT_KEYS.join(", ")}`,
+    );
 }
 
 function checkMessageName(name: string): void {

@@ -184,6 +184,12 @@ describe("behaviour", () => {
 });
 
 describe("a store", () => {
+  test.each(["errors", "event", "handle"])("refuses the unknown key %s in a contract", (key) => {
+    const error = errorOf(() => aggregate("a", { ...contract, [key]: {} }));
+    expect(error.code).toBe("INVALID_DEFINITION");
+    expect(error.message).toContain(`unknown key "${key}"; expected initial, events, commands, rejections`);
+  });
+
   test("does not run a contract without behaviour", async () => {
     const store = await AggregateStore.open(memory());
     expect(errorOf(() => store.get(aggregate("a", contract) as never, "1")).code).toBe("INVALID_DEFINITION");
