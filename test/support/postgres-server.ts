@@ -11,7 +11,7 @@ const run = promisify(execFile);
 const INSTALLED = "/usr/lib/postgresql";
 
 /** The newest of Debian's PostgreSQL binaries, or nothing where none is installed. */
-function installedBinaries(): string | undefined {
+export function installedBinaries(): string | undefined {
   const versions = fs.existsSync(INSTALLED) ? fs.readdirSync(INSTALLED) : [];
   return versions
     .sort((a, b) => Number(b) - Number(a))

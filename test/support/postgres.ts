@@ -1,6 +1,6 @@
 import pg from "pg";
 import { afterAll, describe, inject, test } from "vitest";
-import { sharedPostgres } from "./postgres-server.ts";
+import { installedBinaries, sharedPostgres } from "./postgres-server.ts";
 
 /** A database for the tests of one file. */
 export interface TestPostgres {
@@ -19,11 +19,20 @@ const found = await sharedPostgres(inject("servers")).then(
 /** Tests that need PostgreSQL. Without one they are skipped, but fail where `CI` is set. */
 export function describePostgres(name: string, tests: (postgres: TestPostgres) => void): void {
   if ("url" in found) describe(name, () => tests(testPostgres(found.url)));
-  else if (process.env["CI"] === undefined)
-    describe.skip(`${name} (no PostgreSQL: ${found.missing})`, () => test("skipped"));
+  else withoutPostgres(name, found.missing);
+}
+
+/** Tests that start servers of their own, which they may kill. */
+export function describePrivatePostgres(name: string, tests: () => void): void {
+  if (installedBinaries() !== undefined) describe(name, tests);
+  else withoutPostgres(name, "its binaries are not installed here");
+}
+
+function withoutPostgres(name: string, why: string): void {
+  if (process.env["CI"] === undefined) describe.skip(`${name} (no PostgreSQL: ${why})`, () => test("skipped"));
   else
     test(name, () => {
-      throw new Error(`there must be a PostgreSQL where CI is set: ${found.missing}`);
+      throw new Error(`there must be a PostgreSQL where CI is set: ${why}`);
     });
 }
 
