@@ -1,16 +1,16 @@
-/** Makes one measurement, which its parent sends, and sends back what came of it. */
+/** Makes the measurement that its parent sends, and sends back the result. */
 import { once } from "node:events";
 import { run, type Task } from "./tasks/tasks.ts";
 import type { Reply } from "./measure.ts";
 
-// Nobody waits for the result any more.
+// The parent does not wait for the result any more.
 process.once("disconnect", () => process.exit());
 
 const [task] = (await once(process, "message")) as [Task];
 const reply = (message: Reply): Promise<void> =>
   new Promise((resolve) => void process.send?.(message, undefined, undefined, () => resolve()));
 
-/** Waits for the other processes, and for the word to begin. */
+/** Waits until the parent starts all processes at once. */
 async function ready(): Promise<void> {
   await reply({ kind: "ready" });
   await once(process, "message");

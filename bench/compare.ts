@@ -6,11 +6,11 @@ import type { Sample } from "./tasks/task.ts";
 /** A single stretch of the event loop may be so long, in ms. */
 const LONGEST_STRETCH_MS = 20;
 
-/** A target, and what came of it. */
+/** A target and its result. */
 export interface Check {
   readonly target: string;
   readonly measured: string;
-  /** Nothing if it could not be told. */
+  /** `undefined` if it was not measured. */
   readonly met: boolean | undefined;
 }
 

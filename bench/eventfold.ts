@@ -52,7 +52,7 @@ export const Account = aggregate("account", {
   },
 });
 
-/** What is in every account. `copy` makes another projection that does the same. */
+/** The sum of every account. `copy` makes another projection that does the same. */
 export function balances(copy = 0) {
   const initial = () => ({ total: 0, byAccount: {} as Record<string, number> });
   return projection(copy === 0 ? "balances" : `balances-${copy}`, initial).on(Account, {

@@ -11,7 +11,7 @@ const FILE_SYSTEMS = new Map([
   [0x01021994, "tmpfs (memory, not a disk: durable writes cost nothing there)"],
 ]);
 
-/** What was measured on, without anything that names the machine. */
+/** The machine's properties, without its name. */
 export function describeMachine(directory: string): string {
   const [processor] = os.cpus();
   const gigabytes = Math.round(os.totalmem() / 2 ** 30);
@@ -27,7 +27,7 @@ function fileSystem(directory: string): string {
   return FILE_SYSTEMS.get(type) ?? `file system of type 0x${type.toString(16)}`;
 }
 
-/** Whether others are using the processors; then absolute figures are worth little. */
+/** Whether other work uses the processors; then absolute figures mean little. */
 export function describeLoad(): string {
   const [lastMinute = 0] = os.loadavg();
   return `${lastMinute.toFixed(1)} on ${os.availableParallelism()} cores`;

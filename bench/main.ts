@@ -44,7 +44,7 @@ const { values: options } = parseArgs({
 await measureAll();
 
 async function measureAll(): Promise<void> {
-  // What a quick run measures is of other sizes, so it is not published unless somebody says so.
+  // A quick run measures other sizes, so it is not published without --publish.
   const isPublished = options.publish || !options.quick;
   const isWhole = options.only === undefined && options.curves === undefined;
   const data = place(".data");
@@ -104,7 +104,7 @@ async function measureCurves(curves: typeof CURVES, run: Run, machine: string, t
   }
 }
 
-/** Brings what was measured into the documentation: curves as images, the table of results as it is. */
+/** Writes the measurements into the documentation: curves as images, and the table of results. */
 function publish(): void {
   const images = place("../docs/images");
   mkdirSync(images, { recursive: true });
@@ -114,7 +114,7 @@ function publish(): void {
   }
   const page = place("../docs/performance.md");
   const [table] = /^\| #.*(?:\n\|.*)+/m.exec(readFileSync(place("results.md"), "utf8")) ?? [];
-  if (table === undefined) throw new Error("bench/results.md has no table");
+  if (table === undefined) throw new Error("expected a table in bench/results.md, found none");
   const text = readFileSync(page, "utf8");
   writeFileSync(
     page,
@@ -126,7 +126,7 @@ function publish(): void {
 function useBuild(copy: string): void {
   if (process.env["EVENTFOLD_DIST"] !== undefined) return;
   const dist = place("../dist");
-  if (!existsSync(`${dist}/index.js`)) throw new Error("there is no build to measure: npm run build");
+  if (!existsSync(`${dist}/index.js`)) throw new Error("expected a build to measure, found none; run `npm run build`");
   cpSync(dist, `${copy}/dist`, { recursive: true, force: true });
   // It says where the package's own imports lead.
   cpSync(place("../package.json"), `${copy}/package.json`);

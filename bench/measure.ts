@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import type { Sample } from "./tasks/task.ts";
 import type { Task } from "./tasks/tasks.ts";
 
-/** What a child says. */
+/** A message of a child process. */
 export type Reply =
   | { readonly kind: "ready" }
   | { readonly kind: "sample"; readonly sample: Sample }

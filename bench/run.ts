@@ -6,11 +6,11 @@ import type { Sample } from "./tasks/task.ts";
 import type { FillTask } from "./tasks/stores.ts";
 import type { Task } from "./tasks/tasks.ts";
 
-/** Something to be measured, side by side with others. */
+/** One of several measurements that are compared. */
 export interface Entry {
   readonly key: string;
   readonly title: string;
-  /** Is left out, with its name, where the packages of this one are missing. */
+  /** Left out, with its name, if this contender's packages are missing. */
   readonly contender?: ContenderName;
   /** Measured once. */
   readonly slow?: boolean;
@@ -25,7 +25,7 @@ export interface Result {
   readonly problem?: string;
 }
 
-/** A run of the benchmark: how much of it, and where its files are. */
+/** A run of the benchmark: its extent and its files. */
 export class Run {
   readonly quick: boolean;
   readonly rounds: number;
@@ -64,7 +64,7 @@ export class Run {
     return `${this.#scratch}/${++this.#directories}`;
   }
 
-  /** A store that is made once and read by many; later runs use it again unless they are fresh. Stores of one purpose are shared. */
+  /** A store that is made once for each purpose and read by many measurements. Later runs use it again, except with --fresh. */
   async prepared(fill: Omit<FillTask, "task" | "directory">, purpose = "read"): Promise<string> {
     const { contender: name, accounts, deposits, short, together } = fill;
     const kind = `${short === true ? "short-" : ""}${together === undefined ? "" : `by-${together}-`}${purpose}`;
@@ -78,7 +78,7 @@ export class Run {
     return directory;
   }
 
-  /** One entry for each contender; what it needs is made by `task` when its turn comes. */
+  /** One entry for each contender. `task` makes its requirements when its turn comes. */
   entries(names: readonly ContenderName[], task: (name: ContenderName) => Task | Promise<Task>): Entry[] {
     return names
       .filter((name) => !this.leavesOut(name))

@@ -1,6 +1,6 @@
 /**
- * Transfers under fire: two processes work on one bank, one of them is killed every second and started again, until all
- * transfers are settled. Then the auditor reads the log. Prints what it saw; exit code 1 if anything is wrong.
+ * Transfers under fire. Two processes work on one bank; one of them is killed and restarted every second, until all
+ * transfers are settled. Then the auditor reads the log. Prints its counts; the exit code is 1 if a check fails.
  *
  *     npm run soak:transfers -- --transfers 10000 --accounts 50 --kill-every 1000
  */
@@ -20,19 +20,19 @@ export type SoakOptions = Work & {
   readonly directory: string;
   /** Milliseconds from one kill to the next. */
   readonly killEvery: number;
-  /** Kills at most; no end if left out. */
+  /** At most this many kills. Default: no limit. */
   readonly maxKills?: number;
 };
 
 export type SoakReport = Findings & { readonly kills: number; readonly seconds: number };
 
-/** One of the two processes at work: started again whenever it is killed, until it comes to its end. */
+/** One of the two processes. It is restarted after each kill, until it ends on its own. */
 class Teller {
   readonly finished: Promise<void>;
   readonly #arguments: readonly string[];
   #process: ChildProcess | undefined;
   #killed = false;
-  /** Since when it has had the bank open. */
+  /** When it opened the bank. */
   #openSince = Infinity;
 
   constructor({ directory, transfers, accounts, patience }: SoakOptions, backwards: boolean) {
@@ -42,7 +42,7 @@ class Teller {
     this.finished = this.#work();
   }
 
-  /** Milliseconds since it has opened the bank; 0 if it has not. */
+  /** Milliseconds since it opened the bank; 0 if it has not yet. */
   get age(): number {
     return Math.max(0, performance.now() - this.#openSince);
   }
@@ -53,7 +53,7 @@ class Teller {
     return this.#process?.kill("SIGKILL") ?? false;
   }
 
-  /** Ends it for good, when the other one has failed. */
+  /** Stops it without a restart, after the other one failed. */
   stop(): void {
     this.#killed = false;
     this.#process?.kill("SIGKILL");
@@ -63,7 +63,7 @@ class Teller {
     for (;;) {
       const code = await this.#run();
       if (code === 0) return;
-      if (!this.#killed) throw new Error(`a teller ended with ${code}`);
+      if (!this.#killed) throw new Error(`expected a teller to end with exit code 0, got ${code}`);
     }
   }
 
@@ -74,7 +74,7 @@ class Teller {
       stdio: ["ignore", "pipe", "inherit"],
     });
     this.#process = child;
-    // Its first words come when the bank is open.
+    // It prints its first line once the bank is open.
     child.stdout?.once("data", () => (this.#openSince = performance.now()));
     child.stdout?.resume();
     const code = await new Promise<number | null>((resolve, reject) => {
@@ -91,7 +91,7 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
   const tellers = [new Teller(options, false), new Teller(options, true)];
   let kills = 0;
   const killer = setInterval(() => {
-    // However long a start takes on a busy machine, everybody gets some work done: or the soak would never end.
+    // Each process gets some work done, however slow its start on a busy machine; else the soak would never end.
     const [oldest] = tellers.toSorted((a, b) => b.age - a.age);
     if (oldest !== undefined && oldest.age > options.killEvery / 2 && oldest.kill()) kills++;
     if (kills === options.maxKills) clearInterval(killer);

@@ -1,6 +1,6 @@
 /**
- * `npm run soak -- --seconds 60 --writers 3`: real processes write to one directory and are killed at any moment, hundreds of them. Prints
- * what there was, and fails if anything was lost, doubled or torn.
+ * `npm run soak -- --seconds 60 --writers 3`: hundreds of real processes write to one directory and are killed at any moment. Prints
+ * the counts, and fails if anything was lost, duplicated or torn.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -20,7 +20,7 @@ const report = await soak({ directory, seconds: Number(values.seconds), writers:
 );
 rmSync(directory, { recursive: true });
 console.log(
-  `${report.kills} processes killed (${report.early} before their first answer), ${report.acknowledged} commands answered, ` +
-    `${report.untold} more that count untold, ${report.events} events in ${report.streams} streams, ` +
-    `${report.delivered} delivered to a subscriber; nothing lost, doubled or torn`,
+  `${report.kills} processes killed (${report.early} before their first acknowledgement), ${report.acknowledged} commands acknowledged, ` +
+    `${report.unacknowledged} more committed without a reply, ${report.events} events in ${report.streams} streams, ` +
+    `${report.delivered} delivered to a subscriber; nothing lost, duplicated or torn`,
 );

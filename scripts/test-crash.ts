@@ -1,9 +1,9 @@
 /**
- * `npm run test:crash`: cuts the power in every kind of workload until there were so many disks, on all processors. Prints what was
- * examined, and every violation with the command that leads to it again. Options:
+ * `npm run test:crash`: cuts the power in every kind of workload until so many disks were examined, on all processors. Prints the
+ * counts, and every violation with the command that repeats it. Options:
  *
- *     --disks 100000     how many, in all
- *     --seed 1           the first seed; each kind goes on with the following ones
+ *     --disks 100000     how many disks in all
+ *     --seed 1           the first seed; each kind continues with the following ones
  *     --kind "two processes"    only this kind; may be given several times
  *     --only 12/3        only this disk of one kind and one seed
  */
@@ -38,7 +38,9 @@ interface Outcome extends Task {
 async function explore({ kind, seed, only }: Task): Promise<Outcome> {
   const workload = WORKLOADS.find((other) => other.kind === kind);
   if (workload === undefined)
-    throw new RangeError(`no workload "${kind}"; there are: ${WORKLOADS.map((w) => w.kind).join(", ")}`);
+    throw new RangeError(
+      `expected --kind to name a workload (${WORKLOADS.map((w) => w.kind).join(", ")}), got "${kind}"`,
+    );
   const violations: Violation[] = [];
   const report = await exploreCrashes({
     ...(workload.scenario(seed) as unknown as CrashScenario<never>),
@@ -53,35 +55,35 @@ async function explore({ kind, seed, only }: Task): Promise<Outcome> {
   return { kind, seed, report, violations };
 }
 
-/** How far one kind has come. */
+/** The progress of one kind. */
 class Share {
   readonly kind: string;
   disks = 0;
   #nextSeed: number;
-  #underWay = 0;
+  #running = 0;
 
   constructor(kind: string, firstSeed: number) {
     this.kind = kind;
     this.#nextSeed = firstSeed;
   }
 
-  /** Disks, with what is under way counted as if it gave all that it may. */
+  /** Disks examined, and the most that the running tasks can add. */
   get expected(): number {
-    return this.disks + this.#underWay * DISKS;
+    return this.disks + this.#running * DISKS;
   }
 
   begin(): Task {
-    this.#underWay++;
+    this.#running++;
     return { kind: this.kind, seed: this.#nextSeed++ };
   }
 
   finish(disks: number): void {
-    this.#underWay--;
+    this.#running--;
     this.disks += disks;
   }
 }
 
-/** Gives tasks to child processes until every kind has had its share of disks. */
+/** Distributes tasks to child processes until every kind has had its share of disks. */
 async function exploreAll(kinds: readonly string[], disks: number, firstSeed: number): Promise<Outcome[]> {
   const shares = new Map(kinds.map((kind) => [kind, new Share(kind, firstSeed)]));
   const outcomes: Outcome[] = [];
@@ -100,7 +102,7 @@ async function exploreAll(kinds: readonly string[], disks: number, firstSeed: nu
       });
       child.on("error", reject);
       child.on("exit", (code, signal) =>
-        code === 0 ? resolve() : reject(new Error(`a worker ended with ${code ?? signal}`)),
+        code === 0 ? resolve() : reject(new Error(`expected a worker to end with exit code 0, got ${code ?? signal}`)),
       );
       give(child);
     });

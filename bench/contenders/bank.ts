@@ -7,7 +7,7 @@ export interface Bank {
   open(account: string): Promise<unknown>;
   /** Resolves when the event is as durable as the contender makes it. */
   deposit(account: string, amount: number): Promise<unknown>;
-  /** The balance, from what is stored. */
+  /** The balance, from the stored events. */
   load(account: string): Promise<number>;
   /** Folds the events of all accounts, from the first on; resolves to the sum of all deposits. There are so many events. */
   project(events: number): Promise<number>;

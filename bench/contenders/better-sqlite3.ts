@@ -49,7 +49,7 @@ const SCHEMA = `
     unique (stream, version)
   )`;
 
-/** What somebody writes who needs no framework: prepared statements, one transaction a command, states in a map. */
+/** SQLite without a framework: prepared statements, one transaction per command, states in a map. */
 export async function openBetterSqlite3(directory: string): Promise<Bank> {
   const { default: Sqlite } = await loadPeer<BetterSqlite3>("better-sqlite3");
   const database = new Sqlite(`${directory}/events.db`);

@@ -52,7 +52,7 @@ interface Evtstore {
   readonly MemoryBookmark: unknown;
 }
 
-/** With better-sqlite3, as its documentation shows, and what makes it fast: WAL, cached aggregates, a bookmark in memory. */
+/** With better-sqlite3, as its documentation shows, and with its fast options: WAL, cached aggregates, a bookmark in memory. */
 export async function openEvtstore(directory: string): Promise<Bank> {
   const file = `${directory}/events.db`;
   const { createAggregate, createCommands, createDomain, MemoryBookmark } = await loadPeer<Evtstore>("evtstore");
@@ -97,7 +97,7 @@ export async function openEvtstore(directory: string): Promise<Bank> {
       return total;
     },
     async fill(accounts, deposits) {
-      // Beside the library, in the rows that it would write: its own way takes a transaction for each.
+      // Writes the library's rows directly: the library would take a transaction for each.
       const { default: Sqlite } = await loadPeer<BetterSqlite3>("better-sqlite3");
       const database = new Sqlite(file);
       const insert = database.prepare(

@@ -132,7 +132,7 @@ const atOnce: Line = {
   },
 };
 
-/** Both processes are to have at least this share of what half of the work would be. */
+/** Each process must do at least this share of half of the work. */
 const FAIR_SHARE = 0.5;
 
 const twoProcesses: Line = {
@@ -153,7 +153,7 @@ const twoProcesses: Line = {
       const samples = await measureTogether([task(directory, "a"), task(directory, "b")]);
       const rates = samples.map((sample) => sample["perSecond"] ?? 0);
       const worst = (metric: string): number => Math.max(...samples.map((sample) => sample[metric] ?? 0));
-      // Both have the same to do, so together they have done it when the slower one has.
+      // Both have the same work, so all of it is done when the slower process is done.
       return {
         perSecond: Math.min(...rates) * samples.length,
         share: Math.min(...rates) / Math.max(...rates),

@@ -18,7 +18,7 @@ const MS_COLUMNS = [
 
 type Size = Pick<FillTask, "accounts" | "deposits">;
 
-/** Fills a store for every contender that is there and can. */
+/** Fills a store for every installed contender that can be filled. */
 async function prepareAll(run: Run, names: readonly ContenderName[], size: Size): Promise<Map<ContenderName, string>> {
   const directories = new Map<ContenderName, string>();
   for (const name of names) {

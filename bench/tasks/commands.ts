@@ -17,7 +17,7 @@ export interface CommandsTask {
   readonly pace: "one by one" | "at once";
   /** Whether the directory holds the account `acct-0` already. */
   readonly filled?: boolean;
-  /** Begins the accounts' names; `acct` if left out. */
+  /** The beginning of the accounts' names. Default: `acct`. */
   readonly prefix?: string;
 }
 
@@ -38,7 +38,7 @@ export async function runCommands(task: CommandsTask, ready: () => Promise<void>
   const bank = await contender(task.contender).open(task.directory);
   const warm = accounts(Math.min(task.accounts, 50), `${task.prefix ?? ""}warm-${process.pid}`);
   for (const account of warm) await bank.open(account);
-  // What is measured comes in the same way.
+  // The measured commands arrive in the same way.
   const together = task.pace === "at once" ? Math.ceil(100 / warm.length) : 1;
   for (const warmed = performance.now(); performance.now() - warmed < WARM_UP_MS;) {
     await Promise.all(warm.flatMap((account) => Array.from({ length: together }, () => bank.deposit(account, 1))));

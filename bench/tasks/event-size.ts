@@ -6,7 +6,7 @@ import { type Sample, timed } from "./task.ts";
 export interface EventSizeTask {
   readonly task: "event size";
   readonly directory: string;
-  /** About, in bytes. */
+  /** Approximate size in bytes. */
   readonly bytes: number;
   readonly commands: number;
 }

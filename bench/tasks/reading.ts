@@ -11,13 +11,13 @@ export interface ReadTask {
   readonly directory: string;
   /** How many there are in the store. */
   readonly events: number;
-  /** What has to come out, at least: other measurements may have made deposits since. */
+  /** The lowest right result: other measurements may have made deposits since. */
   readonly expected: number;
   /** Whether ours may use a snapshot or checkpoint. */
   readonly cached?: boolean;
 }
 
-/** What reading costs without anything around it. */
+/** The cost of reading files without a store. */
 export interface ReadFloorTask {
   readonly task: "read floor";
   /** A file, or a directory whose files are read. */
@@ -25,7 +25,7 @@ export interface ReadFloorTask {
   readonly work: "read" | "split into lines" | "JSON.parse";
 }
 
-/** Reads a projection each time after one new event. */
+/** Reads a projection after each new event. */
 export interface FreshTask {
   readonly task: "fresh";
   readonly directory: string;
@@ -37,7 +37,7 @@ export interface FreshTask {
   readonly rebuild?: boolean;
 }
 
-/** A projection that handles nothing of what is there. */
+/** A projection that handles no event of the store. */
 export interface SkipTask {
   readonly task: "skip";
   readonly directory: string;
@@ -64,7 +64,7 @@ export async function runRead(task: ReadTask): Promise<Sample> {
     again.push(performance.now() - started);
   }
   await bank.close();
-  if (found < task.expected) throw new Error(`${task.contender} found ${found}, not ${task.expected}`);
+  if (found < task.expected) throw new Error(`${task.contender}: expected at least ${task.expected}, found ${found}`);
   return { ...result, ...(again.length === 0 ? {} : { againMs: median(again) }) };
 }
 
@@ -132,7 +132,7 @@ export async function runFresh({ directory, account, times, projections = 1, reb
   latencies.length = 0;
   commands.length = 0;
   const { loopMs } = await timed(() => measure(times));
-  if (found !== before + times) throw new Error(`the projection has ${found}, not ${before + times}`);
+  if (found !== before + times) throw new Error(`the projection: expected ${before + times}, found ${found}`);
   await store.close();
   return {
     p50: median(latencies),

@@ -64,7 +64,7 @@ export async function runFill({
       : await contender(name).open(directory);
   const result = await timed(() => bank.fill(accounts(count), deposits, together));
   await bank.close();
-  // What was written and not flushed would be flushed while others are measured.
+  // Unflushed writes would be flushed during other measurements.
   execFileSync("sync");
   return { ...result };
 }

@@ -1,6 +1,6 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 
-/** What one measurement gave: metrics by name. */
+/** The result of one measurement: metrics by name. */
 export type Sample = Readonly<Record<string, number>>;
 
 /** Resolution of the event loop's watch, in ms; what it reports is longer by this. */
@@ -14,7 +14,7 @@ export interface Timing {
   readonly loopMs: number;
 }
 
-/** Does something and tells how long it took. */
+/** Runs some work and measures its time. */
 export async function timed(work: () => Promise<unknown>): Promise<Timing> {
   const watch = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
   await pause(5);

@@ -3,7 +3,7 @@ import * as os from "node:os";
 import * as path from "node:path";
 import { eventStoreContract, type EventStore, openNodeFileSystem } from "eventfold-es/testing";
 import { afterAll, describe, expect, test } from "vitest";
-// The stores have no public names of their own: users get them through AggregateStore.
+// The stores have no public names: users get them through AggregateStore.
 import { MemoryEventStore } from "../../src/event-store/memory-event-store.ts";
 import { FileEventStore, type FileEventStoreOptions } from "../../src/file-store/file-event-store.ts";
 
@@ -19,8 +19,8 @@ afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
 
 describe.each<{ name: string; options: FileEventStoreOptions; multiProcess: boolean }>([
   { name: "the store in files", options: {}, multiProcess: true },
-  // Other processes see a commit when it has been flushed, which is a little after it is acknowledged.
-  { name: "the store in files, answering before the flush", options: { durability: "os" }, multiProcess: false },
+  // Other processes see a commit once it is flushed, which is shortly after its acknowledgement.
+  { name: 'the store in files, with durability "os"', options: { durability: "os" }, multiProcess: false },
   {
     name: "the store in files, with many small segments",
     options: { log: { segmentBytes: 2000, preallocateBytes: 500 } },
@@ -36,13 +36,13 @@ describe.each<{ name: string; options: FileEventStoreOptions; multiProcess: bool
   eventStoreContract({
     test,
     create: () => open(fs.mkdtempSync(path.join(root, "store-"))),
-    reopen: (store) => open(directories.get(store) ?? "this store was not made here"),
+    reopen: (store) => open(directories.get(store) ?? "(a store that this test did not open)"),
     capabilities: { durable: options?.durability !== "os", multiProcess },
   });
 });
 
-describe("the suite itself", () => {
-  /** The tests that a store fails. */
+describe("the contract itself", () => {
+  /** The titles of the rules that a store breaks. */
   async function failuresOf(create: () => EventStore): Promise<string[]> {
     const tests: { readonly name: string; readonly run: () => Promise<void> }[] = [];
     eventStoreContract({ test: (name, run) => tests.push({ name, run }), create: async () => create() });
@@ -83,23 +83,23 @@ describe("the suite itself", () => {
         ),
     },
     {
-      fault: "reads from the first version always",
+      fault: "always reads from the first version",
       store: () => withMethod("readStream", (s, name) => s.readStream(name)),
     },
-    { fault: "reads from the first position always", store: () => withMethod("readAll", (s) => s.readAll()) },
-    { fault: "lists all types", store: () => withMethod("listStreams", (s) => s.listStreams()) },
+    { fault: "always reads from the first position", store: () => withMethod("readAll", (s) => s.readAll()) },
+    { fault: "lists the streams of all types", store: () => withMethod("listStreams", (s) => s.listStreams()) },
     {
-      fault: "does not care who made a snapshot",
+      fault: "loads snapshots of other code",
       store: () => withMethod("loadSnapshot", (s, name) => s.loadSnapshot(name, "f1")),
     },
-    { fault: "works on when it is closed", store: () => withMethod("close", async () => {}) },
+    { fault: "keeps working after close", store: () => withMethod("close", async () => {}) },
   ])("fails a store that $fault", async ({ store }) => {
     expect(await failuresOf(store)).not.toEqual([]);
   });
 
   const written = new WeakMap<EventStore, Map<string, number>>();
 
-  /** Makes every expected version the right one, as far as the calls of one test tell. */
+  /** Replaces an expected version by the one that the calls of this test have led to. */
   function anyVersion(store: EventStore, id: string): number {
     const versions = written.get(store) ?? new Map<string, number>();
     written.set(store, versions);

@@ -19,12 +19,12 @@ async function closedStore(): Promise<{ directory: string; file: string }> {
     await account.execute(Deposit({ amount: 22 }));
   }
   await store.close();
-  // What the snapshot says is not what these tests are about.
+  // These tests are not about snapshots.
   fs.rmSync(path.join(directory, "streams/account/bad/views"), { recursive: true, force: true });
   return { directory, file: path.join(directory, "streams/account/bad/app.jsonl") };
 }
 
-describe("a stream's file that was changed while the store was closed", () => {
+describe("a stream's file that changed while the store was closed", () => {
   const damages: readonly (readonly [string, (file: string, text: string) => void, number | undefined])[] = [
     ["another amount", (file, text) => fs.writeFileSync(file, text.replace('"amount":11', '"amount":91')), 2],
     ["two lines exchanged", (file, text) => fs.writeFileSync(file, swapLines(text)), 2],
@@ -35,7 +35,7 @@ describe("a stream's file that was changed while the store was closed", () => {
     ["gone with its directory", (file) => fs.rmSync(path.dirname(file), { recursive: true }), 1],
   ];
 
-  test.each(damages)("%s: an error that says where, and other streams work", async (_, damage, line) => {
+  test.each(damages)("%s: the error names the place, and other streams work", async (_, damage, line) => {
     const { directory, file } = await closedStore();
     damage(file, fs.readFileSync(file, "utf8"));
     await using store = await AggregateStore.open(directory);
@@ -47,7 +47,7 @@ describe("a stream's file that was changed while the store was closed", () => {
     expect((await store.get(Account, "good").execute(Deposit({ amount: 1 }))).state.balance).toBe(34);
   });
 
-  test("a damaged line in front of a snapshot does not hurt the state, and is found when it is read", async () => {
+  test("a damaged line before a snapshot does not change the state, and is found when it is read", async () => {
     const directory = temporaryDirectory();
     let store = await AggregateStore.open(directory);
     const { events } = await store.get(Account, "ada").execute(Open({ owner: "Ada" }));
@@ -83,7 +83,7 @@ describe("meta/stream_ends is only a cache", () => {
   ];
   let otherEnds = "";
 
-  test.each(damages)("%s: it is made again", async (_, damage) => {
+  test.each(damages)("%s: the store writes it again", async (_, damage) => {
     const other = await closedStore();
     otherEnds = path.join(other.directory, "meta/stream_ends");
     const extra = await AggregateStore.open(other.directory);

@@ -22,7 +22,7 @@ function openStore(directory: string, fileSystem: FileSystem) {
   return AggregateStore.builder(directory).aggregate(Account).fileSystem(fileSystem).open();
 }
 
-/** Executes a command of several events; tells whether it was answered, and fails when the error is not the right one. */
+/** Executes a command of several events. Returns whether it succeeded; throws any error but STORE_DISK_FULL. */
 async function split(store: Store, id: string, amounts: readonly number[]): Promise<boolean> {
   try {
     await store.dispatchAll([Account.at(id).Open({ owner: "Ada" }), Account.at(id).Split({ amounts: [...amounts] })]);
@@ -33,7 +33,7 @@ async function split(store: Store, id: string, amounts: readonly number[]): Prom
   }
 }
 
-/** What is answered is there, whole, in states, events and files; nothing else is. */
+/** Expects acknowledged commands, whole, and nothing else: in states, events and files. */
 async function expectBalances(store: Store, balances: ReadonlyMap<string, number>): Promise<void> {
   expect(await store.list(Account)).toEqual([...balances.keys()].sort());
   for (const [id, balance] of balances) {
@@ -57,7 +57,7 @@ async function expectFiles(files: StoreFiles, directory: string, store: Store): 
   checkStoreFiles(files, directory, events);
 }
 
-/** A file system in memory of so many bytes; nothing if this machine does not let us make one. */
+/** A file system in memory of this size in bytes; `undefined` if this machine does not allow one. */
 function smallFileSystem(megabytes: number): string | undefined {
   if (process.platform !== "linux" || process.getuid?.() !== 0) return undefined;
   const directory = temporaryDirectory();
@@ -84,8 +84,8 @@ function fill(file: string): void {
   }
 }
 
-describe("a file system that is full to the last byte", () => {
-  test("fails commands, keeps reads going, and takes commands again when there is room", async (context) => {
+describe("a store on a file system that is full to the last byte", () => {
+  test("refuses commands, still reads, and accepts commands again once there is space", async (context) => {
     const mounted = smallFileSystem(8);
     if (mounted === undefined) return context.skip("a small file system can be mounted by root on Linux only");
     const directory = path.join(mounted, "store");
@@ -100,7 +100,7 @@ describe("a file system that is full to the last byte", () => {
     for (let round = 0; round < 3; round++) {
       expect(await attempt("a", [1, 2, 3])).toBe(true);
       fill(filler);
-      // Room that the log has prepared is used up first.
+      // Space that the log has preallocated is used up first.
       const many = Array.from({ length: 400 }, (_, i) => i);
       for (let tries = 0; tries < 200 && (await attempt(`b${round}`, many)); tries++) fill(filler);
       fill(filler);
@@ -117,7 +117,7 @@ describe("a file system that is full to the last byte", () => {
   });
 });
 
-/** Calls that can find the disk full. */
+/** Calls that can fail because the disk is full. */
 const GROWING = new Set(["makeDirectory", "write", "writeDurably", "flush", "rename", "syncDirectory"]);
 
 describe.each([
@@ -126,7 +126,7 @@ describe.each([
   ["that call and all after it", Infinity, 0],
   ["that call and all after it, of which a part is written", Infinity, 40],
 ])("ENOSPC at each call of a commit in turn: %s", (_, calls, written) => {
-  test("the command fails or is answered, nothing is half there, and the next one works", async () => {
+  test("the command fails or succeeds as a whole, and the next one works", async () => {
     const disk = new SimulatedDisk({ record: false });
     const first = await openStore("/store", disk.process());
     expect(await split(first, "a", [1, 2])).toBe(true);

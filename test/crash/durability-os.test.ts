@@ -7,7 +7,7 @@ import { allLines, oneTo } from "../support/store-files.ts";
 import { copyOf, temporaryDirectory } from "../support/temporary-directory.ts";
 
 describe('durability "os"', () => {
-  test("answers before the flush, and everything is there after closing", async () => {
+  test("acknowledges before the flush, and everything is there after closing", async () => {
     const directory = temporaryDirectory();
     const disk = await InterceptedFileSystem.create();
     const store = await AggregateStore.builder(directory)
@@ -15,7 +15,7 @@ describe('durability "os"', () => {
       .durability("os")
       .fileSystem(disk.fileSystem)
       .open();
-    // Whoever waited for a durable write would wait for ever.
+    // A store that waited for a durable write would wait for ever.
     disk.onDurableWrite = () => new Promise(() => {});
     const account = store.get(Account, "a");
     await account.execute({ type: "Open", data: { owner: "Ada" } });
@@ -32,7 +32,7 @@ describe('durability "os"', () => {
     }
   });
 
-  test("two stores on one directory see each other's events", async () => {
+  test("two stores on one directory see each other's flushed events", async () => {
     const directory = temporaryDirectory();
     const open = () => AggregateStore.builder(directory).aggregate(Account).durability("os").open();
     await using one = await open();

@@ -12,13 +12,13 @@ import { breakFileSystem, type BrokenFile, uselessLock } from "../support/broken
 import { openLog } from "../support/crash-stores.ts";
 import { WORKLOADS } from "../support/crash-workloads.ts";
 
-/** What each breakage must be found within, and the unbroken store pass. */
+/** How many disks it may take to find a breakage; the unbroken store must pass as many. */
 const DISKS = 200;
 
-/** A kind of workload, and the seed at which that many disks are enough. */
+/** A kind of workload, and a seed for which that many disks suffice. */
 interface Place {
   readonly kind: string;
-  /** 5 if left out. */
+  /** Default: 5. */
   readonly seed?: number;
 }
 
@@ -58,7 +58,7 @@ const BREAKAGES: readonly Breakage[] = [
     })),
   },
   {
-    what: "the log is written behind the streams",
+    what: "the log is written after the streams",
     kind: "close and reopen",
     broken: onFiles((file) => ({
       async writeDurably(buffer, offset, length, position) {
@@ -119,7 +119,7 @@ const BREAKAGES: readonly Breakage[] = [
     broken: (fileSystem) => breakFileSystem(fileSystem, { rename: (from, to) => copyThenRemove(fileSystem, from, to) }),
   },
   {
-    what: "the lock keeps nobody out",
+    what: "the lock excludes no process",
     kind: "two processes",
     broken: (fileSystem) => {
       const held = { count: 0 };
@@ -128,7 +128,7 @@ const BREAKAGES: readonly Breakage[] = [
   },
 ];
 
-/** Writes what a record of the log holds to the streams' files that are there. */
+/** Writes the lines of a log's record to those streams' files that exist. */
 function writeStreams(fileSystem: FileSystem, record: Uint8Array): void {
   const bytes = Buffer.from(record);
   const read = readRecord(bytes, 0, bytes.length, 0);
@@ -160,7 +160,7 @@ function copyThenRemove(fileSystem: FileSystem, from: string, to: string): void 
   fileSystem.remove(from);
 }
 
-/** A module of the engine with something left out or done wrongly. */
+/** A module of the engine with one step omitted or wrong. */
 interface Mutation extends Place {
   readonly what: string;
   readonly module: string;
@@ -243,18 +243,18 @@ const MUTATIONS: readonly Mutation[] = [
   },
 ];
 
-/** Explores with one seed after the other: which of them hits depends on every call that the engine makes. */
+/** Explores with one seed after the other: which one finds the breakage depends on every call of the engine. */
 async function noticed(place: Place, at: (place: Place) => CrashScenario<FileEventStore>): Promise<void> {
   const { seed: first = 5 } = place;
   for (let seed = first; seed < first + SEEDS; seed++) await exploreCrashes(at({ ...place, seed }));
 }
 
-/** A breakage is noticed with the first of these seeds, as a rule. */
+/** Usually the first of these seeds finds the breakage. */
 const SEEDS = 12;
 
 const withoutFlush = onFiles(() => ({ flushNow: () => {} }));
 
-/** The same place of a copy in which the checksum of a whole record is made the right one. */
+/** The same place in a copy whose record has the right checksum for its bytes. */
 function withChecksum(
   { readRecord: read, sealRecord, HEADER_ROOM }: typeof commitRecordModule,
   buffer: Buffer,
@@ -281,7 +281,7 @@ const PLACES = new Map(
   [...BREAKAGES, ...MUTATIONS].map(({ kind, seed = 5 }) => [`${kind}, seed ${seed}`, { kind, seed }]),
 );
 
-describe("the explorer finds nothing in the real store with", () => {
+describe("the explorer finds no fault in the real store with", () => {
   for (const [name, place] of PLACES) {
     test(name, async () => {
       expect((await exploreCrashes(scenario(place))).violations).toBe(0);
@@ -289,7 +289,7 @@ describe("the explorer finds nothing in the real store with", () => {
   }
 });
 
-describe("the explorer notices that", () => {
+describe("the explorer finds that", () => {
   for (const { what, broken, ...place } of BREAKAGES) {
     test(what, async () => {
       const explored = noticed(place, (at) => {
@@ -300,14 +300,14 @@ describe("the explorer notices that", () => {
     });
   }
 
-  test("commits are acknowledged early", async () => {
+  test("commits are acknowledged before the flush", async () => {
     const early = { ...scenario({ kind: "new log segments" }) };
     const open = (fileSystem: FileSystem): Promise<FileEventStore> => openLog(fileSystem, { durability: "os" });
     await expect(exploreCrashes({ ...early, open })).rejects.toThrow(CrashError);
   });
 });
 
-describe("the explorer notices an engine in which", () => {
+describe("the explorer finds a fault in an engine in which", () => {
   afterEach(() => {
     for (const { module } of MUTATIONS) vi.doUnmock(module);
     vi.resetModules();

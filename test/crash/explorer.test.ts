@@ -4,10 +4,10 @@ import { CrashError, checkInvariants, type CrashScenario, exploreCrashes } from 
 import { Account } from "../support/account.ts";
 import { WORKLOADS } from "../support/crash-workloads.ts";
 
-/** Disks for each kind here; `npm run test:crash` takes many more. */
+/** Disks for each kind; `npm run test:crash` examines many more. */
 const DISKS = 100;
 
-describe("the power is cut at every step of", () => {
+describe("the store survives a power cut at every step of", () => {
   for (const { kind, scenario } of WORKLOADS) {
     test(kind, async () => {
       const report = await exploreCrashes({
@@ -29,7 +29,7 @@ describe("a user's own scenario", () => {
       .clock(() => 1_700_000_000_000)
       .open();
 
-  test("is a workload and a check", async () => {
+  test("consists of a workload and a check", async () => {
     const report = await exploreCrashes({
       open,
       workload: async ({ store, commit }) => {
@@ -48,7 +48,7 @@ describe("a user's own scenario", () => {
     expect(report.disks).toBeGreaterThan(20);
   });
 
-  test("gets a seed and a name that lead to the failing disk again", async () => {
+  test("can repeat a failing disk by its seed and name", async () => {
     const scenario: CrashScenario<AggregateStore<typeof Account>> = {
       open,
       workload: async ({ store, commit }) => {

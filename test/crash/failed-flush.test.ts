@@ -6,8 +6,8 @@ import { gate, InterceptedFileSystem, systemError } from "../support/intercepted
 import { allLines, linesOf, oneTo, streamFile } from "../support/store-files.ts";
 import { copyOf, temporaryDirectory } from "../support/temporary-directory.ts";
 
-describe("a flush that takes its time", () => {
-  test("nobody sees events before it is done", async () => {
+describe("a slow flush", () => {
+  test("hides its events from all readers until it is done", async () => {
     const directory = temporaryDirectory();
     const disk = await InterceptedFileSystem.create();
     await using store = await AggregateStore.builder(directory).aggregate(Account).fileSystem(disk.fileSystem).open();
@@ -24,7 +24,7 @@ describe("a flush that takes its time", () => {
     const note = (what: string) => () => void answered.push(what);
     const commands = [
       account.execute({ type: "Deposit", data: { amount: 5 } }).then(note("deposit")),
-      // Decided on top of the deposit: nothing to do, and a rejection. Their answers would give it away.
+      // Decided on top of the deposit, without events and with a rejection: their replies would reveal it.
       account.execute({ type: "Open", data: { owner: "Bob" } }).then(note("nothing")),
       account.try({ type: "Withdraw", data: { amount: 99 } }).then(note("rejection")),
       store
@@ -74,7 +74,7 @@ describe.each([
     return { directory, store, account, fail, repair };
   }
 
-  test("fails its commands and those on top of them, nothing else, and the store goes on", async () => {
+  test("fails its commands and those decided on top of them, no others, and the store keeps working", async () => {
     const { directory, store, account, fail, repair } = await failingStore();
     fail("EIO");
     const outcomes = await Promise.allSettled([
@@ -101,7 +101,7 @@ describe.each([
     }
   });
 
-  test("is not made good by closing", async () => {
+  test("is not undone by closing", async () => {
     const { directory, store, account, fail, repair } = await failingStore();
     fail("EIO");
     await expect(account.execute({ type: "Deposit", data: { amount: 1 } })).rejects.toMatchObject({ code: "IO_ERROR" });
@@ -111,7 +111,7 @@ describe.each([
     expect(await again.get(Account, "a").state()).toEqual({ open: true, balance: 0 });
   });
 
-  test("is not made good by another store on the directory", async () => {
+  test("is not undone by another store on the directory", async () => {
     const { directory, store, account, fail, repair } = await failingStore();
     await using other = await AggregateStore.builder(directory).aggregate(Account).open();
     fail("EIO");
@@ -124,7 +124,7 @@ describe.each([
     await store.close();
   });
 
-  test("because the disk is full says so; reads go on, and writes when there is room again", async () => {
+  test("on a full disk reports that; reads still work, and so do commands once there is space", async () => {
     const { store, account, fail, repair } = await failingStore();
     fail("ENOSPC");
     for (const amount of oneTo(3))

@@ -16,7 +16,7 @@ function openStore(disk: SimulatedDisk) {
 
 type Store = Awaited<ReturnType<typeof openStore>>;
 
-/** A store with snapshots, a checkpoint, and events that neither of them has. */
+/** A store with snapshots, a checkpoint, and events after both. */
 async function filledDisk(): Promise<SimulatedDisk> {
   const disk = new SimulatedDisk({ record: false });
   const store = await openStore(disk);
@@ -31,10 +31,10 @@ async function filledDisk(): Promise<SimulatedDisk> {
 const TOTAL = 130;
 const EVENTS = 11 * IDS.length;
 
-/** Calls that read, or that reading needs. */
+/** Calls that read, or that a read needs. */
 const READING = new Set<DiskOperation>(["open", "stat", "readDirectory", "realName", "size", "read"]);
 
-/** What can be read, and what it has to give. */
+/** Every kind of read, with its expected result. */
 const READS: Record<string, { readonly read: (store: Store) => Promise<unknown>; readonly expected: unknown }> = {
   "the state of an instance": {
     read: (store) => store.get(Sum, "ada").state(),
@@ -78,7 +78,7 @@ const READS: Record<string, { readonly read: (store: Store) => Promise<unknown>;
   },
 };
 
-/** Makes the n-th reading call from now on fail; tells whether there was one. */
+/** Makes the n-th reading call from now on fail. Returns whether there was one. */
 function failRead(disk: SimulatedDisk, n: number, code: string): { readonly stop: () => boolean } {
   let count = 0;
   const stop = disk.failWhen(({ operation }) =>
@@ -101,7 +101,7 @@ async function outcomeOf<T>(work: Promise<T>): Promise<{ readonly value: T } | {
   );
 }
 
-/** After the failure is over everything is right, here and after a reopening: nothing wrong was kept. */
+/** After the failure, every result is right, here and after reopening: no wrong result was cached. */
 async function expectAllRight(disk: SimulatedDisk, store: Store, where: string): Promise<void> {
   for (const [what, { read, expected }] of Object.entries(READS))
     expect(await read(store), `${what}, after ${where}`).toEqual(expected);
@@ -114,7 +114,7 @@ async function expectAllRight(disk: SimulatedDisk, store: Store, where: string):
 
 describe.each(["EIO", "EMFILE"])("%s at each reading call in turn fails", (code) => {
   for (const [what, { read, expected }] of Object.entries(READS)) {
-    test(`${what} with a clear error, or not at all`, async () => {
+    test(`${what} fails with a clear error, or succeeds`, async () => {
       const moment = (await filledDisk()).moment();
       let failures = 0;
       for (let n = 0, more = true; more; n++) {
@@ -135,7 +135,7 @@ describe.each(["EIO", "EMFILE"])("%s at each reading call in turn fails", (code)
     });
   }
 
-  test("opening with a clear error, or not at all", async () => {
+  test("opening fails with a clear error, or succeeds", async () => {
     const moment = (await filledDisk()).moment();
     let failures = 0;
     for (let n = 0, more = true; more; n++) {

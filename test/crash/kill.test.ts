@@ -10,13 +10,13 @@ import { Worker } from "../support/worker.ts";
 
 const INSTANCES = 8;
 
-/** What the events of one command say: the command's name, and how many events it has. */
+/** The payload of one command's events: the command's name, and how many events it has. */
 interface CommandMetadata {
   readonly command: string;
   readonly size: number;
 }
 
-/** Runs a worker over a directory until it has acknowledged so many commands, then kills it; gives the acknowledged ones. */
+/** Runs a worker until it has acknowledged so many commands, then kills it. Returns the acknowledged commands. */
 async function killAfter(
   directory: string,
   run: string,
@@ -37,7 +37,7 @@ async function killAfter(
     await new Promise((resolve) => setTimeout(resolve, Math.random() * 3));
   await worker.kill();
   expect(worker.errors).toBe("");
-  // The last line may be cut: what is not complete was not printed.
+  // The last line may be cut off: an incomplete line does not count as printed.
   const text = fs.readFileSync(output, "utf8");
   return text
     .slice(0, text.lastIndexOf("\n") + 1)
@@ -45,11 +45,11 @@ async function killAfter(
     .slice(0, -1);
 }
 
-/** Reopens a store, checks that it holds all acknowledged commands and no half one, and closes it. */
+/** Reopens a store, checks that it holds all acknowledged commands and no part of another, and closes it. */
 async function check(directory: string, acknowledged: readonly string[]): Promise<void> {
   const started = performance.now();
   const store = await AggregateStore.builder(directory).aggregate(Account).open();
-  // A lock that outlived its process would take 30 s to give up on.
+  // If a lock outlived its process, opening would wait 30 s for it.
   expect(performance.now() - started).toBeLessThan(20_000);
 
   const found = new Set<string>();
@@ -83,15 +83,15 @@ async function check(directory: string, acknowledged: readonly string[]): Promis
 }
 
 describe("a killed process", () => {
-  // Each of the 25 processes loads TypeScript anew, which is slow on a busy machine.
+  // Each of the 25 processes compiles TypeScript, which is slow on a busy machine.
   test(
-    "leaves every acknowledged command and no half one, 20 times over the same directory",
+    "leaves every acknowledged command and no part of another, 20 times over the same directory",
     { timeout: 300_000 },
     async () => {
       const directory = temporaryDirectory();
       const acknowledged: string[] = [];
       for (let run = 0; run < 20; run++) {
-        // Every fourth time two processes are at work and die at different moments.
+        // Every fourth time, two processes work and die at different moments.
         const processes = run % 4 === 3 ? 2 : 1;
         const runs = Array.from({ length: processes }, (_, n) =>
           killAfter(directory, `r${run}${"xy"[n] ?? ""}`, 1 + Math.random() * 400, "flush"),
@@ -103,7 +103,7 @@ describe("a killed process", () => {
     },
   );
 
-  test('leaves every command that was acknowledged with durability "os"', async () => {
+  test('leaves every command that was acknowledged in mode "os"', async () => {
     const directory = temporaryDirectory();
     const acknowledged: string[] = [];
     for (let run = 0; run < 5; run++) {

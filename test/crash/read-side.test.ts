@@ -17,7 +17,7 @@ const open = (directory: string) =>
     .processManagerMode("manual")
     .open();
 
-test("process managers of two processes that are killed again and again do everything exactly once, in order", async () => {
+test("process managers of two processes that are killed repeatedly do everything exactly once, in order", async () => {
   const directory = temporaryDirectory();
   await using store = await open(directory);
   const total = 240;
@@ -32,7 +32,7 @@ test("process managers of two processes that are killed again and again do every
     for (const to = (total / 3) * round; next <= to; next++)
       await store.dispatch(Counter.at(`a${next % 3}`).Add({ by: isRefused(next) ? -next : next }));
     await until(async () => (await done()) >= before + 5);
-    // In the middle of their work, one a little later than the other.
+    // During their work, one a little later than the other.
     await workers[0]?.kill();
     await pause(round * 5);
     await workers[1]?.kill();
@@ -49,7 +49,7 @@ test("process managers of two processes that are killed again and again do every
   );
 });
 
-test("what another process executes reaches a subscription and a projection here within 100 ms", async () => {
+test("events of another process reach a subscription and a projection within 100 ms", async () => {
   const directory = temporaryDirectory();
   const Totals = projection("totals", { total: 0 }).on(Counter, {
     Added: (s, e) => ({ total: s.total + e.data.by }),
@@ -74,6 +74,6 @@ test("what another process executes reaches a subscription and a projection here
   }
   expect(await worker.exited).toBe(0);
   expect(order).toEqual(oneTo(count));
-  // The median: a busy machine may keep any single one waiting.
+  // The median: a busy machine may delay any single event.
   expect(delays.toSorted((a, b) => a - b)[count / 2]).toBeLessThan(100);
 });

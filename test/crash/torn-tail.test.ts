@@ -17,14 +17,14 @@ function logOf(directory: string): string {
   return segment;
 }
 
-/** A log's bytes without the room prepared for the next records. */
+/** A log's bytes without the space preallocated for the next records. */
 function used(bytes: Buffer): Buffer {
   let end = bytes.length;
   while (end > 0 && bytes[end - 1] === 0) end--;
   return bytes.subarray(0, end);
 }
 
-/** A store as five commits leave it when its process dies, and the bytes that the sixth would have added to the log. */
+/** A store after five commits and the death of its process, and the bytes that a sixth commit would append to the log. */
 async function crashedStore(): Promise<{ readonly directory: string; readonly end: number; readonly sixth: Buffer }> {
   const alive = temporaryDirectory();
   const store = await open(alive);
@@ -47,7 +47,7 @@ function writeAt(file: string, bytes: Uint8Array, position: number): void {
   fs.closeSync(descriptor);
 }
 
-/** The store works, with the five commits that count. */
+/** Expects a working store with the five commits. */
 async function expectFiveCommits(directory: string): Promise<void> {
   const store = await open(directory);
   const account = store.get(Account, "a");
@@ -74,7 +74,7 @@ describe("the end of the commit log after a crash", () => {
     }
   });
 
-  test("pages that arrived in another order do not count", async () => {
+  test("a record whose pages arrived in another order does not count", async () => {
     const { directory, end, sixth } = await crashedStore();
     const middle = Math.floor(sixth.length / 2);
     writeAt(logOf(directory), sixth.subarray(middle), end + middle);
@@ -85,7 +85,7 @@ describe("the end of the commit log after a crash", () => {
     ["garbage", Buffer.from("\u0001garbage\n{}\n\u00ff\n")],
     ["text that looks like a record", Buffer.from('{"commit":6,"events":1,"bytes":10,"flushed":0,"crc":"00000000"}\n')],
     [
-      "a number of bytes that is absurd",
+      "an absurd number of bytes",
       Buffer.from('{"commit":6,"events":1,"bytes":9999999999999,"flushed":0,"crc":"00000000"}\n'),
     ],
     ["one long line", Buffer.alloc(5000, "x")],
@@ -97,7 +97,7 @@ describe("the end of the commit log after a crash", () => {
     expect(kept?.equals(garbage)).toBe(true);
   });
 
-  test("a whole record counts, even if its streams have nothing of it", async () => {
+  test("a whole record counts, even if its streams lack its lines", async () => {
     const { directory, end, sixth } = await crashedStore();
     writeAt(logOf(directory), sixth, end);
     const store = await open(directory);
@@ -110,7 +110,7 @@ describe("the end of the commit log after a crash", () => {
     expect(linesOf(streamFile(directory, "account", "b"))).toHaveLength(2);
   });
 
-  test("streams that lost what the log has are completed", async () => {
+  test("streams that lost lines of the log get them back", async () => {
     const { directory } = await crashedStore();
     const file = streamFile(directory, "account", "a");
     const whole = fs.readFileSync(file);
@@ -131,7 +131,7 @@ describe("the end of the commit log after a crash", () => {
 });
 
 describe("damage", () => {
-  test("in the middle of the commit log is an error that names the file, and nothing is cut", async () => {
+  test("in the middle of the commit log is an error that names the file, and no byte is removed", async () => {
     const { directory } = await crashedStore();
     const log = logOf(directory);
     const bytes = fs.readFileSync(log);
@@ -146,7 +146,7 @@ describe("damage", () => {
     await expect(open(directory)).rejects.toMatchObject({ code: "CORRUPT_LOG" });
   });
 
-  test("a log that is shorter than the marker says is an error that names the file", async () => {
+  test("that makes the log shorter than the marker is an error that names the file", async () => {
     const { directory } = await crashedStore();
     await (await open(directory)).close();
     const log = logOf(directory);

@@ -14,7 +14,7 @@ async function openAccounts(directory: string, ids: readonly string[]): Promise<
   await store.close();
 }
 
-/** Lets workers deposit at the same time; gives the versions that their commands led to. */
+/** Lets workers deposit at the same time. Returns the versions after their commands. */
 async function depositTogether(
   directory: string,
   workers: readonly { readonly ids: readonly string[]; readonly commands: number; readonly pace: Pace }[],
@@ -47,7 +47,7 @@ describe("two processes", () => {
     ["all at once", "all at once"],
     ["one by one", "all at once"],
   ];
-  test.each(paces)("on one instance, %s and %s: no lost and no double event", async (first, second) => {
+  test.each(paces)("on one instance, %s and %s, lose and duplicate no event", async (first, second) => {
     const directory = temporaryDirectory();
     await openAccounts(directory, ["shared"]);
     const [a = [], b = []] = await depositTogether(directory, [
@@ -65,7 +65,7 @@ describe("two processes", () => {
     expect(holes(await collectVersions(shared), 2001)).toBeUndefined();
   });
 
-  test("on different instances do not get in each other's way", async () => {
+  test("on different instances do not disturb each other", async () => {
     const directory = temporaryDirectory();
     const ids = oneTo(20).map((n) => `a-${n}`);
     await openAccounts(directory, ids);
@@ -79,7 +79,7 @@ describe("two processes", () => {
     for (const id of ids) expect((await store.get(Account, id).state()).balance).toBe(50);
   });
 
-  test("a third process that reads meanwhile sees whole events in order", async () => {
+  test("let a third process read whole events in order meanwhile", async () => {
     const directory = temporaryDirectory();
     await openAccounts(directory, ["shared"]);
     const reader = new Worker("reader-worker.ts", { directory, id: "shared" });
@@ -102,7 +102,7 @@ describe("two processes", () => {
 });
 
 describe("two stores on one directory", () => {
-  test("commands that were decided on an older version are decided again, each once", async () => {
+  test("commands that were decided on an older version are decided again, and count once", async () => {
     const directory = temporaryDirectory();
     await using one = await AggregateStore.builder(directory).aggregate(Account).open();
     await using two = await AggregateStore.builder(directory).aggregate(Account).open();
@@ -111,7 +111,7 @@ describe("two stores on one directory", () => {
     await mine.execute({ type: "Open", data: { owner: "Ada" } });
     await theirs.state();
     await theirs.execute({ type: "Deposit", data: { amount: 100 } });
-    // The second of these expects the version that the stream has now, but the first of them before it.
+    // The second command expects the stream's present version, but it was decided after the first.
     const results = await Promise.all([1, 2, 3].map((amount) => mine.execute({ type: "Deposit", data: { amount } })));
     expect(results.map(({ version }) => version)).toEqual([3, 4, 5]);
     expect(results.map(({ state }) => state.balance)).toEqual([101, 103, 106]);
@@ -119,7 +119,7 @@ describe("two stores on one directory", () => {
     expect((await theirs.state()).balance).toBe(106);
   });
 
-  test("a decision is made on the events of the other store", async () => {
+  test("a command is decided on the events of the other store", async () => {
     const directory = temporaryDirectory();
     await using one = await AggregateStore.builder(directory).aggregate(Account).open();
     await using two = await AggregateStore.builder(directory).aggregate(Account).open();
@@ -136,7 +136,7 @@ describe("two stores on one directory", () => {
     });
   });
 
-  test("neither answers from a state that is older than what the other has acknowledged", async () => {
+  test("neither replies from a state older than the other's acknowledged events", async () => {
     const directory = temporaryDirectory();
     await using one = await AggregateStore.builder(directory).aggregate(Account).open();
     await using two = await AggregateStore.builder(directory).aggregate(Account).open();
@@ -144,11 +144,11 @@ describe("two stores on one directory", () => {
     const theirs = two.get(Account, "shared");
     expect(await theirs.state()).toEqual({ open: false, balance: 0 });
     await mine.execute({ type: "Open", data: { owner: "Ada" } });
-    // A rejection, which writes nothing and so meets no conflict.
+    // A rejection writes nothing, so it cannot conflict.
     expect(await theirs.try({ type: "Deposit", data: { amount: 5 } })).toMatchObject({ ok: true, version: 2 });
-    // Nothing to do.
+    // A command without events.
     expect(await mine.execute({ type: "Open", data: { owner: "Bob" } })).toMatchObject({ events: [], version: 2 });
-    // The same idempotency key.
+    // A command with the same idempotency key.
     const context = { idempotencyKey: "k" };
     const first = await mine.execute({ type: "Deposit", data: { amount: 1 } }, context);
     expect(await theirs.execute({ type: "Deposit", data: { amount: 1 } }, context)).toEqual(first);
@@ -160,7 +160,7 @@ describe("two stores on one directory", () => {
     expect(await mine.state()).toEqual({ open: true, balance: 7 });
   });
 
-  test("each sees the other's new instances", async () => {
+  test("each store lists the other's new instances", async () => {
     const directory = temporaryDirectory();
     await using one = await AggregateStore.builder(directory).aggregate(Account).open();
     await using two = await AggregateStore.builder(directory).aggregate(Account).open();
@@ -170,7 +170,7 @@ describe("two stores on one directory", () => {
     expect(await two.list(Account)).toEqual(["a", "b"]);
   });
 
-  test("two commits over the same instances at once: both happen", async () => {
+  test("two commits over the same instances at once both succeed", async () => {
     const directory = temporaryDirectory();
     await openAccounts(directory, ["a", "b"]);
     await using one = await AggregateStore.builder(directory).aggregate(Account).open();

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { type DamageCase, itemCase, segmentedCase, violations } from "../support/damage.ts";
 
-/** `npm run test:damage` damages every byte, `npm test` one of this many. */
+/** `npm run test:damage` damages every byte, `npm test` one in this many. */
 const EVERY = process.env["EVENTFOLD_DAMAGE"] === "all" ? 1 : 101;
-/** The table of the streams' ends is large, and nearly all of it is zeros. */
+/** The table of the streams' ends is large and nearly all zeros. */
 const EVERY_OF_TABLE = EVERY === 1 ? 1 : 1999;
 const TIMEOUT = EVERY === 1 ? 3_600_000 : 120_000;
 
@@ -24,7 +24,7 @@ const stores: readonly { readonly name: string; readonly make: () => Promise<Dam
 
 describe.each(stores)("in $name", ({ make }) => {
   test(
-    "a changed byte is never different data, is found by verify, and put right by repair",
+    "a changed byte never changes a result, is found by verify, and is repaired",
     async () => {
       const store = await make();
       let tried = 0;
@@ -45,7 +45,7 @@ describe.each(stores)("in $name", ({ make }) => {
   );
 
   test(
-    "a file that ends early is never different data, is found by verify, and put right by repair",
+    "a file that ends early never changes a result, is found by verify, and is repaired",
     async () => {
       const store = await make();
       for (const [path, bytes] of store.image) {
@@ -59,10 +59,10 @@ describe.each(stores)("in $name", ({ make }) => {
     TIMEOUT,
   );
 
-  test("a missing file is never different data, is found by verify, and put right by repair", async () => {
+  test("a missing file never changes a result, is found by verify, and is repaired", async () => {
     const store = await make();
     for (const path of store.image.keys()) {
-      // The lock's file holds nothing, and nobody knows that there was a snapshot or checkpoint.
+      // The lock's file is empty, and a missing snapshot or checkpoint leaves no trace.
       const maySeemClean = /\/(lock|state\.snapshot\.json|checkpoint\.json)$/.test(path);
       const expectation = { maySeemClean, mayLoseNotes: path.includes("/commit_log/") };
       expect(await violations(store, path, undefined, expectation), `${path} missing`).toEqual([]);

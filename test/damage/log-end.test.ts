@@ -17,7 +17,7 @@ import {
   withFile,
 } from "../support/damage.ts";
 
-/** The log's last segment: its path, its bytes without the room behind them, and where its records begin. */
+/** The log's last segment: its path, its bytes without the preallocated space, and where its records begin. */
 function lastSegment(image: Image): { readonly path: string; readonly bytes: Buffer; readonly records: number[] } {
   const path =
     [...image.keys()]
@@ -31,7 +31,7 @@ function lastSegment(image: Image): { readonly path: string; readonly bytes: Buf
   return { path, bytes, records };
 }
 
-/** What is said of a store, and what of it is left after repair. */
+/** The findings about a store, and its contents after repair. */
 async function examine(image: Image) {
   const seen = await observeNotes(diskOf(image));
   const disk = diskOf(image);
@@ -59,7 +59,7 @@ const KINDS: readonly Kind[] = [
   { name: "a note", commits: ["note"] },
   { name: "notes", commits: ["note", "note", "note"] },
   { name: "a note with a dead letter", commits: ["note", "letter"] },
-  { name: "a note behind an event", commits: ["note", "event", "note"] },
+  { name: "a note after an event", commits: ["note", "event", "note"] },
   { name: "an event with a note", commits: ["note", "event and note"] },
   { name: "a segment that holds nothing but notes", commits: ["note", "note"], segmentBytes: 650 },
   { name: "a segment that begins with an event", commits: ["event", "note", "note"], segmentBytes: 400 },
@@ -71,7 +71,7 @@ const ends: readonly (Kind & NotesEnd)[] = KINDS.flatMap((kind) => [
 ]);
 
 describe.each(ends)("the end of the log is $name", ({ closed, ...end }) => {
-  test("is what the test means", async () => {
+  test("is as the name of this case says", async () => {
     const image = await notesStore({ closed, ...end });
     const { records, bytes } = lastSegment(image);
     expect(records.length).toBeGreaterThan(0);
@@ -80,7 +80,7 @@ describe.each(ends)("the end of the log is $name", ({ closed, ...end }) => {
     expect({ found, lost, open: seen["open"] }).toEqual({ found: [], lost: [], open: "ok" });
   });
 
-  test("commits that are cut off or wiped out are missed, and named as lost", async () => {
+  test("commits that are cut off or overwritten are found, and reported as lost", async () => {
     const image = await notesStore({ closed, ...end });
     const reference = await observeNotes(diskOf(image));
     const { path, bytes, records } = lastSegment(image);
@@ -123,7 +123,7 @@ describe.each(ends)("the end of the log is $name", ({ closed, ...end }) => {
     }
   });
 
-  test("commits that many changed bytes have destroyed are missed, and named as lost", async () => {
+  test("commits that many changed bytes have destroyed are found, and reported as lost", async () => {
     const image = await notesStore({ closed, ...end });
     const reference = await observeNotes(diskOf(image));
     const { path, bytes, records } = lastSegment(image);
@@ -146,7 +146,7 @@ describe.each(ends)("the end of the log is $name", ({ closed, ...end }) => {
     }
   });
 
-  test("a changed byte is put right", async () => {
+  test("a changed byte is repaired", async () => {
     const image = await notesStore({ closed, ...end });
     const reference = await observeNotes(diskOf(image));
     const { path, bytes, records } = lastSegment(image);
@@ -162,12 +162,12 @@ describe.each(ends)("the end of the log is $name", ({ closed, ...end }) => {
     }
   });
 
-  test("a segment that is gone is missed", async () => {
+  test("a missing segment is found", async () => {
     const image = await notesStore({ closed, ...end });
     const reference = await observeNotes(diskOf(image));
     const { path } = lastSegment(image);
     const { seen, found, lost, after, again, repaired } = await examine(withFile(image, path, undefined));
-    // Without any log, the next opening makes one from the streams' files.
+    // Without any log, the next opening rebuilds it from the streams' files.
     const isWholeLog = path.endsWith("0000000000000001.jsonl");
     expect(changedParts(reference, seen)).toEqual(isWholeLog ? ["notes"] : []);
     expect(found.every(({ file, severity }) => file.includes("/commit_log/") && severity === "error")).toBe(true);
@@ -179,7 +179,7 @@ describe.each(ends)("the end of the log is $name", ({ closed, ...end }) => {
   });
 });
 
-describe("what a power cut leaves of meta/head", () => {
+describe("meta/head after a power cut", () => {
   const HEAD = `${STORE}/meta/head`;
 
   test.each<[string, (heads: readonly Uint8Array[]) => Uint8Array | undefined]>([
@@ -206,7 +206,7 @@ describe("what a power cut leaves of meta/head", () => {
     expect(places[2]).not.toBe(places[0]);
     const left = withFile(image, HEAD, choose(heads));
     const { path, bytes } = lastSegment(image);
-    // Behind the last commit stands nothing, or one that was not written to its end.
+    // After the last commit, there is nothing or a torn one.
     const torn = Buffer.from(image.get(path) ?? []);
     torn.write('{"commit":4,"events":0,"bytes":90', bytes.length);
     for (const crashed of [left, withFile(left, path, torn)]) {
@@ -217,7 +217,7 @@ describe("what a power cut leaves of meta/head", () => {
   });
 });
 
-describe("repair that the power cuts off", () => {
+describe("a repair that a power cut interrupts", () => {
   const damages: readonly {
     readonly name: string;
     readonly of: (bytes: Buffer, records: readonly number[]) => Buffer;
@@ -239,7 +239,7 @@ describe("repair that the power cuts off", () => {
   ];
   const cases = ends.flatMap((end) => damages.map((damage) => ({ ...end, damage })));
 
-  test.each(cases)("leaves a store that opens or can be repaired: $name, $damage.name", async ({ damage, ...end }) => {
+  test.each(cases)("leaves a store that opens or can be repaired ($name, $damage.name)", async ({ damage, ...end }) => {
     const image = await notesStore(end);
     const reference = await observeNotes(diskOf(image));
     const { path, bytes, records } = lastSegment(image);
@@ -289,12 +289,12 @@ describe("repair that the power cuts off", () => {
     }
   });
 
-  test("and killed at any call, leaves no marker in the middle of what was written anew", async () => {
+  test("or a kill at any call leaves no marker inside the rewritten part", async () => {
     const disk = diskOf(await notesStore({ commits: ["event"], closed: true }));
     const store = await FileEventStore.open(disk, STORE);
     const event = { type: "Added", data: "null", schemaVersion: 0, timestamp: 1, eventId: "last" };
     await store.commit({ appends: [{ stream: { type: "s", id: "p" }, expectedVersion: 3, events: [event] }] });
-    // The marker stands between the last two commits, and the head was lost.
+    // The marker is between the last two commits, and the head is lost.
     const image = new Map(imageOf(disk));
     image.delete(`${STORE}/meta/head`);
     await store.close();

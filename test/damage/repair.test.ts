@@ -23,7 +23,7 @@ const P = `${STORE}/streams/s/p/app.jsonl`;
 const Q = `${STORE}/streams/s/q/app.jsonl`;
 const LETTERS = `${STORE}/process_managers/copier/dead_letters.jsonl`;
 
-/** The image with a piece of a file's text replaced by as many other characters. */
+/** The image with a part of a file's text replaced by as many other characters. */
 function overwrite(image: Image, path: string, piece: string, by = "#"): Image {
   const bytes = Buffer.from(image.get(path) ?? []);
   const at = bytes.indexOf(piece);
@@ -49,7 +49,7 @@ async function errorsOf(disk: SimulatedDisk): Promise<string[]> {
 }
 
 describe("verify", () => {
-  test("counts what there is and finds nothing in a sound store", async () => {
+  test("counts a sound store and finds no damage", async () => {
     const report = await verify(STORE, { fileSystem: diskOf(await itemStore()) });
     expect(report).toMatchObject({ directory: STORE, clean: true, locked: true, findings: [] });
     expect(report.counts).toMatchObject({
@@ -62,7 +62,7 @@ describe("verify", () => {
     });
   });
 
-  test("says of each finding what, where, and whether it can be repaired", async () => {
+  test("reports what each finding is, where it is, and whether it can be repaired", async () => {
     const disk = diskOf(overwrite(await segmentedStore(), Q, '"n":1'));
     const { findings } = await verify(STORE, { fileSystem: disk });
     expect(findings).toEqual([
@@ -78,7 +78,7 @@ describe("verify", () => {
     ]);
   });
 
-  test("names the segment that ends too early between two commits, and the one that may be gone instead", async () => {
+  test("names the segment that ends too early between two commits, and the one that may be missing instead", async () => {
     const image = await segmentedStore();
     const at = lastRecord(image, LOG);
     const disk = diskOf(withFile(image, LOG, image.get(LOG)?.subarray(0, at)));
@@ -96,7 +96,7 @@ describe("verify", () => {
     ]);
   });
 
-  test("finds what is no character any more where U+FFFD, which stands for such bytes, was written", async () => {
+  test("finds bytes that are no character where U+FFFD, which replaces such bytes, was written", async () => {
     const disk = new SimulatedDisk();
     const store = await FileEventStore.open(disk, STORE);
     const stream = { type: "s", id: "a\ufffd" };
@@ -139,7 +139,7 @@ describe("verify", () => {
     ]);
   });
 
-  test("runs beside a store that is being written to", async () => {
+  test("runs while a store is being written to", async () => {
     const disk = new SimulatedDisk({ record: false, latency: () => 3 });
     const store = await FileEventStore.open(disk, STORE);
     const event = { type: "Added", data: "null", schemaVersion: 0, timestamp: 1 };
@@ -166,7 +166,7 @@ describe("verify", () => {
     expect(runs).toBeGreaterThan(0);
   });
 
-  test("takes what a crash leaves for what it is", async () => {
+  test("reports the traces of a crash as no damage", async () => {
     const disk = new SimulatedDisk();
     const store = await FileEventStore.open(disk, STORE);
     const event = { type: "Added", data: "null", schemaVersion: 0, timestamp: 1 };
@@ -178,7 +178,7 @@ describe("verify", () => {
     expect(new Set(findings.map(({ kind }) => kind))).toEqual(new Set(["needs-recovery"]));
   });
 
-  test("reports files that are no part of a store, events with one id, and ids that collide elsewhere", async () => {
+  test("reports files that are not part of a store, events that share an id, and ids that collide on other systems", async () => {
     const image = new Map(await segmentedStore());
     const twice = '{"type":"Added","data":null,"ts":1,"id":"same"}\n'.repeat(2);
     image.set(`${STORE}/streams/s/P/app.jsonl`, Buffer.from(twice));
@@ -194,7 +194,7 @@ describe("verify", () => {
     );
   });
 
-  test("refuses a directory that does not exist, without making it", async () => {
+  test("refuses a directory that does not exist, and does not create it", async () => {
     const disk = new SimulatedDisk();
     await expect(verify("/nowhere", { fileSystem: disk })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
     await expect(repair("/nowhere", { fileSystem: disk })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
@@ -203,7 +203,7 @@ describe("verify", () => {
 });
 
 describe("repair", () => {
-  test("with dryRun tells what it would do and does nothing", async () => {
+  test("with dryRun reports what it would do, and changes nothing", async () => {
     const image = overwrite(await segmentedStore(), Q, '"n":1');
     const disk = diskOf(image);
     const { actions, dryRun } = await repair(STORE, { fileSystem: disk, dryRun: true });
@@ -253,7 +253,7 @@ describe("repair", () => {
     }
   });
 
-  test("makes a segment that is gone again, when its events have no room in the one before", async () => {
+  test("writes a missing segment again when its events do not fit into the one before", async () => {
     const disk = new SimulatedDisk({ record: false });
     const store = await FileEventStore.open(disk, STORE);
     await writeP(store, 0, "x".repeat(64 << 20));
@@ -266,7 +266,7 @@ describe("repair", () => {
     expect(actions[0]?.file).toBe(second);
   });
 
-  test("sees from the numbers of notes that a segment has lost commits without events, and keeps the numbers", async () => {
+  test("finds lost commits without events by the numbers of notes, and keeps the numbers", async () => {
     const disk = new SimulatedDisk();
     const store = await FileEventStore.open(disk, STORE, { log: { segmentBytes: 650, preallocateBytes: 100 } });
     const note = (expectedSequence: number): Promise<unknown> =>
@@ -310,7 +310,7 @@ describe("repair", () => {
     expect(await violations(store, LETTERS, damage(Buffer.from(store.image.get(LETTERS) ?? [])))).toEqual([]);
   });
 
-  test("keeps a dead letter that only the file has, byte for byte, beside one that it takes from the log", async () => {
+  test("keeps a dead letter that only the file has, byte for byte, next to one from the log", async () => {
     const image = await itemStore();
     const own = text(image, LETTERS);
     const broken = Buffer.concat([Buffer.from('{"error":"'), Buffer.from([0xc3]), Buffer.from('"}\n')]);
@@ -320,7 +320,7 @@ describe("repair", () => {
     expect(after.findings).toMatchObject([{ kind: "dead-letters-damaged", file: LETTERS, line: 1, repairable: false }]);
   });
 
-  test("mends two damaged copies from each other", async () => {
+  test("repairs two damaged copies from each other", async () => {
     const { image, reference } = await segmentedCase();
     const disk = diskOf(overwrite(overwrite(image, LOG, '"p0"'), Q, '"n":1'));
     const { after, lost } = await repair(STORE, { fileSystem: disk });
@@ -328,7 +328,7 @@ describe("repair", () => {
     expect(await observeSegments(disk)).toEqual(reference);
   });
 
-  test("makes a lost commit log again, with the same positions", async () => {
+  test("rebuilds a lost commit log with the same positions", async () => {
     const { image, reference } = await segmentedCase();
     const disk = diskOf(new Map([...image].filter(([path]) => !path.includes("/commit_log/"))));
     expect(await errorsOf(disk)).toContain("log-missing");
@@ -336,9 +336,9 @@ describe("repair", () => {
     expect(await observeSegments(disk)).toEqual(reference);
   });
 
-  test("reports an event that is damaged in both copies and leaves it; all others go on", async () => {
+  test("reports an event that is damaged in both copies and leaves it; all other events are kept", async () => {
     const { image, reference } = await segmentedCase();
-    // The closing brace of the payload and the quotes around it: no copy is JSON any more.
+    // The payload's closing brace and the quotes around it: neither copy is JSON any more.
     const disk = diskOf(overwrite(overwrite(image, LOG, '{"n":0,"fill"'), P, '{"n":0,"fill"'));
     const { after } = await repair(STORE, { fileSystem: disk });
     const left = after.findings.filter(({ severity }) => severity === "error");
@@ -351,7 +351,7 @@ describe("repair", () => {
     expect((await repair(STORE, { fileSystem: disk })).actions).toEqual([]);
   });
 
-  test("reports an event that is gone from both copies; what other streams have stays", async () => {
+  test("reports an event that is missing from both copies; events of other streams are kept", async () => {
     const { image, reference } = await segmentedCase();
     const disk = diskOf(withFile(overwrite(overwrite(image, LOG, '"n":0'), LOG, '"p0"'), P, undefined));
     const { lost, after } = await repair(STORE, { fileSystem: disk });
@@ -361,7 +361,7 @@ describe("repair", () => {
     for (const part of ["open", "events of q", "events of r"]) expect(seen[part]).toBe(reference[part]);
   });
 
-  test("goes on where it was stopped, wherever that was", async () => {
+  test("continues wherever it was interrupted", async () => {
     const { image, reference } = await segmentedCase();
     const damaged = overwrite(overwrite(overwrite(image, LOG, '"n":0'), LOG, '"n":2'), Q, '"n":4');
     const whole = diskOf(damaged);
@@ -383,14 +383,14 @@ describe("repair", () => {
     }
   });
 
-  test("does not touch a stream that another program holds", async () => {
+  test("does not change a stream that another process holds", async () => {
     const disk = diskOf(overwrite(await segmentedStore(), Q, '"n":1'));
     const other = disk.process().open(Q, "update");
     expect(other.tryLock()).toBe(true);
     await expect(repair(STORE, { fileSystem: disk })).rejects.toMatchObject({ code: "STREAM_LOCKED" });
   });
 
-  test("leaves notes of process managers in order when the log that had them is gone", async () => {
+  test("keeps notes of process managers in order when the log that held them is missing", async () => {
     const { image, observe, reference } = await itemCase();
     const disk = diskOf(withFile(image, LOG, undefined));
     const { lost, after } = await repair(STORE, { fileSystem: disk });

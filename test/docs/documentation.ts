@@ -15,7 +15,7 @@ export interface Document {
 }
 
 export interface CodeBlock {
-  /** What stands behind the opening fence. */
+  /** The info string after the opening fence. */
   readonly language: string;
   readonly code: string;
   /** 1-based line of the first line of code. */

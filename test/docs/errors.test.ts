@@ -12,7 +12,7 @@ describe("docs/errors.md", () => {
     .map((section) => /^`([A-Z_]+)`\n/.exec(section)?.[1])
     .filter((code) => code !== undefined);
 
-  test("finds the codes in the source", () => {
+  test("lists codes that the source defines", () => {
     expect(codes).toContain("CONFLICT");
     expect(codes.length).toBe(union.split("|").length - 1);
   });
@@ -21,7 +21,7 @@ describe("docs/errors.md", () => {
     expect(documented).toEqual(codes);
   });
 
-  test("says of each what it means and what to do", () => {
+  test("explains each code and what to do", () => {
     for (const section of sections.filter((text) => text.startsWith("`"))) {
       expect(section).toMatch(/\n\*\*What to do\.\*\* \S/);
     }

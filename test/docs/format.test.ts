@@ -28,7 +28,7 @@ function checksum(bytes: Uint8Array | string, before = 0): string {
   return crc32(bytes, before).toString(16).padStart(8, "0");
 }
 
-/** Throws for a byte of a segment that is not as the document says; gives its events and sections. */
+/** Checks a segment byte by byte against the document. Returns its events and sections. */
 function readSegment(bytes: Buffer): { sections: Record<string, unknown>[]; lines: string[] } {
   const sections: Record<string, unknown>[] = [];
   const lines: string[] = [];
@@ -130,7 +130,7 @@ describe("the example in docs/format.md", () => {
     }
   });
 
-  test("leaves out no file", () => {
+  test("names every file", () => {
     const files = readdirSync(join(example, "store"), { recursive: true, withFileTypes: true });
     const names = files.filter((entry) => entry.isFile()).map((entry) => entry.name);
     expect(names.sort()).toEqual(
@@ -162,7 +162,7 @@ describe("the example in docs/format.md", () => {
     expect(head.slice(51, 59)).toBe(checksum(head.slice(0, 50)));
   });
 
-  test.each(caches)("shows %s, but for what depends on the code", (path) => {
+  test.each(caches)("shows %s, except the fields that depend on the code", (path) => {
     const documented = (shown.get(path) ?? "").slice(0, -1);
     let checked = file(path)
       .toString()
@@ -183,7 +183,7 @@ describe("the example in docs/format.md", () => {
   });
 });
 
-describe("what docs/format.md says of", () => {
+describe("docs/format.md describes", () => {
   const open = () =>
     AggregateStore.builder(directory)
       .aggregate(Counter)
@@ -286,14 +286,14 @@ describe("what docs/format.md says of", () => {
     expect(isEventfoldError(known, "CORRUPT_LOG")).toBe(true);
     expect(read(LOG).equals(torn)).toBe(true);
 
-    // Nobody knows of the third one.
+    // No file mentions the third record.
     rmSync(join(directory, "meta/head"));
     await (await open()).close();
     expect(read(LOG).equals(whole.subarray(0, thirdRecord))).toBe(true);
     expect(read(`meta/quarantine/commit_log.1.${thirdRecord}`).equals(damaged.subarray(thirdRecord))).toBe(true);
   });
 
-  test("another format", async () => {
+  test("a segment of another format version", async () => {
     write(LOG, '{"eventfold-es":"commit log","format":2,"first":1}\n');
     const failure: unknown = await open().catch((error: unknown) => error);
     expect(isEventfoldError(failure)).toBe(true);

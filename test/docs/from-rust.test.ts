@@ -14,7 +14,7 @@ const rows = readDocument("docs/from-rust.md")
       .map((cell) => cell.trim()),
   );
 
-/** The crate's public names; a few stand on several types and are counted. */
+/** The crate's public names; a name that several types have is listed once for each. */
 const SURFACE = {
   once: [
     ...["trait Aggregate", "AGGREGATE_TYPE", "type Command", "type DomainEvent", "type Error", "handle", "reducer"],
@@ -53,7 +53,7 @@ describe("docs/from-rust.md", () => {
     expect(SURFACE.twice.filter((name) => named(name) !== 2)).toEqual([]);
   });
 
-  test("names a test that exists in every row, but for what is not there yet", () => {
+  test("names an existing test in every row, except for planned features", () => {
     const wrong = rows.filter(([, here = "", , test = ""]) => {
       const [, path] = /^`(test\/[\w/.-]+)`$/.exec(test) ?? [];
       return path === undefined ? test !== "—" || here !== "not yet" : !existsSync(join(ROOT, path));

@@ -4,7 +4,7 @@ import { documents, onlyBlock, runProgram } from "./documentation.ts";
 
 const guides = documents().filter(({ path }) => path.startsWith("docs/guides/"));
 
-test("finds the guides", () => {
+test("the guides are found", () => {
   expect(guides.map(({ path }) => path)).toContain("docs/guides/projections.md");
 });
 
@@ -14,7 +14,7 @@ describe.each(guides.map((guide) => [guide.path, guide] as const))("the program 
   });
 });
 
-test("the program in docs/guides/subscriptions.md sends no mail twice", async () => {
+test("the program in docs/guides/subscriptions.md sends no mail twice across restarts", async () => {
   const guide = guides.find(({ path }) => path.endsWith("subscriptions.md"));
   const directory = temporaryDirectory();
   const code = guide === undefined ? "" : onlyBlock(guide, "ts").code;

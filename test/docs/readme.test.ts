@@ -17,7 +17,7 @@ describe("the program in README.md", () => {
     return () => rm(directory, { recursive: true, force: true });
   });
 
-  test("prints what the README says, and goes on where it was", async () => {
+  test("prints what the README says, and continues where it stopped", async () => {
     expect(await runProgram(program, directory)).toBe(printed);
     expect(await runProgram(program, directory)).toBe("{ balance: 1 }\n{ balance: 1 }\n");
   });

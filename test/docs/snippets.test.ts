@@ -3,7 +3,7 @@ import ts from "typescript";
 import { describe, expect, test } from "vitest";
 import { codeBlocks, documents, ROOT } from "./documentation.ts";
 
-/** Compiles modules that exist only in memory, with the project's options; resolves to what is wrong with them. */
+/** Compiles modules that exist only in memory, with the project's options. Returns the compiler's errors. */
 function compile(modules: ReadonlyMap<string, string>): string[] {
   const config = ts.readConfigFile(join(ROOT, "tsconfig.json"), (path) => ts.sys.readFile(path));
   const { options } = ts.parseJsonConfigFileContent(config.config, ts.sys, ROOT);
@@ -27,7 +27,7 @@ function compile(modules: ReadonlyMap<string, string>): string[] {
   });
 }
 
-/** Where a block would be if it were a file of this project. Blank lines in front make line numbers those of the document. */
+/** Where a block would be if it were a file of this project. Blank lines before it make its line numbers those of the document. */
 function asModules(): Map<string, string> {
   const modules = new Map<string, string>();
   for (const document of documents()) {
@@ -50,7 +50,7 @@ describe("TypeScript in the documentation", () => {
     expect(compile(asModules())).toEqual([]);
   });
 
-  test("would be reported if it did not", () => {
+  test("is reported if it does not compile", () => {
     const path = `${ROOT}test/docs/bad.ts`;
     const code = `import { data } from "eventfold-es";\n\nexport const bad: string = data();\n`;
     expect(compile(new Map([[path, code]]))).toEqual([expect.stringMatching(/bad\.ts:3: .*not assignable/)]);

@@ -11,7 +11,7 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 const work = { transfers: 120, accounts: 20, patience: 800 };
 
 describe("example: bank transfers", () => {
-  test("settles every transfer, keeps the money, and says how each ended", async () => {
+  test("settles every transfer, keeps the sum of money, and reports how each transfer ended", async () => {
     const directory = temporaryDirectory();
     const options = { ...work, patience: 200 };
     const bank = await openBank(directory);
@@ -27,19 +27,19 @@ describe("example: bank transfers", () => {
     expect(await audit(directory, options)).toMatchObject({ transfers: 120, money: 2_000_000, problems: [] });
   });
 
-  test("does so although two processes share the work and are killed again and again", async () => {
+  test("does so although two processes share the work and are killed repeatedly", async () => {
     const { kills, ...findings } = await soak({
       ...work,
       directory: temporaryDirectory(),
       killEvery: 300,
       maxKills: 6,
     });
-    // Some receivers never answer: the run takes longer than their patience, and somebody is killed meanwhile.
+    // Some receivers never answer: the run takes longer than the time-out, and a process is killed meanwhile.
     expect(kills).toBeGreaterThan(0);
     expect(findings).toMatchObject({ transfers: 120, money: 2_000_000, problems: [] });
   });
 
-  test("has an auditor who notices money that comes from nowhere", async () => {
+  test("has an auditor that finds money without a source", async () => {
     const directory = temporaryDirectory();
     const options = { transfers: 5, accounts: 4, patience: 50 };
     const bank = await openBank(directory);
@@ -79,13 +79,13 @@ describe("example: bank transfers", () => {
   });
 
   describe("the process manager", () => {
-    test("gives the receiver time, and no more", () => {
+    test("gives the receiver a limited time", () => {
       spec(Transfers)
         .when({ aggregate: "transfer", id: "t", type: "Offered", data: { patience: 50 } })
         .thenSchedules({ in: 50, key: "t", dispatch: Transfer.at("t").TimeOut() });
     });
 
-    test("brings the money back when the receiver's account does not take it", () => {
+    test("returns the money when the receiver's account refuses it", () => {
       const refusal = { transfer: "t", amount: 5, reason: "closed account" };
       spec(Transfers)
         .when({ aggregate: "account", id: "b", type: "DepositRefused", data: refusal })

@@ -9,11 +9,11 @@ import { appeal, created, notified, pay, penalty, REAL_FINES, row, sent, writeFi
 import { allLines } from "../support/store-files.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
-/** A fine of much later: until then, time passes for the others. */
+/** A much later fine: until then, time passes for the others. */
 const later = row("2022-06-01", "Create Fine", { fine: "G", amount: 30 });
 
-describe("example: traffic fines, with the office at work", () => {
-  /** Books the rows with the office at work; the lines of fine F that no row says. */
+describe("example: traffic fines with the office", () => {
+  /** Books the rows with the office, and returns the lines of fine F that come from no row. */
   async function office(directory: string, ...rows: string[]) {
     const { report, tally } = await importFines(await writeFines(directory, ...rows), `${directory}/store`, {
       office: true,
@@ -34,7 +34,7 @@ describe("example: traffic fines, with the office at work", () => {
     expect(report).toMatch(/^in collection +90\.00 +on 1 fine$/m);
   });
 
-  test("does what is due before a row, and nothing that is due after the last one", async () => {
+  test("takes the steps that are due before a row, and none that are due after the last row", async () => {
     const until = (day: string) => row(day, "Create Fine", { fine: "G", amount: 30 });
     const steps = async (day: string) =>
       (await office(temporaryDirectory(), created, sent, notified, until(day))).steps;
@@ -43,7 +43,7 @@ describe("example: traffic fines, with the office at work", () => {
     expect(await steps("2021-03-20")).toMatchObject([{ type: "PenaltyAdded" }]);
   });
 
-  test("goes on with what was left when the file has grown", async () => {
+  test("continues with open steps when the file has grown", async () => {
     const directory = temporaryDirectory();
     expect((await office(directory, created, sent, notified)).steps).toEqual([]);
     expect((await office(directory, created, sent, notified, later)).steps).toHaveLength(2);
@@ -60,12 +60,12 @@ describe("example: traffic fines, with the office at work", () => {
     expect(tally).toMatchObject({ accepted: rows.length + 1, rejected: [] });
   });
 
-  test("adds no second penalty to one that the file reports, and waits a year from there", async () => {
+  test("adds no second penalty to one that the file reports, and waits a year from that one", async () => {
     const { steps } = await office(temporaryDirectory(), created, sent, notified, penalty("2020-05-01"), later);
     expect(steps).toMatchObject([{ type: "SentToCollection", day: "2021-05-01" }]);
   });
 
-  test("leaves a fine alone as long as the file has something to say on it", async () => {
+  test("leaves a fine alone while the file has further rows for it", async () => {
     const { steps, tally } = await office(
       temporaryDirectory(),
       ...[created, sent, notified, penalty("2020-09-01"), row("2022-01-01", "Send for Credit Collection"), later],
@@ -89,7 +89,7 @@ describe("example: traffic fines, with the office at work", () => {
     expect(steps).toMatchObject([{ type: "PenaltyAdded" }, { type: "SentToCollection", day: "2022-07-01" }]);
   });
 
-  test("takes care of a penalty that the file reports after it has left the fine to the office", async () => {
+  test("handles a penalty that the file reports after the office took over the fine", async () => {
     const directory = temporaryDirectory();
     await office(directory, created, sent, notified);
     const { tally, steps } = await office(directory, created, sent, notified, penalty("2020-03-20"), later);
@@ -97,7 +97,7 @@ describe("example: traffic fines, with the office at work", () => {
     expect(steps).toEqual([{ type: "SentToCollection", day: "2021-03-20", data: null }]);
   });
 
-  test("refuses a row that repeats what the office has done", async () => {
+  test("refuses a row that repeats a step of the office", async () => {
     const directory = temporaryDirectory();
     await office(directory, created, sent, notified, later);
     const { tally, steps } = await office(directory, created, sent, notified, penalty("2022-01-01"), later);
@@ -105,7 +105,7 @@ describe("example: traffic fines, with the office at work", () => {
     expect(steps).toHaveLength(2);
   });
 
-  test("counts as one office when two runs are at it at the same time", async () => {
+  test("takes each step once when two runs work at the same time", async () => {
     const directory = temporaryDirectory();
     const runs = [office(directory, created, sent, notified, later), office(directory, created, sent, notified, later)];
     await Promise.all(runs);
@@ -124,7 +124,7 @@ describe("example: traffic fines, with the office at work", () => {
     return first.report;
   }
 
-  test("books every row of the sample, takes care of what it leaves open, and does nothing more in a second run", async () => {
+  test("books every row of the sample, takes all open steps, and does nothing in a second run", async () => {
     const report = await twice(SAMPLE);
     expect(report).toMatch(/^done by the office +2 {2}1 penalty, 1 collection$/m);
     expect(report).toMatch(/^rejected rows +4$/m);
@@ -132,7 +132,7 @@ describe("example: traffic fines, with the office at work", () => {
   });
 
   test.skipIf(!existsSync(REAL_FINES))(
-    "does the same with the 100 fines of the public log (skipped where that file is not at hand)",
+    "does the same with the 100 fines of the public log (skipped without that file)",
     async () => {
       const report = await twice(REAL_FINES);
       // The file reports every penalty; of the 25 open fines, 7 have had one for more than a year when it ends.
@@ -143,7 +143,7 @@ describe("example: traffic fines, with the office at work", () => {
     },
   );
 
-  test("takes a fine over once, and decides by the rules when the time has come", () => {
+  test("takes a fine over once, and decides by the rules when a step is due", () => {
     const day = (n: number): number => n * 86_400_000;
     const handedOver = { type: "HandedOver", data: { notifiedAt: day(0), penaltyAt: null } } as const;
     spec(Office)
@@ -167,7 +167,7 @@ describe("example: statistics of traffic fines", () => {
     ...{ aggregate: "fine", id, type, data, timestamp: rome(time) },
   });
 
-  test("go by the year in town, and give back what a dismissal takes", () => {
+  test("count by the local year, and give back the amount of a dismissal", () => {
     spec(Statistics)
       .given(
         event("__proto__", "2005-01-01T00:00:00+01:00", "Created", booked),
@@ -184,7 +184,7 @@ describe("example: statistics of traffic fines", () => {
       );
   });
 
-  test("count the days from step to step, over the change to summer time too", () => {
+  test("count the days from step to step, also over the change to summer time", () => {
     spec(Statistics)
       .given(
         event("a", "2005-03-01T00:00:00+01:00", "Created", booked),

@@ -46,7 +46,7 @@ describe("example: traffic fines", () => {
   }
 
   describe("the sample", () => {
-    test("accounts for every row, and prints and holds the same after a second run", async () => {
+    test("accounts for every row, and prints and stores the same after a second run", async () => {
       const first = await importFines(SAMPLE, store());
       const before = await lines();
       const second = await importFines(SAMPLE, store());
@@ -80,20 +80,20 @@ describe("example: traffic fines", () => {
   });
 
   describe("the rules", () => {
-    test("owes fine and postage, less what was paid; a penalty replaces the fine", async () => {
+    test("charge fine and postage, less payments; a penalty replaces the fine", async () => {
       const { report } = await run(created, sent, notified, pay(30, 30), penalty(), pay(5, 35, "2020-04-01"));
       expect(report).toMatch(/^owed +90\.00/m);
       expect(report).toMatch(/^paid +35\.00$/m);
       expect(report).toMatch(/^open +55\.00 +on 1 fine$/m);
     });
 
-    test("adds no penalty to a paid fine", async () => {
+    test("add no penalty to a paid fine", async () => {
       expect((await run(created, sent, notified, pay(50), penalty())).reasons).toEqual([
         "6: nothing is owed: 50.00 paid of 50.00",
       ]);
     });
 
-    test("adds no penalty before 60 days have passed since the notification, nor one that lowers the fine, nor two", async () => {
+    test("add no penalty within 60 days of the notification, none that lowers the fine, and no second one", async () => {
       const { reasons } = await run(
         created,
         sent,
@@ -112,25 +112,25 @@ describe("example: traffic fines", () => {
       ]);
     });
 
-    test("books what was paid too much, and reports it as such", async () => {
+    test("book an overpayment, and report it as such", async () => {
       const { report, reasons } = await run(created, pay(40, 40), pay(40, 80, "2020-02-02"));
       expect(reasons).toEqual([]);
       expect(report).toMatch(/^paid +80\.00 +of it 40\.00 too much, on 1 fine$/m);
       expect(report).toMatch(/^open +0\.00 +on 0 fines$/m);
     });
 
-    test("refuses a payment whose running total does not agree with the books", async () => {
+    test("refuse a payment whose running total does not agree with the books", async () => {
       expect((await run(created, pay(20, 20), pay(20, 20))).reasons).toEqual([
         "4: the row says 20.00 paid in all, the books would say 40.00",
       ]);
     });
 
-    test("tells two rows with the same content apart", async () => {
+    test("distinguish two rows with the same content", async () => {
       const { tally } = await run(created, pay(20), pay(20));
       expect(tally).toMatchObject({ accepted: 3, rejected: [] });
     });
 
-    test("collects what was notified and is owed, once, and takes money even then", async () => {
+    test("collect a notified debt once, and accept payments even then", async () => {
       const { report, reasons } = await run(created, collection, sent, notified, collection, collection, pay(10));
       expect(reasons).toEqual([
         `3: "Insert Fine Notification" has to come first`,
@@ -143,7 +143,7 @@ describe("example: traffic fines", () => {
       ).toEqual(["6: nothing is owed: 50.00 paid of 50.00"]);
     });
 
-    test("takes the steps of an appeal in their order", async () => {
+    test("take the steps of an appeal in their order", async () => {
       const [filed, passedOn, answered, told] = appeal(4) as [string, string, string, string];
       const { reasons } = await run(created, passedOn, filed, filed, told, passedOn, answered, told);
       expect(reasons).toEqual([
@@ -153,7 +153,7 @@ describe("example: traffic fines", () => {
       ]);
     });
 
-    test("lets the debt collector and the judge wait for the prefect", async () => {
+    test("let the debt collector and the judge wait for the prefect", async () => {
       const judge = row("2020-06-01", "Appeal to Judge", { dismissal: "NIL" });
       const { reasons } = await run(
         created,
@@ -179,7 +179,7 @@ describe("example: traffic fines", () => {
       expect(report).toMatch(/^paid +10\.00 +of it 10\.00 too much/m);
     });
 
-    test("books each step once", async () => {
+    test("book each step once", async () => {
       const { reasons } = await run(created, created, sent, sent, notified, notified);
       expect(reasons).toEqual([
         `3: "Create Fine" was booked before`,
@@ -189,7 +189,7 @@ describe("example: traffic fines", () => {
     });
   });
 
-  describe("run again", () => {
+  describe("a second run", () => {
     test("keeps refusing a row that the later rows would have made acceptable", async () => {
       const rows = [pay(40), created];
       const first = await run(...rows);
@@ -203,20 +203,20 @@ describe("example: traffic fines", () => {
       expect((await run(pay(40))).report).toMatch(/^fines +0$/m);
     });
 
-    test("books what was added to the file, wherever the other fines' rows have moved", async () => {
+    test("books rows that were added to the file, wherever the other fines' rows have moved", async () => {
       await run(created, sent);
       const { tally } = await run(row("2019-12-01", "Create Fine", { fine: "E", amount: 10 }), created, sent, notified);
       expect(tally).toMatchObject({ accepted: 2, known: 2, rejected: [] });
     });
 
-    test("books each row once when two runs are at it at the same time", async () => {
+    test("books each row once when two runs work at the same time", async () => {
       const [first, second] = await Promise.all([importFines(SAMPLE, store()), importFines(SAMPLE, store())]);
       expect(await lines()).toHaveLength(37);
       expect(first.tally.accepted + second.tally.accepted).toBe(33);
       expect(first.tally.rejected).toEqual(second.tally.rejected);
     });
 
-    test("notices that a row was changed after it was booked", async () => {
+    test("reports a row that was changed after it was booked", async () => {
       await run(created, pay(10));
       const { reasons, report } = await run(created, pay(11));
       expect(reasons).toEqual(["3: this row was changed after it was booked; the books keep what it said then"]);
@@ -266,33 +266,30 @@ describe("example: traffic fines", () => {
     });
   });
 
-  test.skipIf(!existsSync(REAL))(
-    "books the 100 fines of the public log, once (skipped where that file is not at hand)",
-    async () => {
-      const first = await importFines(REAL, store());
-      const before = await lines();
-      const second = await importFines(REAL, store());
+  test.skipIf(!existsSync(REAL))("books the 100 fines of the public log once (skipped without that file)", async () => {
+    const first = await importFines(REAL, store());
+    const before = await lines();
+    const second = await importFines(REAL, store());
 
-      expect(first.tally).toEqual({ rows: 390, accepted: 390, known: 0, rejected: [] });
-      expect(second.tally).toEqual({ rows: 390, accepted: 0, known: 390, rejected: [] });
-      expect(second.report).toBe(first.report);
-      expect(before).toHaveLength(390);
-      expect(await lines()).toEqual(before);
-      expect(first.report).toMatch(/^fines +100$/m);
-      // Worked out by other means: the last `amount` and every `expense` of a fine, less every `paymentAmount`.
-      expect(first.report).toMatch(/^owed +7,766\.30/m);
-      expect(first.report).toMatch(/^paid +2,968\.03$/m);
-      expect(first.report).toMatch(/^open +1,417\.99 +on 25 fines$/m);
-      expect(first.report).toMatch(/^in collection +3,380\.28 +on 36 fines$/m);
-      expect(first.report).toMatch(/^rows accounted for +390 +of 390$/m);
-      // The sum of the second table is the line of the first; the steps are as many as the rows but for the first of each fine.
-      const groups = [...first.report.matchAll(/^20\d\d {2}[AM] +(\d+) +([\d,.]+) +([\d,.]+)$/gm)];
-      const sum = (column: number): number =>
-        groups.reduce((total, group) => total + Math.round(Number(group[column]!.replaceAll(",", "")) * 100), 0);
-      expect([sum(1) / 100, sum(2), sum(3)]).toEqual([100, 776_630, 296_803]);
-      const steps = [...first.report.matchAll(/ → .+? +(\d+) +\d+ +\d+$/gm)];
-      expect(steps.reduce((total, [, times]) => total + Number(times), 0)).toBe(290);
-      expect(first.report).toMatch(/^Insert Fine Notification → Add penalty +\d+ +60 +60$/m);
-    },
-  );
+    expect(first.tally).toEqual({ rows: 390, accepted: 390, known: 0, rejected: [] });
+    expect(second.tally).toEqual({ rows: 390, accepted: 0, known: 390, rejected: [] });
+    expect(second.report).toBe(first.report);
+    expect(before).toHaveLength(390);
+    expect(await lines()).toEqual(before);
+    expect(first.report).toMatch(/^fines +100$/m);
+    // Worked out by other means: the last `amount` and every `expense` of a fine, less every `paymentAmount`.
+    expect(first.report).toMatch(/^owed +7,766\.30/m);
+    expect(first.report).toMatch(/^paid +2,968\.03$/m);
+    expect(first.report).toMatch(/^open +1,417\.99 +on 25 fines$/m);
+    expect(first.report).toMatch(/^in collection +3,380\.28 +on 36 fines$/m);
+    expect(first.report).toMatch(/^rows accounted for +390 +of 390$/m);
+    // The sum of the second table is the line of the first; the steps are as many as the rows but for the first of each fine.
+    const groups = [...first.report.matchAll(/^20\d\d {2}[AM] +(\d+) +([\d,.]+) +([\d,.]+)$/gm)];
+    const sum = (column: number): number =>
+      groups.reduce((total, group) => total + Math.round(Number(group[column]!.replaceAll(",", "")) * 100), 0);
+    expect([sum(1) / 100, sum(2), sum(3)]).toEqual([100, 776_630, 296_803]);
+    const steps = [...first.report.matchAll(/ → .+? +(\d+) +\d+ +\d+$/gm)];
+    expect(steps.reduce((total, [, times]) => total + Number(times), 0)).toBe(290);
+    expect(first.report).toMatch(/^Insert Fine Notification → Add penalty +\d+ +60 +60$/m);
+  });
 });

@@ -29,7 +29,7 @@ function byCodePoints(ids: readonly string[]): string[] {
 }
 
 describe("ids", () => {
-  test("any non-empty text is an id: inside the store, one directory each, and given back as it was", async () => {
+  test("any non-empty text is an id: it gets one directory, inside the store, and comes back unchanged", async () => {
     const parent = temporaryDirectory();
     const directory = path.join(parent, "a", "b", "store");
     const store = await AggregateStore.builder(directory).aggregate(Account).open();
@@ -62,7 +62,7 @@ describe("ids", () => {
     }
   });
 
-  test("names that are safe everywhere are directories as they are", async () => {
+  test("names that are safe on every system are directories unchanged", async () => {
     const directory = temporaryDirectory();
     await using store = await AggregateStore.builder(directory).aggregate(Account).open();
     const safe = ["größe-日本-🦀", "order.2024.v1", "with space", "a%b", "__proto__"];
@@ -70,7 +70,7 @@ describe("ids", () => {
     expect(byCodePoints(fs.readdirSync(path.join(directory, "streams/account")))).toEqual(byCodePoints(safe));
   });
 
-  test("no name that Windows or macOS would change becomes a directory as it is", async () => {
+  test("no name that Windows or macOS would change becomes a directory unchanged", async () => {
     const directory = temporaryDirectory();
     const store = await AggregateStore.builder(directory).aggregate(Account).open();
     for (const id of IDS) await store.get(Account, id).execute({ type: "Open", data: { owner: id } });

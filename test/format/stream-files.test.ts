@@ -6,7 +6,7 @@ import { Account } from "../support/account.ts";
 import { allLines, holes, linesOf, logSegments, oneTo, streamFile, treeOf } from "../support/store-files.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
-/** Some life in a store: single and multi-event commands, several streams in one commit, all context fields. */
+/** A store with commands of one and of several events, commits to several streams, and all context fields. */
 async function live(directory: string): Promise<void> {
   let time = Date.UTC(2024, 0, 1);
   let id = 0;
@@ -34,7 +34,7 @@ async function live(directory: string): Promise<void> {
 }
 
 describe("the files of a store", () => {
-  test("event lines have their keys in the order of the original, then ours", async () => {
+  test("event lines have the Rust crate's keys in its order, then ours", async () => {
     const directory = temporaryDirectory();
     await live(directory);
     const keys = ["type", "data", "ts", "id", "actor", "meta", "ms", "pos"];
@@ -57,7 +57,7 @@ describe("the files of a store", () => {
     ).toBeUndefined();
   });
 
-  test("an event without payload has data null, and what is absent is left out", async () => {
+  test("an event without payload has data null and no absent fields", async () => {
     const directory = temporaryDirectory();
     await live(directory);
     const [opened, deposited, , , closed] = linesOf(streamFile(directory, "account", "ada"));
@@ -82,7 +82,7 @@ describe("the files of a store", () => {
     expect(lines.filter((line) => "pos" in line).map((line) => line["pos"])).toEqual(oneTo(27));
   });
 
-  test("the registry has the keys of the original, in the order of creation", async () => {
+  test("the registry has the Rust crate's keys, in the order of creation", async () => {
     const directory = temporaryDirectory();
     await live(directory);
     const lines = linesOf(path.join(directory, "meta", "streams.jsonl"));
@@ -94,7 +94,7 @@ describe("the files of a store", () => {
     expect(entries.map(({ id }) => id)).toEqual(["ada", "bob", "größe/日本"]);
   });
 
-  test("the registry is made again when it is lost", async () => {
+  test("the registry is rebuilt when it is lost", async () => {
     const directory = temporaryDirectory();
     await live(directory);
     const registry = path.join(directory, "meta", "streams.jsonl");
@@ -106,7 +106,7 @@ describe("the files of a store", () => {
     expect(linesOf(registry)).toEqual(lines);
   });
 
-  test("an injected clock and injected ids give the same bytes again", async () => {
+  test("an injected clock and injected ids make every run write the same bytes", async () => {
     const [one, two] = [temporaryDirectory(), temporaryDirectory()];
     await live(one);
     await new Promise((resolve) => setTimeout(resolve, 20));

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { Counter, Meter } from "../support/counter.ts";
 
 describe("CommandBus", () => {
-  test("new, register, dispatch: a command goes to the aggregate that has it, and the result comes back", async () => {
+  test("new, register, dispatch: a command goes to the aggregate that declares it, and its result is returned", async () => {
     await using store = await AggregateStore.open(memory());
     const bus = new CommandBus(store).register(Counter).register(Meter);
     expect(await bus.dispatch("c-1", { type: "Add", data: { by: 2 } })).toMatchObject({ state: 2, version: 1 });

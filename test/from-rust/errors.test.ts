@@ -6,7 +6,7 @@ import { linesOf } from "../support/store-files.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 describe("ExecuteError and StateError", () => {
-  test("Domain: a rejection with its type and data, thrown or as a value", async () => {
+  test("Domain: a rejection with its type and data is thrown, or returned as a value", async () => {
     await using store = await AggregateStore.open(memory());
     const ada = store.get(Account, "ada");
     await ada.execute(Account.commands.Open({ owner: "Ada" }));
@@ -16,7 +16,7 @@ describe("ExecuteError and StateError", () => {
     expect(await ada.try(withdraw)).toEqual({ ok: false, rejection });
   });
 
-  test("ActorGone: there is none; a bug in handle is thrown as it is, and the next command works", async () => {
+  test("ActorGone does not exist: a bug in handle is thrown unchanged, and the next command works", async () => {
     await using store = await AggregateStore.open(memory());
     const ada = store.get(Account, "ada");
     await ada.execute(Account.commands.Open({ owner: "Ada" }));
@@ -34,7 +34,7 @@ describe("ExecuteError and StateError", () => {
 });
 
 describe("DispatchError", () => {
-  test("in dead letters: the crate's words, and its form of the line", async () => {
+  test("in dead letters has the Rust crate's words and its form of the line", async () => {
     const directory = temporaryDirectory();
     const unknown = { ...Account.at("a").Close(), command: { type: "Explode" } };
     const Clerk = processManager("clerk", { dispatches: [Account] }).on(Counter, {

@@ -10,7 +10,7 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 const FIRST = '{"type":"Added","data":{"by":1},"ts":1,"id":"e-1"}\n';
 const SECOND = '{"type":"Added","data":{"by":20},"ts":2,"id":"e-2"}\n';
 
-/** A directory as the crate leaves it: one counter, and whatever else it has written. */
+/** A directory as the Rust crate leaves it: one counter, and the given other files. */
 function cratesDirectory(lines: string, others: Readonly<Record<string, unknown>> = {}): string {
   const directory = temporaryDirectory();
   const files = { "streams/counter/c/app.jsonl": lines, "meta/streams.jsonl": "", ...others };
@@ -21,7 +21,7 @@ function cratesDirectory(lines: string, others: Readonly<Record<string, unknown>
   return directory;
 }
 
-/** The crate has come to the end of the first line. */
+/** The Rust crate has read the first line. */
 const cursors = { "counter/c": { offset: FIRST.length, hash: "0123456789abcdef" } };
 
 test("a projection's checkpoint is continued: its state is kept, and no event is folded twice", async () => {
@@ -35,7 +35,7 @@ test("a projection's checkpoint is continued: its state is kept, and no event is
   expect(await store.projection(Sum)).toEqual({ sum: 21 });
 });
 
-test("a process manager's checkpoint is continued: no event is reacted to twice", async () => {
+test("a process manager's checkpoint is continued: no event is handled twice", async () => {
   const Mirror = processManager("mirror", { dispatches: [Meter], initial: { seen: 0 } }).on(Counter, {
     Added: ({ seen }, { id, data }) => ({
       state: { seen: seen + 1 },
@@ -55,7 +55,7 @@ test("a process manager's checkpoint is continued: no event is reacted to twice"
   expect(await store.listStreams("meter")).toEqual([{ type: "meter", id: "c-7" }]);
 });
 
-test("a snapshot of the crate is left alone: the state is folded from the events", async () => {
+test("a snapshot of the Rust crate is left unchanged: the state is folded from the events", async () => {
   const directory = cratesDirectory(FIRST + SECOND, {
     "streams/counter/c/views/state.snapshot.json": { state: 999, offset: FIRST.length, hash: "0123456789abcdef" },
   });
@@ -63,7 +63,7 @@ test("a snapshot of the crate is left alone: the state is folded from the events
   expect(await store.get(Counter, "c").state()).toBe(21);
 });
 
-test("an instance that the crate holds is refused after a while; others, and reading it, are not", async () => {
+test("a command on an instance that the Rust crate holds is refused after a time-out; reads and other instances work", async () => {
   const directory = cratesDirectory(FIRST);
   await using store = await AggregateStore.builder(directory).aggregate(Counter).open();
   const crate = (await openNodeFileSystem()).open(streamFile(directory, "counter", "c"), "update");
@@ -76,7 +76,7 @@ test("an instance that the crate holds is refused after a while; others, and rea
   expect(await store.get(Counter, "c").execute(add)).toMatchObject({ state: 2 });
 });
 
-test("events that the aggregate does not declare are left out of its state, unless the store was told otherwise", async () => {
+test("events that the aggregate does not declare are left out of its state, unless the store is configured otherwise", async () => {
   const directory = cratesDirectory(FIRST.replace("Added", "Renamed") + SECOND);
   await using lenient = await AggregateStore.builder(directory).aggregate(Counter).open();
   expect(await lenient.get(Counter, "c").state()).toBe(20);
@@ -84,7 +84,7 @@ test("events that the aggregate does not declare are left out of its state, unle
   await expect(strict.get(Counter, "c").state()).rejects.toMatchObject({ code: "UNKNOWN_EVENT" });
 });
 
-test("a stream whose first events were moved to archive.jsonl.zst is refused, and nothing is changed", async () => {
+test("a stream whose first events were moved to archive.jsonl.zst is refused, and no file changes", async () => {
   const directory = cratesDirectory(SECOND, { "streams/counter/c/archive.jsonl.zst": "not read" });
   const before = treeOf(`${directory}/streams`);
   await expect(AggregateStore.builder(directory).aggregate(Counter).open()).rejects.toMatchObject({
@@ -94,7 +94,7 @@ test("a stream whose first events were moved to archive.jsonl.zst is refused, an
   expect(treeOf(`${directory}/streams`)).toEqual(before);
 });
 
-test("the crate's lines stay as they are in front of ours", async () => {
+test("the Rust crate's lines stay unchanged before ours", async () => {
   const directory = cratesDirectory(FIRST + SECOND);
   await using store = await AggregateStore.builder(directory).aggregate(Counter).open();
   expect(await store.get(Counter, "c").execute(Counter.commands.Add({ by: 4 }))).toMatchObject({

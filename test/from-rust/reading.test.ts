@@ -7,7 +7,7 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 const open = (directory = temporaryDirectory()) => AggregateStore.builder(directory).aggregate(Counter).open();
 const add = Counter.commands.Add({ by: 1 });
 
-describe("what eventfold's reader does", () => {
+describe("eventfold's reader", () => {
   test("read_full and read_from: events from a version on, not from a byte", async () => {
     await using store = await open();
     const counter = store.get(Counter, "c");
@@ -19,7 +19,7 @@ describe("what eventfold's reader does", () => {
     expect(await versions(6)).toEqual([]);
   });
 
-  test("has_new_events: reading from the next version gives nothing, or what is new", async () => {
+  test("has_new_events: reading from the next version returns the new events, or none", async () => {
     const directory = temporaryDirectory();
     await using ours = await open(directory);
     await using theirs = await open(directory);
@@ -30,7 +30,7 @@ describe("what eventfold's reader does", () => {
     expect(await newEvents()).toMatchObject([{ version: 2 }]);
   });
 
-  test("wait_for_events: a subscription waits for what is next, of other processes too", async () => {
+  test("wait_for_events: a subscription waits for the next event, also of other processes", async () => {
     const directory = temporaryDirectory();
     await using ours = await open(directory);
     await using theirs = await open(directory);
@@ -41,7 +41,7 @@ describe("what eventfold's reader does", () => {
         if (seen.length === 2) return;
       }
     })();
-    // `from: "now"` is decided when the loop first asks.
+    // The loop's first request decides where `from: "now"` is.
     await new Promise((resolve) => setTimeout(resolve, 50));
     await ours.get(Counter, "c").execute(add);
     await theirs.get(Counter, "c").execute(add);
@@ -54,7 +54,7 @@ describe("what eventfold's reader does", () => {
     expect(await collect(store.subscribe({ signal: AbortSignal.timeout(20) }))).toEqual([]);
   });
 
-  test("conditional append: a command is decided again on what the other process has written", async () => {
+  test("conditional append: a command is decided again on the events of the other process", async () => {
     const directory = temporaryDirectory();
     await using ours = await open(directory);
     await using theirs = await open(directory);

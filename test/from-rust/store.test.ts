@@ -6,13 +6,13 @@ import { collect } from "../support/collect.ts";
 import { Counter, Meter } from "../support/counter.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
-/** Counts on a meter what is added to a counter. */
+/** Adds to a meter every number that is added to a counter. */
 const Mirror = processManager("mirror", { dispatches: [Meter] }).on(Counter, {
   Added: (_, { id, data: { by } }) => Meter.at(id).Measure({ watts: by }),
 });
 
 describe("AggregateStore", () => {
-  test("clone: the store is one object that everybody shares, and so is what it keeps in memory", async () => {
+  test("clone: all callers share one store object and its instances in memory", async () => {
     await using store = await AggregateStore.builder(temporaryDirectory()).aggregate(Counter).open();
     const shared = store;
     await store.get(Counter, "c").execute(Counter.commands.Add({ by: 1 }));
@@ -28,7 +28,7 @@ describe("AggregateStore", () => {
       expect(existsSync(`${directory}/${path}`), path).toBe(true);
   });
 
-  test("get makes no file; only a first event does", async () => {
+  test("get creates no file; the first event does", async () => {
     const directory = temporaryDirectory();
     await using store = await AggregateStore.builder(directory).aggregate(Counter).open();
     expect(await store.get(Counter, "c-1").state()).toBe(0);
@@ -36,13 +36,13 @@ describe("AggregateStore", () => {
     expect(existsSync(`${directory}/streams/counter`)).toBe(false);
   });
 
-  test("inject_event: as it is, once per instance, also after a restart", async () => {
+  test("inject_event: an event is appended unchanged, once per instance, also after a restart", async () => {
     const directory = temporaryDirectory();
     const open = () => AggregateStore.builder(directory).aggregate(Counter).open();
     const event = { type: "Added", data: { by: 5 }, eventId: "e-1", timestamp: 1_000, actor: "phone" } as const;
     const first = await open();
     expect(await first.injectEvent(Counter, "a", event)).toEqual({ injected: true, version: 1, position: 1 });
-    // The crate would swallow the same id for another stream.
+    // The Rust crate would drop an event with the same id in another stream.
     expect(await first.injectEvent(Counter, "b", event)).toMatchObject({ injected: true });
     await first.close();
     await using second = await open();
@@ -52,7 +52,7 @@ describe("AggregateStore", () => {
     expect(recorded).toMatchObject({ eventId: "e-1", timestamp: 1_000, actor: "phone" });
   });
 
-  test("run_process_managers and InjectOptions: process managers see injected events like all others, or at once", async () => {
+  test("run_process_managers and InjectOptions: process managers handle injected events as any other, or at once", async () => {
     await using store = await AggregateStore.builder(memory())
       .aggregate(Counter)
       .aggregate(Meter)
@@ -67,7 +67,7 @@ describe("AggregateStore", () => {
     expect(await store.get(Meter, "b").state()).toBe(7);
   });
 
-  test("aggregate_type: all aggregates are registered the same way, targets of process managers included", async () => {
+  test("aggregate_type: all aggregates are registered the same way, including targets of process managers", async () => {
     const wiring = AggregateStore.builder(temporaryDirectory()).aggregate(Counter);
     // @ts-expect-error the target is not registered
     const opening = wiring.processManager(Mirror).open();
@@ -76,7 +76,7 @@ describe("AggregateStore", () => {
 });
 
 describe("AggregateHandle", () => {
-  test("clone: any number of handles to one instance, all of the same state", async () => {
+  test("clone: all handles to one instance have the same state", async () => {
     await using store = await AggregateStore.builder(temporaryDirectory()).aggregate(Account).open();
     const [one, other] = [store.get(Account, "ada"), store.get(Account, "ada")];
     await one.execute(Account.commands.Open({ owner: "Ada" }));
@@ -85,7 +85,7 @@ describe("AggregateHandle", () => {
     expect(await other.state()).toEqual({ open: true, balance: 4 });
   });
 
-  test("execute gives the state as well, so that it need not be asked for", async () => {
+  test("execute also returns the state, so no second call is needed", async () => {
     await using store = await AggregateStore.builder(temporaryDirectory()).aggregate(Counter).open();
     const { events, state } = await store.get(Counter, "c").execute(Counter.commands.Add({ by: 3 }));
     expect(events).toMatchObject([{ type: "Added", data: { by: 3 }, version: 1 }]);

@@ -34,21 +34,21 @@ vi.mock("../../src/real-timers.ts", async (load) => {
 });
 
 /*
- * What speed rests on, as counts that are the same on every machine. A count that grows makes things slower everywhere; who
- * has a good reason changes the bound here. Bounds are those of today and a little slack.
+ * Counts that decide the speed and are the same on every machine. A higher count makes the store slower everywhere. If
+ * there is a good reason for one, raise the bound here. Each bound is the present count with a little slack.
  */
 
-/** What all accounts together hold. */
+/** The sum of all balances. */
 const Total = projection("total", { total: 0 }).on(Account, {
   Deposited: (state, { data }) => {
     state.total += data.amount;
   },
 });
 
-/** Handles nothing that happens here. */
+/** Handles no event of these tests. */
 const Closed = projection("closed", { count: 0 }).on(Account, { Closed: ({ count }) => ({ count: count + 1 }) });
 
-/** How often the log is read to read it once. */
+/** How many read calls it takes to read the log once. */
 const READ_AGAIN = 1.1;
 
 const CONTEXT = { actor: "user-1", correlationId: "request-1" };
@@ -78,7 +78,7 @@ function deposit(store: Store, id: string): Promise<unknown> {
   return store.get(Account, id).execute({ type: "Deposit", data: { amount: 1 } }, CONTEXT);
 }
 
-/** Makes a store with so many accounts, and so many deposits in each; closed again. */
+/** Makes a store with so many accounts, and so many deposits in each, and closes it. */
 async function fill(
   fileSystem: TalliedFileSystem,
   directory: string,
@@ -104,8 +104,8 @@ const parse = vi.spyOn(JSON, "parse");
 
 beforeEach(async () => {
   tallied = await TalliedFileSystem.create();
-  // The time stands still: what runs in the background after a while must not be counted by chance, and long work that pauses
-  // for others every few milliseconds would do so more often on a slow machine.
+  // The clock stands still. Work in the background must not be counted by chance; and long work pauses
+  // every few milliseconds, so on a slow machine it would pause more often.
   time.stop();
 });
 
@@ -135,7 +135,7 @@ function each(count: number, bounds: Bounds): Bounds {
 }
 
 describe("commands", () => {
-  test("one after the other: one flush each", async () => {
+  test("one after the other take one flush each", async () => {
     const store = await openStore(temporaryDirectory(), tallied);
     await openAll(store, ["ada"]);
     const counts = await countsOf(async () => {
@@ -149,7 +149,7 @@ describe("commands", () => {
     );
   });
 
-  test("200 instances at the same time: a flush for all, and a few calls each", async () => {
+  test("to 200 instances at the same time share a flush and take a few calls each", async () => {
     const store = await openStore(temporaryDirectory(), tallied);
     await openAll(store, ids(200));
     const counts = await countsOf(() => Promise.all(ids(200).map((id) => deposit(store, id))));
@@ -161,7 +161,7 @@ describe("commands", () => {
     });
   });
 
-  test("2,000 of one instance at the same time: a flush for all", async () => {
+  test("2,000 to one instance at the same time share a flush", async () => {
     const store = await openStore(temporaryDirectory(), tallied);
     await openAll(store, ["ada"]);
     const counts = await countsOf(() => Promise.all(Array.from({ length: 2000 }, () => deposit(store, "ada"))));
@@ -180,7 +180,7 @@ describe("commands", () => {
     });
   });
 
-  test("to new instances, one after the other: one flush each", async () => {
+  test("to new instances, one after the other, take one flush each", async () => {
     const store = await openStore(temporaryDirectory(), tallied);
     await openAll(store, ["ada"]);
     const counts = await countsOf(async () => {
@@ -194,7 +194,7 @@ describe("commands", () => {
     );
   });
 
-  test("to 200 new instances at the same time: a flush for all", async () => {
+  test("to 200 new instances at the same time share a flush", async () => {
     const store = await openStore(temporaryDirectory(), tallied);
     await openAll(store, ["ada"]);
     const counts = await countsOf(() => openAll(store, ids(200)));
@@ -214,7 +214,7 @@ describe("commands", () => {
   });
 });
 
-/** A small store, and one whose log is longer than what is read at once. */
+/** A small store, and one whose log takes several reads. */
 const SIZES = [
   [10, 10],
   [120, 40],
@@ -235,7 +235,7 @@ describe.each(SIZES)("with %i streams of %i deposits", (accounts, deposits) => {
     return { directory, logBytes: statSync(`${directory}/commit_log/0000000000000001.jsonl`).size };
   }
 
-  test("opening reads little, whatever the size", async () => {
+  test("opening reads little, whatever the size of the store", async () => {
     const { directory } = filled();
     let store: Store | undefined;
     const counts = await countsOf(async () => (store = await openStore(directory, tallied)));
@@ -244,14 +244,14 @@ describe.each(SIZES)("with %i streams of %i deposits", (accounts, deposits) => {
     expectAtMost(counts, { calls: 42, flushes: 1, bytesWritten: 64, bytesRead: 200, streamsOpened: 0, parsed: 0 });
   });
 
-  test("a rebuild reads the log, opens no stream, and parses what is handled", async () => {
+  test("a rebuild reads the log, opens no stream, and parses only handled events", async () => {
     const { directory, logBytes } = filled();
     const store = await openStore(directory, tallied);
     const counts = await countsOf(() => store.rebuildProjection(Total));
     time.go();
     await store.close();
     expectAtMost(counts, {
-      // A look at the file's size and two pieces of it, for every few hundred events.
+      // One call for the file's size and two for its parts, for every few hundred events.
       calls: 20 + (accounts * deposits) / 300,
       flushes: 0,
       bytesWritten: 200,
@@ -297,7 +297,7 @@ describe.each(SIZES)("with %i streams of %i deposits", (accounts, deposits) => {
     expectAtMost(afterNone, { calls: 1, flushes: 0, bytesWritten: 0, bytesRead: 60, streamsOpened: 0, parsed: 0 });
   });
 
-  test("loading an instance reads its stream only", async () => {
+  test("loading an instance reads only its stream", async () => {
     const { directory } = filled();
     const store = await openStore(directory, tallied);
     const counts = await countsOf(() => store.get(Account, "a-0002").state());
@@ -314,7 +314,7 @@ describe.each(SIZES)("with %i streams of %i deposits", (accounts, deposits) => {
   });
 });
 
-test("loading an instance with a snapshot reads the snapshot and what is behind it", async () => {
+test("loading an instance with a snapshot reads the snapshot and the events after it", async () => {
   time.go();
   const directory = temporaryDirectory();
   await fill(tallied, directory, 1, 250);
@@ -323,6 +323,6 @@ test("loading an instance with a snapshot reads the snapshot and what is behind 
   const counts = await countsOf(() => store.get(Account, "a-0000").state());
   time.go();
   await store.close();
-  // Snapshots are taken every 100 events: 251 leave 51 behind the last one.
+  // Snapshots are taken every 100 events: 251 leave 51 after the last one.
   expectAtMost(counts, { calls: 22, flushes: 0, bytesWritten: 0, bytesRead: 24_000, streamsOpened: 4, parsed: 1200 });
 });

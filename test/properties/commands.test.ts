@@ -27,7 +27,7 @@ const addressed = fc.record({ id: fc.constantFrom(...IDS), command });
 type Addressed = typeof addressed extends fc.Arbitrary<infer T> ? T : never;
 
 type Step =
-  /** Given one after the other, without waiting. */
+  /** Commands that are given one after the other, without waiting. */
   | { readonly kind: "execute"; readonly commands: readonly Addressed[] }
   | { readonly kind: "together"; readonly commands: readonly Addressed[] }
   | { readonly kind: "crash"; readonly id: string }
@@ -51,7 +51,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("reopen") }) },
 );
 
-/** The bank as anybody would write it down, without a store. */
+/** The simplest model of the bank, without a store. */
 class Model {
   readonly events: (Event & { readonly id: string; readonly version: number })[] = [];
   readonly states = new Map<string, State[]>(IDS.map((id) => [id, [{ open: false, balance: 0 }]]));
@@ -104,7 +104,7 @@ class Model {
   }
 }
 
-/** Runs the steps on a store and on the model, comparing all that a user can see. */
+/** Runs the steps on a store and on the model, and compares every result that a user can see. */
 async function run(steps: readonly Step[], open: () => Promise<Store>, reopens: boolean): Promise<RecordedEvent[]> {
   const model = new Model();
   let store = await open();
@@ -185,7 +185,7 @@ async function compareHistory(store: Store, model: Model): Promise<RecordedEvent
   return all;
 }
 
-test("any sequence of commands does what a model of it does, in memory and on disk alike", async () => {
+test("any sequence of commands has the results of a model, in memory and on disk", async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 12 }), async (steps) => {
       const directory = temporaryDirectory();

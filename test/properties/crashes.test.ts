@@ -34,7 +34,7 @@ function open(disk: SimulatedDisk) {
   return AggregateStore.builder("/store").aggregate(Account).fileSystem(disk).open();
 }
 
-/** What anybody can see, without what differs from run to run. */
+/** Everything that a user can see, except values that differ from run to run. */
 async function history(store: Awaited<ReturnType<typeof open>>): Promise<unknown> {
   const events: RecordedEvent[] = [];
   for (const id of IDS) events.push(...(await collect(store.readEvents("account", id))));
@@ -53,7 +53,7 @@ function after(disk: SimulatedDisk, each: Exclude<Step, { readonly kind: "comman
   return disks[each.seed % disks.length] ?? disk;
 }
 
-test("a store on disk that crashes between commands has the same history as one in memory", async () => {
+test("a store on disk that crashes between commands has the history of one in memory", async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
       let disk = new SimulatedDisk();

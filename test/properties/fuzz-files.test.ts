@@ -21,9 +21,9 @@ const FILES = {
 
 const deep = "[".repeat(100_000) + "]".repeat(100_000);
 const event = (data: string, more = ""): string => `{"type":"Added","data":${data},"ts":1700000000${more}}\n`;
-/** A snapshot or checkpoint with a checksum that is right. */
+/** A snapshot or checkpoint with the right checksum. */
 const sealed = (text: string): string => `${text},"crc":"${crc32(text).toString(16).padStart(8, "0")}"}`;
-/** A record of the log with a checksum that is right. */
+/** A record of the log with the right checksum. */
 const record = (body: string, position = 1, events = 1): string => {
   const head = `{"commit":${position},"events":${events},"bytes":${Buffer.byteLength(body)},"flushed":51`;
   const checksum = crc32(body, crc32(head)).toString(16).padStart(8, "0");
@@ -74,7 +74,7 @@ const HOSTILE: readonly string[] = [
   ),
 ];
 
-/** Uses a store that has this content in one file, in every way there is; gives what is wrong. */
+/** Uses a store that has this content in one file, in every way. Returns the problems. */
 async function use(path: string, content: Uint8Array, image: ReadonlyMap<string, Uint8Array>): Promise<void> {
   const damaged = withFile(image, path, content);
   await observeItems(diskOf(damaged));
@@ -91,19 +91,19 @@ async function use(path: string, content: Uint8Array, image: ReadonlyMap<string,
   expect(({} as { readonly polluted?: unknown }).polluted).toBeUndefined();
 }
 
-describe.each(Object.entries(FILES))("%s that holds anything", (_, path) => {
-  test("gives an error of ours or the right data", async () => {
+describe.each(Object.entries(FILES))("%s with any content", (_, path) => {
+  test("leads to an error of ours or to the right data", async () => {
     const image = await itemStore();
     for (const content of HOSTILE) await use(path, Buffer.from(content), image);
     await use(path, Buffer.from([0xff, 0xfe, 0x0a, 0xc3, 0x28, 0x0a]), image);
     const original = image.get(path) ?? new Uint8Array();
     const bytes = fc.oneof(
       fc.uint8Array({ maxLength: 400 }),
-      // A piece of the file is something else.
+      // A part of the file is replaced.
       fc
         .tuple(fc.nat(original.length), fc.nat(60), fc.uint8Array({ maxLength: 60 }))
         .map(([at, length, piece]) => Buffer.concat([original.subarray(0, at), piece, original.subarray(at + length)])),
-      // Parts of it stand there twice, or in another order.
+      // Parts of it occur twice, or in another order.
       fc
         .tuple(fc.nat(original.length), fc.nat(original.length))
         .map(([a, b]) => Buffer.concat([original.subarray(0, a), original.subarray(b)])),

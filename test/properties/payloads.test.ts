@@ -35,7 +35,7 @@ const { json } = fc.letrec((tie) => ({
   ),
 }));
 
-/** What JSON makes of a value: -0 is 0, objects have the usual prototype. */
+/** A value after JSON: -0 is 0, objects have the usual prototype. */
 function throughJson<T>(value: T): T {
   return JSON.parse(JSON.stringify(value)) as T;
 }

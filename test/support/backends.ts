@@ -1,7 +1,7 @@
 import { AggregateStore, type AggregateStoreBuilder, memory } from "eventfold-es";
 import { temporaryDirectory } from "./temporary-directory.ts";
 
-/** Where a store can be; for `describe.each`. */
+/** The storages of a store, for `describe.each`. */
 export const backends: readonly { readonly backend: string; readonly builder: () => AggregateStoreBuilder }[] = [
   { backend: "on disk", builder: () => AggregateStore.builder(temporaryDirectory()) },
   { backend: "in memory", builder: () => AggregateStore.builder(memory()) },

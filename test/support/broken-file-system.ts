@@ -1,9 +1,9 @@
 import type { FileHandle, FileSystem, LockFile } from "eventfold-es/testing";
 
-/** What a breakage puts in the place of a file's calls. */
+/** The calls of a file that a breakage replaces. */
 export type BrokenFile = (file: FileHandle, fileSystem: FileSystem) => Partial<FileHandle>;
 
-/** A file system with some calls replaced, to see whether somebody notices. */
+/** A file system with some calls replaced, to see whether the explorer finds that. */
 export function breakFileSystem(
   fileSystem: FileSystem,
   calls: Partial<FileSystem> = {},
@@ -43,7 +43,7 @@ function copyOfFile(file: FileHandle): FileHandle {
   };
 }
 
-/** A lock that keeps out only who asks twice at once, as a test of it may. */
+/** A lock that excludes only a second attempt at the same time, as a test of a lock may make. */
 export function uselessLock(lock: LockFile, held: { count: number }): LockFile {
   return { tryAcquire: () => held.count++ !== 1, release: () => {}, close: () => lock.close() };
 }

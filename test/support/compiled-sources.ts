@@ -6,8 +6,8 @@ import ts from "typescript";
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 /**
- * Compiles the package and some more modules, without checking types, to JavaScript that Node.js starts several times faster
- * than through a loader. The directory is inside `node_modules`, so that dependencies are found.
+ * Compiles the package and the given modules to JavaScript, without type checks. Node.js starts it several times faster
+ * than TypeScript through a loader. The directory is inside `node_modules`, so that dependencies are found.
  */
 export function compileSources(modules: readonly string[]): {
   readonly directory: string;

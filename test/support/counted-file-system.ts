@@ -1,16 +1,16 @@
 import { type FileSystem, openNodeFileSystem } from "eventfold-es/testing";
 import { breakFileSystem } from "./broken-file-system.ts";
 
-/** A file system that counts what is opened and read, and can refuse to write. */
+/** A file system that counts opened files and read bytes, and can refuse to write. */
 export class CountedFileSystem {
   readonly fileSystem: FileSystem;
-  /** Files that were opened for reading. What a checkpoint in the background opens to flush it is not among them. */
+  /** Files that were opened for reading, except those that a checkpoint in the background opens to flush them. */
   openedToRead: string[] = [];
   /** Bytes read from the commit log. */
   logBytes = 0;
-  /** The error for a write to a file, or nothing to let it through. */
+  /** The error for a write to a file; `undefined` to allow the write. */
   refuse: (path: string) => Error | undefined = () => undefined;
-  /** The same for opening a file to read it. */
+  /** The same for opening a file for reading. */
   refuseToRead: (path: string) => Error | undefined = () => undefined;
 
   private constructor(inner: FileSystem) {
@@ -55,7 +55,7 @@ export class CountedFileSystem {
     return new CountedFileSystem(inner ?? (await openNodeFileSystem()));
   }
 
-  /** Begins to count anew. */
+  /** Resets all counts. */
   reset(): void {
     this.openedToRead = [];
     this.logBytes = 0;

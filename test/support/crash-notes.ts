@@ -8,7 +8,7 @@ type World = CrashWorld<FileEventStore>;
 const MANAGER = "copier";
 
 /**
- * Commits that hold nothing but what a process manager notes: they move no position, and segments of the log begin and end with them. With
+ * Commits that hold only a process manager's notes. They move no position, and segments of the log begin and end with them. With
  * one process or two, of which one is killed, and in both modes of durability.
  */
 export function notesScenario(n: number): CrashScenario<FileEventStore> {
@@ -61,7 +61,7 @@ function twoProcesses(n: number): (world: World) => Promise<void> {
   };
 }
 
-/** One note in a commit of its own, again and again while others come first. Sizes differ. */
+/** One note in a commit of its own, retried while other commits come first. Sizes differ. */
 function note(world: World): Promise<unknown> {
   const { store } = world;
   return world.commit(async ({ correlationId }) => {
@@ -77,7 +77,7 @@ function note(world: World): Promise<unknown> {
   }, 0);
 }
 
-/** Like `checkLog`; the notes have no holes, and those that were answered are there (but for those that mode "os" may lose). */
+/** Like `checkLog`. The notes have no holes, and acknowledged notes are there, except those that mode "os" may lose. */
 async function checkNotes(remains: CrashRemains<FileEventStore>, mayLose: boolean): Promise<readonly string[]> {
   const { store, killed, begun } = remains;
   const commits = remains.commits.map((commit, i) =>
@@ -88,16 +88,16 @@ async function checkNotes(remains: CrashRemains<FileEventStore>, mayLose: boolea
   await checkLog({ ...remains, commits });
   const notes = await store.consumerNotes(MANAGER, 0);
   const ids = notes.map(({ sequence, note: content }, i) => {
-    if (sequence !== i + 1) throw new Error(`note ${i + 1} is missing: ${sequence} is there instead`);
+    if (sequence !== i + 1) throw new Error(`expected note ${i + 1}, found ${sequence}`);
     return (content as { readonly id: string }).id;
   });
   const there = new Set(ids);
-  if (there.size < ids.length) throw new Error(`a note is there twice: ${ids.join(", ")}`);
+  if (there.size < ids.length) throw new Error(`expected each note once, found ${ids.join(", ")}`);
   for (const { id, events, outcome } of commits)
     if (events === 0 && outcome === "acknowledged" && !there.has(id))
-      throw new Error(`note ${id} was acknowledged; it is not there`);
+      throw new Error(`note ${id} was acknowledged, but is missing`);
   const letters = new Set((await store.deadLetters(MANAGER)).map(({ key }) => key));
   for (const [i, id] of ids.entries())
-    if (letters.has(id) !== (i % 3 === 0)) throw new Error(`the dead letter of note ${id} is not as it was`);
+    if (letters.has(id) !== (i % 3 === 0)) throw new Error(`the dead letter of note ${id} is missing or unexpected`);
   return ids;
 }

@@ -11,7 +11,7 @@ import {
 import { DEFAULT_LOG_OPTIONS } from "../../src/file-store/log/commit-log.ts";
 import { FileEventStore, type FileEventStoreOptions } from "../../src/file-store/file-event-store.ts";
 
-/** A sum that takes snapshots often. */
+/** A sum with frequent snapshots. */
 export const Sum = aggregate("sum", {
   initial: { total: 0, steps: 0 },
   events: { Added: data<{ by: number; note: string }>() },
@@ -24,7 +24,7 @@ export const Sum = aggregate("sum", {
 
 let lastId = 0;
 
-/** Ids that are all of one length, so that a disk is the same however many were examined before it. */
+/** Ids of one length, so that a disk does not depend on how many were examined before it. */
 export function nextEventId(): string {
   return `event-${String(++lastId).padStart(9, "0")}`;
 }
@@ -42,7 +42,7 @@ export function openSums(fileSystem: FileSystem, durability: "flush" | "os" = "f
 
 export type SumStore = Awaited<ReturnType<typeof openSums>>;
 
-/** The default check, and that states (from snapshots, too) are what the events say. */
+/** The default check; and each state, from snapshots too, must agree with the events. */
 export async function checkSums(remains: CrashRemains<SumStore>): Promise<readonly string[]> {
   const found = await checkInvariants(remains);
   const { store } = remains;
@@ -66,7 +66,7 @@ export function add(world: CrashWorld<SumStore>, id: string, by: number[], note?
   return world.commit((context) => world.store.get(Sum, id).execute(command, context), by.length);
 }
 
-/** Segments and preallocation so small that a few commits go through all of it. */
+/** Segments and preallocation so small that a few commits use several of each. */
 const SMALL_LOG = { segmentBytes: 1500, preallocateBytes: 700 };
 // The facade has no option for it.
 Object.assign(DEFAULT_LOG_OPTIONS, { segmentBytes: 5000, preallocateBytes: 1500 });
@@ -75,12 +75,12 @@ export function openLog(fileSystem: FileSystem, options: FileEventStoreOptions =
   return FileEventStore.open(fileSystem, "/store", { log: SMALL_LOG, ...options });
 }
 
-/** What `readAll` gives, compared with what every stream gives on its own, with the list of streams, and with the files. */
+/** Compares the events of `readAll` with those of every stream, with the list of streams, and with the files. */
 export async function checkLog({ disk, store, commits }: CrashRemains<FileEventStore>): Promise<readonly string[]> {
   const listed: string[] = [];
   for (const { type, id } of await store.listStreams()) {
     listed.push(`${type}/${id}`);
-    // Takes in what another program has appended.
+    // Adopts foreign lines.
     for await (const _ of store.readStream({ type, id }));
   }
   const events: SeenEvent[] = [];
@@ -135,7 +135,7 @@ export async function versionOf(store: FileEventStore, id: string): Promise<numb
 }
 
 /**
- * Appends events to several streams in one tracked commit, again and again while others come first. Sizes
+ * Appends events to several streams in one tracked commit, retried while other commits come first. Sizes
  * differ so that records begin and end anywhere in a sector.
  */
 export function append(

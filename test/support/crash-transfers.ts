@@ -46,7 +46,7 @@ function fill(world: World, id: string, amount: number): Promise<unknown> {
   return world.commit((context) => world.store.get(Purse, id).execute(Purse.commands.Fill({ amount }), context));
 }
 
-/** A transfer; with too little money in the purse it ends as a dead letter. */
+/** A transfer. With too little money in the purse, it ends as a dead letter. */
 function request(world: World, id: string, from: string): Promise<unknown> {
   const command = Transfer.commands.Request({ from, to: "b", amount: 10 });
   return world.commit((context) => world.store.get(Transfer, id).execute(command, context));
@@ -59,7 +59,7 @@ async function allEvents(store: TransferStore): Promise<RecordedEvent[]> {
   return events.sort((a, b) => a.position - b.position);
 }
 
-/** How often each event of a transfer is there. */
+/** How many of each event a transfer has. */
 function countOutputs(events: readonly RecordedEvent[]): Map<string, Record<string, number>> {
   const outputs = new Map<string, Record<string, number>>();
   for (const { aggregate, id, type, data } of events) {
@@ -77,7 +77,7 @@ function expectSame(what: string, found: unknown, expected: unknown): void {
     throw new Error(`${what}: ${JSON.stringify(found)}; expected ${JSON.stringify(expected)}`);
 }
 
-/** Everything that the process manager had to do is done exactly once, and the projection is what the events say. */
+/** The process manager has sent each command exactly once, and the projection agrees with the events. */
 async function checkTransfers({ disk, store, commits }: CrashRemains<TransferStore>): Promise<readonly string[]> {
   for (const [transfer, counts] of countOutputs(await allEvents(store)))
     if (Object.values(counts).some((count) => count > 1)) expectSame(transfer, counts, "each at most once");
@@ -99,7 +99,7 @@ async function checkTransfers({ disk, store, commits }: CrashRemains<TransferSto
     if (aggregate === "purse" && amount !== undefined) move(balances, id, type === "Taken" ? -amount : amount);
   }
   expectSame("the projection", await store.projection(Balances), balances);
-  // What the manager's commands led to carries the correlation id of the command that began it.
+  // The events of the manager's commands carry the correlation id of the first command.
   const seen = events.map((event) =>
     event.causationId === undefined ? event : { ...event, correlationId: undefined },
   );
@@ -114,7 +114,7 @@ const goOn = async (world: World): Promise<void> => {
   await world.store.projection(Balances);
 };
 
-/** Process manager and projection: run, stopped with and without checkpoints, killed in the middle. */
+/** A process manager and a projection: run, stopped with and without checkpoints, and killed while they work. */
 export function transfersScenario(n: number): TransferScenario {
   return {
     open: openTransfers,
@@ -142,7 +142,7 @@ export function transfersScenario(n: number): TransferScenario {
   };
 }
 
-/** The same process manager at work in two processes, of which one is killed. */
+/** The same process manager in two processes, of which one is killed. */
 export function sharedTransfersScenario(n: number): TransferScenario {
   return {
     open: openTransfers,
@@ -165,7 +165,7 @@ export function sharedTransfersScenario(n: number): TransferScenario {
   };
 }
 
-/** A directory in which the original has carried a transfer through: what its checkpoint says is done is never done again. */
+/** A directory in which the Rust crate has carried a transfer through. Commands that its checkpoint covers are never repeated. */
 export function adoptedTransfersScenario(n: number): TransferScenario {
   return {
     open: openTransfers,
@@ -173,7 +173,7 @@ export function adoptedTransfersScenario(n: number): TransferScenario {
     goOn,
     prepare: writeAsTheOriginal,
     workload: async (world) => {
-      // Leaves a checkpoint of ours in the place of the original's, and nothing of the manager in the log.
+      // Replaces the Rust crate's checkpoint by one of ours, with no note of the manager in the log.
       await world.store.runProcessManagers();
       if (n % 2 === 0) await world.store.projection(Balances);
       await world.store.close();

@@ -43,7 +43,7 @@ const onLog = (workload: LogScenario["workload"], open: LogScenario["open"] = op
 /** One seed of a kind of workload. */
 export interface Workload {
   readonly kind: string;
-  /** A scenario without seed and limits; `n` varies what can be varied. */
+  /** A scenario without seed and limits; `n` selects a variant. */
   readonly scenario: (n: number) => SumScenario | LogScenario | TransferScenario;
 }
 
@@ -85,7 +85,7 @@ export const WORKLOADS: readonly Workload[] = [
   },
   { kind: "a process manager and a projection", scenario: transfersScenario },
   { kind: "a process manager in two processes", scenario: sharedTransfersScenario },
-  { kind: "a process manager of the original", scenario: adoptedTransfersScenario },
+  { kind: "a process manager of the Rust crate", scenario: adoptedTransfersScenario },
   { kind: "commits without events", scenario: notesScenario },
   { kind: "new log segments", scenario: () => onLog(segments) },
   { kind: "new log segments without preallocation", scenario: () => onLog(segments, withoutRoom) },
@@ -171,7 +171,7 @@ export const WORKLOADS: readonly Workload[] = [
     }),
   },
   {
-    kind: "another program appends to a stream",
+    kind: "the Rust crate appends to a stream",
     scenario: () =>
       onLog(async (world) => {
         await append(world, { a: 1, b: 1 });
@@ -182,7 +182,7 @@ export const WORKLOADS: readonly Workload[] = [
               "a",
               `{"type":"Added","data":${i},"ts":1,"meta":{"correlation_id":"${correlationId}"}}\n`,
             );
-            // A commit on top of it takes it in.
+            // The next commit adopts the line.
             await append(world, { a: 1 });
           });
           await append(world, { b: 1 });
@@ -212,8 +212,8 @@ async function segments(world: CrashWorld<FileEventStore>): Promise<void> {
 }
 
 /**
- * After a power cut the last answered commits may be missing, but never one before them. After a kill, and of what was answered
- * since the power cut, nothing may.
+ * After a power cut, the last acknowledged commits may be missing, but none before them. After a kill, none may be missing,
+ * and none that was acknowledged since the power cut.
  */
 async function checkPrefix(remains: Parameters<typeof checkLog>[0]): Promise<readonly string[]> {
   const { killed, begun, commits } = remains;
@@ -228,10 +228,11 @@ async function checkPrefix(remains: Parameters<typeof checkLog>[0]): Promise<rea
   const answered = commits.slice(0, begun).filter(({ outcome }) => outcome === "acknowledged");
   const missing = new Map<string, string>();
   for (const { id } of answered.sort((a, b) => positionOf(a.result) - positionOf(b.result))) {
-    // Commits between two power cuts: later ones take the places of those that were lost.
+    // Commits between two power cuts. Later commits take the positions of lost ones.
     const era = id.replace(/\d+$/, "");
     const there = found.some((line) => line.includes(`"correlationId":"${id}"`));
-    if (there && missing.has(era)) throw new Error(`commit ${id} is there, and ${missing.get(era)} before it is not`);
+    if (there && missing.has(era))
+      throw new Error(`commit ${id} is there, but ${missing.get(era)} before it is missing`);
     if (!there) missing.set(era, id);
   }
   return found;
@@ -241,7 +242,7 @@ function withoutRoom(fileSystem: FileSystem): Promise<FileEventStore> {
   return openLog(fileSystem, { log: { segmentBytes: 1200, preallocateBytes: 0 } });
 }
 
-/** Every other commit has to prepare room, which takes a flush. */
+/** Every second commit has to preallocate, which takes a flush. */
 function littleRoom(fileSystem: FileSystem): Promise<FileEventStore> {
   return openLog(fileSystem, { log: { segmentBytes: 2000, preallocateBytes: 300 } });
 }
@@ -268,7 +269,7 @@ const CHANGING = new Set([
   "makeDirectory",
 ]);
 
-/** One to three changes in a row fail, later or sooner; the store must be open by then. */
+/** One to three changes in a row fail, at a random time after the store was opened. */
 function failAt(disk: SimulatedDisk, n: number): void {
   const fault = FAULTS[n % FAULTS.length];
   const first = 30 + ((n * 5) % 120);
@@ -281,7 +282,7 @@ function failAt(disk: SimulatedDisk, n: number): void {
   });
 }
 
-/** Goes on when a commit fails; in the end everything works again, and what failed is not there. */
+/** Continues when a commit fails. In the end everything works again, and failed commits are absent. */
 async function failing(world: CrashWorld<FileEventStore>): Promise<void> {
   const attempt = (counts: Readonly<Record<string, number>>): Promise<unknown> =>
     append(world, counts).catch((error: unknown) => {
@@ -292,22 +293,22 @@ async function failing(world: CrashWorld<FileEventStore>): Promise<void> {
     await attempt({ a: 2 });
   }
   await append(world, { a: 1, b: 1, c: 1, d: 1 });
-  // With durability "os" the streams' files get it a little later.
+  // With durability "os", the streams' files receive it a little later.
   for (let turns = 0; turns < 100; turns++) await new Promise<void>((resolve) => setImmediate(resolve));
   const commits = world.commits();
   await checkLog({ disk: world.disk, store: world.store, commits, begun: 0, killed: true });
   for await (const batch of world.store.readAll()) {
     for (const { meta } of batch) {
       const commit = commits.find(({ id }) => id === meta?.["correlation_id"]);
-      if (commit?.outcome === "failed") throw new Error(`commit ${commit.id} has failed and is there`);
+      if (commit?.outcome === "failed") throw new Error(`commit ${commit.id} failed, but its events are there`);
     }
   }
   await versionOf(world.store, "a");
 }
 
-/** A line from another program, whole and on stable storage at once: what it leaves half done is not our concern. */
+/** A foreign line, whole and durable at once. Torn writes of the Rust crate are tested elsewhere. */
 async function appendAsTheOriginal(disk: SimulatedDisk, id: string, line: string): Promise<void> {
-  const file = disk.process("the original").open(`/store/streams/s/${id}/app.jsonl`, "create");
+  const file = disk.process("the Rust crate").open(`/store/streams/s/${id}/app.jsonl`, "create");
   const bytes = new TextEncoder().encode(line);
   while (!file.tryLock()) await new Promise<void>((resolve) => setImmediate(resolve));
   file.write(bytes, 0, bytes.length, file.size());
@@ -315,7 +316,7 @@ async function appendAsTheOriginal(disk: SimulatedDisk, id: string, line: string
   file.close();
 }
 
-/** Streams as the original leaves them: lines without positions, nothing else. */
+/** Streams as the Rust crate leaves them: only lines, without positions. */
 function writeAsTheOriginal(disk: SimulatedDisk, lines: number): void {
   for (const id of ["a", "b", "new"]) {
     disk.makeDirectory(`/store/streams/s/${id}`);

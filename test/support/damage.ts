@@ -22,7 +22,7 @@ export function diskOf(image: Image): SimulatedDisk {
   return disk;
 }
 
-/** Puts the files of a store on a disk, as if they had always been there. */
+/** Puts the files of a store on a disk, all of them durable. */
 export function fill(disk: SimulatedDisk, image: Image): void {
   disk.makeDirectory(STORE);
   for (const [path, bytes] of image) {
@@ -63,7 +63,7 @@ const Sums = projection("sums", () => ({ byId: {} as Record<string, number> })).
   },
 });
 
-/** Sends what is added to `a` on to the copy; what is too much becomes a dead letter. */
+/** Copies each addition to `a`. An addition that is too large becomes a dead letter. */
 const Copier = processManager("copier", { dispatches: [Item] }).on(Item, {
   Added: (_, event) =>
     event.id === "a" ? { dispatch: Item.at("copy/ä").Add({ by: event.data.by * 10, note: "copied" }) } : undefined,
@@ -82,7 +82,7 @@ async function openItems(fileSystem: FileSystem) {
     .open();
 }
 
-/** A store with some of everything: two streams and a copy, a snapshot, checkpoints of each kind, notes, a dead letter. */
+/** A store with every kind of content: two streams and a copy, a snapshot, checkpoints of each kind, notes, a dead letter. */
 export async function itemStore(): Promise<Image> {
   const disk = new SimulatedDisk();
   const store = await openItems(disk);
@@ -127,15 +127,15 @@ export async function segmentedStore(): Promise<Image> {
   return imageOf(disk);
 }
 
-/** How a store ends that has commits without events at the end of its log. */
+/** The end of a store whose log ends with commits without events. */
 export interface NotesEnd {
-  /** The last commits, by what they are: an event, a note, or a note with a dead letter. */
+  /** The kinds of the last commits: an event, a note, or a note with a dead letter. */
   readonly commits: readonly ("event" | "note" | "letter" | "event and note")[];
   readonly closed: boolean;
   readonly segmentBytes?: number;
 }
 
-/** A store with two events and then other commits, of which the process manager's checkpoint does not know. */
+/** A store with two events and then other commits, which the process manager's checkpoint does not cover. */
 export async function notesStore({ commits, closed, segmentBytes = 1 << 20 }: NotesEnd): Promise<Image> {
   const disk = new SimulatedDisk();
   const store = await FileEventStore.open(disk, STORE, { log: { segmentBytes, preallocateBytes: 300 } });
@@ -168,7 +168,7 @@ export async function notesStore({ commits, closed, segmentBytes = 1 << 20 }: No
   return imageOf(disk);
 }
 
-/** What a user can see of a store, or for each part the code of the error that he gets instead. */
+/** Everything that a user can see of a store; for each part, its value or the code of its error. */
 export type Observation = Readonly<Record<string, string>>;
 
 /** `"error CODE"` for an error of ours; anything else is a bug and thrown. */
@@ -199,7 +199,7 @@ export async function observeItems(disk: SimulatedDisk): Promise<Observation> {
     seen["projection"] = await attempt(() => store.projection(Sums));
     seen["all"] = await attempt(async () => {
       const events: unknown[] = [];
-      // A log that was replaced may have fewer events.
+      // A replaced log may have fewer events.
       for await (const event of store.subscribe({ signal: AbortSignal.timeout(1000) }))
         if (events.push(event) === ITEM_EVENTS) break;
       return events;
@@ -276,13 +276,13 @@ function plain(event: {
   return { stream, type, data: payload, version, position, timestamp, eventId };
 }
 
-/** The parts that are neither what they were nor an error. */
+/** The parts that have changed and are no error. */
 export function changedParts(reference: Observation, seen: Observation): string[] {
   if (seen["open"] !== "ok") return [];
   return Object.keys(reference).filter((part) => seen[part] !== reference[part] && !seen[part]?.startsWith("error "));
 }
 
-/** Which kind of store is damaged, and how it looks to its users. */
+/** A store to damage, and what its users see. */
 export interface DamageCase {
   readonly image: Image;
   readonly observe: (disk: SimulatedDisk) => Promise<Observation>;
@@ -300,15 +300,15 @@ export async function segmentedCase(): Promise<DamageCase> {
 }
 
 interface Expectation {
-  /** Nobody can know that something is missing. */
+  /** Its absence cannot be detected. */
   readonly maySeemClean?: boolean;
-  /** What process managers have noted stands in this file alone. */
+  /** Only this file holds notes of process managers. */
   readonly mayLoseNotes?: boolean;
 }
 
 /**
- * Damages a store and tells what is not as promised: using it gives the same as before or an error; `verify` names the file and
- * changes nothing; `repair` brings everything back, and another `repair` has nothing to do.
+ * Damages a store and returns the broken promises. A use returns the same as before or an error; `verify` names the file and
+ * changes nothing; `repair` restores everything, and a second `repair` changes nothing.
  */
 export async function violations(
   { image, observe, reference }: DamageCase,
@@ -323,7 +323,7 @@ export async function violations(
   const disk = diskOf(damaged);
   const report = await verify(STORE, { fileSystem: disk });
   if (!sameImage(damaged, imageOf(disk))) found.push("verify has changed something");
-  // Where the log ends too early is told by the place at which it does.
+  // The finding's offset is where the log ends too early.
   const directory = `${path.slice(0, path.lastIndexOf("/"))}/`;
   const names = (file: string): boolean =>
     file === path || path.startsWith(`${file}/`) || (bytes === undefined && file.startsWith(directory));

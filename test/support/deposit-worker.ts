@@ -2,7 +2,7 @@ import { AggregateStore } from "eventfold-es";
 import { Account } from "./account.ts";
 import { parentsLine, workerOptions } from "./worker-input.ts";
 
-/** Deposits 1 so many times, on one instance after the other, when it is told to; prints what came of it as JSON. */
+/** Deposits 1 so many times, on one instance after the other, once its parent says so. Prints the results as JSON. */
 const { directory, ids, commands, pace } = workerOptions<{
   readonly directory: string;
   readonly ids: readonly string[];

@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** The public log's first 100 fines, where they are at hand. */
+/** The public log's first 100 fines, if that file exists. */
 export const REAL_FINES = fileURLToPath(new URL("../../../shared/data/road-traffic-fines-100.csv", import.meta.url));
 
 const HEADER =
@@ -11,7 +11,7 @@ const HEADER =
 
 type Cell = "amount" | "dismissal" | "expense" | "paymentAmount" | "totalPaymentAmount";
 
-/** A row of fine "F", unless told otherwise. */
+/** A row, by default of fine "F". */
 export function row(
   day: string,
   activity: string,
@@ -53,7 +53,7 @@ export const appeal = (steps: number, dismissal = "NIL") =>
     row("2020-02-05", "Notify Result Appeal to Offender"),
   ].slice(0, steps);
 
-/** Writes the rows as a file in a directory; gives its path. */
+/** Writes the rows to a file in a directory. Returns its path. */
 export async function writeFines(directory: string, ...rows: readonly string[]): Promise<string> {
   const file = join(directory, "fines.csv");
   await writeFile(file, [HEADER, ...rows, ""].join("\n"));

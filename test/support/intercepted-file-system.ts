@@ -2,10 +2,10 @@ import { type FileHandle, type FileSystem, openNodeFileSystem } from "eventfold-
 
 type DurableWrite = (length: number) => Promise<void>;
 
-/** The real file system with a hand in between at every durable write. */
+/** The real file system with a hook at every durable write. */
 export class InterceptedFileSystem {
   durableWrites = 0;
-  /** Does the write, or something else; `write(length)` writes the first bytes of it. */
+  /** Replaces a write; `write(length)` writes its first bytes. */
   onDurableWrite: (write: DurableWrite, length: number) => Promise<void> = (write, length) => write(length);
   readonly fileSystem: FileSystem;
 
@@ -25,7 +25,7 @@ export class InterceptedFileSystem {
   }
 }
 
-/** A gate that durable writes wait at until it is opened. */
+/** A gate at which durable writes wait until it is opened. */
 export function gate(): { readonly wait: () => Promise<void>; readonly open: () => void } {
   let open = (): void => {};
   const opened = new Promise<void>((resolve) => (open = resolve));

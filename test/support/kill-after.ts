@@ -1,7 +1,7 @@
 import type { SimulatedDisk, SimulatedProcess } from "eventfold-es/testing";
 
 /**
- * Kills a process at one of its next calls to the disk, or when it makes no more of them: before the call, or up to two turns of the
+ * Kills a process at one of its next calls to the disk, or after its last call: before the call, or up to two turns of the
  * event loop later, when it may be waiting for the medium.
  */
 export async function killAfter(disk: SimulatedDisk, process: SimulatedProcess, calls: number): Promise<void> {

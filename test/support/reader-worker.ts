@@ -2,7 +2,7 @@ import { AggregateStore } from "eventfold-es";
 import { Account } from "./account.ts";
 import { parentsLine, workerOptions } from "./worker-input.ts";
 
-/** Reads one instance again and again until it is told to stop; prints how often, and what was wrong, as JSON. */
+/** Reads one instance repeatedly until its parent says stop. Prints the number of reads and the problems as JSON. */
 const { directory, id } = workerOptions<{ readonly directory: string; readonly id: string }>();
 
 await using store = await AggregateStore.builder(directory).aggregate(Account).open();
@@ -21,7 +21,7 @@ while (!stopped && problems.length < 10) {
     let position = 0;
     let balance = 0;
     for await (const event of handle.events()) {
-      if (event.version !== ++version) problems.push(`version ${event.version} where ${version} is due`);
+      if (event.version !== ++version) problems.push(`expected version ${version}, found ${event.version}`);
       if (event.position <= position) problems.push(`position ${event.position} after ${position}`);
       position = event.position;
       if (event.type === "Deposited") balance += event.data.amount;

@@ -4,7 +4,7 @@ import { Relay, Sink } from "./relay.ts";
 import { parentsLine, workerOptions } from "./worker-input.ts";
 
 /**
- * `"relay"`: lets the process manager run by itself until it is killed. `"add"`: adds 1, 2, 3 … when it is told to, and prints
+ * `"relay"`: lets the process manager run automatically until it is killed. `"add"`: adds 1, 2, 3 … once its parent says so, and prints
  * for each the position and when it was acknowledged.
  */
 const { directory, role, count } = workerOptions<{

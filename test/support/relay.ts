@@ -1,7 +1,7 @@
 import { aggregate, type AggregateStore, data, processManager, type RecordedEvent } from "eventfold-es";
 import { Counter } from "./counter.ts";
 
-/** Takes what it is given, refuses what is negative, and breaks on 666. */
+/** Accepts numbers, rejects negative ones, and throws on 666. */
 export const Sink = aggregate("sink", {
   initial: { taken: [] as readonly number[] },
   events: { Taken: data<{ n: number }>(), Late: data<{ n: number }>() },
@@ -21,12 +21,12 @@ export const Sink = aggregate("sink", {
   },
 });
 
-/** Sends every number that is added on to the sink of the same id, and counts them. */
+/** Sends every added number to the sink of the same id, and counts the numbers. */
 export const Relay = processManager("relay", { dispatches: [Sink], initial: { seen: 0 } }).on(Counter, {
   Added: (state, e) => ({ state: { seen: state.seen + 1 }, dispatch: Sink.at(e.id).Take({ n: e.data.by }) }),
 });
 
-/** The numbers that a sink has taken, in order. */
+/** The numbers that a sink has accepted, in order. */
 export async function taken(store: AggregateStore<typeof Sink>, id: string): Promise<readonly number[]> {
   return (await store.get(Sink, id).state()).taken;
 }

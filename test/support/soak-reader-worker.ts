@@ -2,7 +2,7 @@ import { AggregateStore } from "eventfold-es";
 import { Account } from "./account.ts";
 import { parentsLine, workerOptions } from "./worker-input.ts";
 
-/** Follows a store while others write to it, until it has seen the position that its parent names; prints what it has seen. */
+/** Follows a store while other processes write to it, up to the position that its parent names. Prints what it has read. */
 const { directory } = workerOptions<{ readonly directory: string }>();
 
 const store = await AggregateStore.builder(directory).aggregate(Account).open();

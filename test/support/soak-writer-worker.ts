@@ -4,8 +4,8 @@ import { Account } from "./account.ts";
 import { workerOptions } from "./worker-input.ts";
 
 /**
- * Executes commands until it is killed. For each one that was answered it writes `<command> <events> <position>` to its standard output, in
- * one synchronous call, so that what was answered is told whatever happens next.
+ * Executes commands until it is killed. For each acknowledged command it writes `<command> <events> <position>` to its standard output, in
+ * one synchronous call, so that the parent learns of it whatever happens next.
  */
 const { directory, run, instances } = workerOptions<{
   readonly directory: string;
@@ -14,7 +14,7 @@ const { directory, run, instances } = workerOptions<{
   readonly instances: number;
 }>();
 
-/** Instances leave memory, with a snapshot, as soon as they are not used. */
+/** Instances leave memory, with a snapshot, as soon as they are idle. */
 const open = () => AggregateStore.builder(directory).aggregate(Account).idleTimeout(5).open();
 let store = await open();
 let given = 0;
@@ -53,7 +53,7 @@ async function customer(): Promise<void> {
   for (;;) await execute();
 }
 
-/** Every third process comes and goes by itself until it is killed: while it opens, works or closes. */
+/** Every third process opens and closes its store repeatedly, so the kill hits while it opens, works or closes. */
 async function comeAndGo(): Promise<void> {
   for (;;) {
     for (let n = 0; n < 4; n++) await execute();

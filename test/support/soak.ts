@@ -12,34 +12,34 @@ const MODULES = ["account", "worker-input", "soak-writer-worker", "soak-reader-w
   (name) => `test/support/${name}.ts`,
 );
 const INSTANCES = 12;
-/** How long a reader may take to come to the end. */
+/** How long a reader may take to reach the end. */
 const PATIENCE_MS = 60_000;
 
 export interface SoakOptions {
   /** An empty directory. */
   readonly directory: string;
   readonly seconds: number;
-  /** Processes that write at the same time; 3 if left out. */
+  /** Processes that write at the same time. Default: 3. */
   readonly writers?: number;
 }
 
 export interface SoakReport {
-  /** Processes that were killed, and those of them that had answered nothing yet. */
+  /** Processes that were killed, and how many of them before their first acknowledgement. */
   readonly kills: number;
   readonly early: number;
   readonly acknowledged: number;
-  /** Commands that count although nobody was told: their process died before it could. */
-  readonly untold: number;
+  /** Commands that count although their process died before it could acknowledge them. */
+  readonly unacknowledged: number;
   readonly events: number;
   readonly streams: number;
-  /** Events that the subscriber has got. */
+  /** Events that were delivered to the subscriber. */
   readonly delivered: number;
 }
 
 /**
- * Lets processes write to one directory, kills each with SIGKILL a moment after it was started or has answered its first command, and
- * starts another in its place; one more process follows all the time. Then checks that every answered command is there, once
- * and whole, without holes, and that both copies of every event agree. Throws what is wrong.
+ * Lets processes write to one directory. Kills each with SIGKILL shortly after its start or its first acknowledgement, and
+ * starts another in its place. One more process reads all the time. Then checks that every acknowledged command is there, once
+ * and whole, without holes, and that both copies of every event agree. Throws if a check fails.
  */
 export async function soak({ directory, seconds, writers = 3 }: SoakOptions): Promise<SoakReport> {
   const compiled = compileSources(MODULES);
@@ -78,7 +78,7 @@ export async function soak({ directory, seconds, writers = 3 }: SoakOptions): Pr
   }
 }
 
-/** Kills a writer; gives the commits that it has answered. */
+/** Kills a writer. Returns the commits that it has acknowledged. */
 async function killedWriter(child: ChildProcess): Promise<TrackedCommit[]> {
   let output = "";
   let errors = "";
@@ -90,7 +90,7 @@ async function killedWriter(child: ChildProcess): Promise<TrackedCommit[]> {
   });
   child.stderr?.on("data", (bytes: Buffer) => (errors += bytes.toString()));
   const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
-  // Now and then while it starts, opens or recovers; else a moment after its first answer.
+  // Sometimes while it starts, opens or recovers; else shortly after its first acknowledgement.
   if (Math.random() < 0.25) await pause(40 + Math.random() * 200);
   else {
     await Promise.race([firstAnswer, ended, pause(PATIENCE_MS, undefined, { ref: false })]);
@@ -98,8 +98,8 @@ async function killedWriter(child: ChildProcess): Promise<TrackedCommit[]> {
   }
   child.kill("SIGKILL");
   await ended;
-  if (errors !== "") throw new Error(`a writer has failed: ${errors}`);
-  // What has no LF was not told completely.
+  if (errors !== "") throw new Error(`a writer failed: ${errors}`);
+  // A line without LF was not printed completely.
   const lines = output
     .slice(0, output.lastIndexOf("\n") + 1)
     .split("\n")
@@ -123,18 +123,19 @@ class Reader {
 
   async line(): Promise<string> {
     const late = pause(PATIENCE_MS, undefined, { ref: false }).then(() => {
-      throw new Error(`the reader has said nothing for ${PATIENCE_MS} ms`);
+      throw new Error(`expected output of the reader within ${PATIENCE_MS} ms, got none`);
     });
     const next = await Promise.race([this.#lines.next(), late]);
-    if (next.done === true) throw new Error("the reader has ended");
+    if (next.done === true) throw new Error("the reader ended too early");
     return next.value;
   }
 
-  /** Waits until it has seen everything up to a position. */
+  /** Waits until the reader has read everything up to a position. */
   async finish(position: number): Promise<number> {
     this.#child.stdin?.write(`${position}\n`);
     const { seen, problem } = JSON.parse(await this.line()) as { readonly seen: number; readonly problem: string };
-    if (problem !== "" || seen !== position) throw new Error(`the reader has seen ${seen} of ${position}; ${problem}`);
+    if (problem !== "" || seen !== position)
+      throw new Error(`expected the reader to read up to ${position}, it has read ${seen}; ${problem}`);
     return seen;
   }
 
@@ -146,7 +147,7 @@ class Reader {
 async function audit(
   directory: string,
   acknowledged: readonly TrackedCommit[],
-): Promise<Pick<SoakReport, "events" | "streams" | "untold">> {
+): Promise<Pick<SoakReport, "events" | "streams" | "unacknowledged">> {
   const store = await AggregateStore.builder(directory).aggregate(Account).open();
   const streams = await store.listStreams();
   const events: RecordedEvent[] = [];
@@ -156,17 +157,17 @@ async function audit(
     const balance = deposits.reduce((sum, { data }) => sum + (data as { readonly amount: number }).amount, 0);
     const state = await store.get(Account, id).state();
     if (state.balance !== balance)
-      throw new Error(`${id} has the balance ${state.balance}; its events give ${balance}`);
+      throw new Error(`${id}: expected the balance ${balance} of its events, found ${state.balance}`);
   }
   await store.close();
   events.sort((a, b) => a.position - b.position);
   const commits = new Map(acknowledged.map((commit) => [commit.id, commit]));
-  if (commits.size !== acknowledged.length) throw new Error("a command was answered twice");
+  if (commits.size !== acknowledged.length) throw new Error("a command was acknowledged twice");
   for (const { correlationId, metadata } of events) {
     if (correlationId === undefined || commits.has(correlationId)) continue;
     commits.set(correlationId, { id: correlationId, events: metadata["size"] as number, outcome: "pending" });
   }
   checkEvents(events, [...commits.values()]);
   checkStoreFiles(filesOf(directory), directory, events);
-  return { events: events.length, streams: streams.length, untold: commits.size - acknowledged.length };
+  return { events: events.length, streams: streams.length, unacknowledged: commits.size - acknowledged.length };
 }

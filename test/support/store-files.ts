@@ -18,10 +18,10 @@ export function streamFile(store: string, type: string, id: string): string {
   return path.join(store, "streams", type, id, "app.jsonl");
 }
 
-/** The lines of a file; fails when the last one is not complete. */
+/** The lines of a file. Throws if the last one is incomplete. */
 export function linesOf(file: string): string[] {
   const text = fs.readFileSync(file, "utf8");
-  if (text !== "" && !text.endsWith("\n")) throw new Error(`${file} does not end with a complete line`);
+  if (text !== "" && !text.endsWith("\n")) throw new Error(`${file}: expected a complete last line`);
   return text.split("\n").slice(0, -1);
 }
 
@@ -64,11 +64,11 @@ export function oneTo(count: number): number[] {
   return Array.from({ length: count }, (_, i) => i + 1);
 }
 
-/** What is wrong with numbers that should be `first`, `first + 1` … `last` in some order; nothing if they are. */
+/** The first error in numbers that should be `first`, `first + 1` … `last` in some order; "" if there is none. */
 export function holes(numbers: readonly number[], last: number, first = 1): string | undefined {
   const sorted = [...numbers].sort((a, b) => a - b);
   const wrong = sorted.findIndex((number, i) => number !== first + i);
-  if (wrong >= 0) return `${sorted[wrong]} where ${first + wrong} is due`;
+  if (wrong >= 0) return `expected ${first + wrong}, found ${sorted[wrong]}`;
   return sorted.length === last - first + 1 ? undefined : `they end with ${sorted.at(-1)}, not with ${last}`;
 }
 

@@ -3,8 +3,8 @@ import { Account } from "./account.ts";
 import { workerOptions } from "./worker-input.ts";
 
 /**
- * Executes commands on several instances until it is killed, and prints `<instance> <command>` for each one that was
- * acknowledged. Its standard output is a file, so that what is printed is there whatever happens next.
+ * Executes commands on several instances until it is killed, and prints `<instance> <command>` for each one that is
+ * acknowledged. Its standard output is a file, so the parent can read the lines whatever happens next.
  */
 const { directory, run, instances, commands, durability } = workerOptions<{
   readonly directory: string;

@@ -1,6 +1,6 @@
 import { type FileSystem, openNodeFileSystem } from "eventfold-es/testing";
 
-/** What a piece of work asked of the file system. */
+/** The file-system calls of a piece of work. */
 export interface Tally {
   /** Calls by name; those of open files begin with `file.`. */
   readonly byName: Readonly<Record<string, number>>;
@@ -9,13 +9,13 @@ export interface Tally {
   readonly flushes: number;
   readonly bytesWritten: number;
   readonly bytesRead: number;
-  /** Files of streams that were opened. */
+  /** Opened files of streams. */
   readonly streamsOpened: number;
 }
 
 const WAITS_FOR_DISK = /^(file\.writeDurably|file\.flush\w*|sync\w*)$/;
 
-/** The real file system; counts every call of the port, also of methods that it gets one day. */
+/** The real file system. Counts every call of the port, also of future methods. */
 export class TalliedFileSystem {
   readonly fileSystem: FileSystem;
   #byName: Record<string, number> = {};
@@ -31,7 +31,7 @@ export class TalliedFileSystem {
     return new TalliedFileSystem(await openNodeFileSystem());
   }
 
-  /** What some work asks for. */
+  /** The calls of some work. */
   async during(work: () => Promise<unknown>): Promise<Tally> {
     this.#byName = {};
     this.#bytesWritten = 0;

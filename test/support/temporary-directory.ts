@@ -10,7 +10,7 @@ export function temporaryDirectory(): string {
   return directory;
 }
 
-/** What a crash at this moment would leave: a copy of a directory whose store goes on. */
+/** A copy of a directory, as a crash at this moment would leave it. Its store keeps working. */
 export function copyOf(directory: string): string {
   const copy = path.join(temporaryDirectory(), "store");
   fs.cpSync(directory, copy, { recursive: true });

@@ -1,11 +1,11 @@
 import { createInterface } from "node:readline";
 
-/** The options that a worker was started with. */
+/** The options of this worker. */
 export function workerOptions<T>(): T {
   return JSON.parse(process.argv[2] ?? "{}") as T;
 }
 
-/** Resolves when the parent sends a line; it can do so once. */
+/** Resolves when the parent sends its one line. */
 export function parentsLine(): Promise<string> {
   return new Promise((resolve) => {
     const input = createInterface({ input: process.stdin });

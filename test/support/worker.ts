@@ -3,14 +3,14 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
 
-/** A second process that runs a file of this folder; it gets `options` as JSON. */
+/** A second process that runs a file of this folder, with `options` as JSON. */
 export class Worker {
   readonly process: ChildProcess;
   readonly exited: Promise<number | null>;
   readonly #lines: AsyncIterator<string> | undefined;
   #errors = "";
 
-  /** With `output`, its standard output goes to that descriptor, else `line()` reads it. */
+  /** Its standard output goes to the descriptor `output`; without one, `line()` reads it. */
   constructor(file: string, options: object, output?: number) {
     const url = new URL(file, import.meta.url);
     const flags = ["--import", "tsx", "--conditions=eventfold-es-source"];
@@ -25,7 +25,7 @@ export class Worker {
     onTestFinished(() => void this.process.kill("SIGKILL"));
   }
 
-  /** What it wrote to its error output. */
+  /** Everything that it wrote to its error output. */
   get errors(): string {
     return this.#errors;
   }

@@ -12,7 +12,7 @@ import {
 import { Account, type Transfer } from "./bank.ts";
 import { type Same, yes } from "./support.ts";
 
-// What is inferred is what a person would have written.
+// Inferred types are those that a person would have written.
 yes<Same<StateOf<typeof Account>, { owner: string; balance: number; open: boolean }>>();
 yes<Same<StateOf<typeof Transfer>, { status: "none" | "pending" | "done" }>>();
 yes<

@@ -102,7 +102,7 @@ interface DatedTree {
 // @ts-expect-error in a type that contains itself
 data<DatedTree>();
 
-// The error tells the path.
+// The error names the path.
 yes<Same<NotJson<{ a: { b: Date[] } }>, "data.a.b[]">>();
 yes<Same<NotJson<{ a: Date; b: bigint; c: string }>, "data.a" | "data.b">>();
 yes<Same<NotJson<Date>, "data">>();

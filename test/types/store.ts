@@ -70,7 +70,7 @@ export async function wiring(): Promise<void> {
   (await AggregateStore.open(memory())).get(Transfer, "t");
   // @ts-expect-error a contract has no behaviour
   any.get(Contract, "c");
-  // A store of some aggregates may be given to whoever takes any store.
+  // A store of some aggregates may be passed as any store.
   takesAnyStore(both);
 }
 

@@ -38,14 +38,14 @@ describe("dispatch", () => {
     expect(first).toMatchObject({ type: "Opened", correlationId: "r-1" });
   });
 
-  test("rejects as the aggregate does, and writes nothing", async () => {
+  test("rejects a command that the aggregate rejects, and writes nothing", async () => {
     await using store = await openStore();
     const bus = new CommandBus(store).register(Account);
     await expect(bus.dispatch("ada", { type: "Deposit", data: { amount: 1 } })).rejects.toThrow(CommandRejectedError);
     expect(await store.listStreams()).toEqual([]);
   });
 
-  test("merges an envelope's context with the call's: the call wins where it says something", async () => {
+  test("merges an envelope's context with the call's, whose fields win", async () => {
     await using store = await openStore();
     const bus = new CommandBus(store).register(Counter);
     const envelope = { ...Counter.at("a").Add({ by: 1 }), context: { actor: "envelope", correlationId: "envelope" } };
@@ -53,10 +53,10 @@ describe("dispatch", () => {
     expect(events).toMatchObject([{ actor: "envelope", correlationId: "call" }]);
   });
 
-  test("refuses a type that two aggregates have, one that none has, and aggregates that are not on the bus", async () => {
+  test("refuses a command type that two aggregates or none declare, and aggregates that are not on the bus", async () => {
     await using store = await openStore();
     const bus = new CommandBus(store).register(Account).register(Till);
-    // What JavaScript lets through.
+    // Calls that JavaScript allows.
     const loose = bus as unknown as { dispatch(first: unknown, second?: unknown): Promise<unknown> };
     await expect(loose.dispatch("a", { type: "Close" })).rejects.toMatchObject({
       code: "AMBIGUOUS_COMMAND",
@@ -68,7 +68,7 @@ describe("dispatch", () => {
     for (const command of [undefined, null, "Close", {}, { type: 5 }])
       await expect(loose.dispatch("a", command)).rejects.toMatchObject({ code: "INVALID_COMMAND" });
     await expect(loose.dispatch(Counter.at("a").Clear())).rejects.toMatchObject({ code: "UNKNOWN_AGGREGATE" });
-    // As an envelope it is clear which one is meant.
+    // An envelope names the aggregate.
     expect(await bus.dispatch(Till.at("t").Close())).toMatchObject({ state: 1 });
   });
 
@@ -79,7 +79,7 @@ describe("dispatch", () => {
     expect(bus.register(Till)).toBe(bus);
   });
 
-  test("carries an idempotency key through", async () => {
+  test("passes an idempotency key on", async () => {
     await using store = await openStore();
     const bus = new CommandBus(store).register(Counter);
     for (const _ of [1, 2, 3]) await bus.dispatch("a", { type: "Add", data: { by: 1 } }, { idempotencyKey: "k" });
@@ -88,7 +88,7 @@ describe("dispatch", () => {
 });
 
 describe("middleware", () => {
-  test("runs around each command, the first added outermost, with the whole envelope", async () => {
+  test("runs around each command with the whole envelope, the first added outermost", async () => {
     await using store = await openStore();
     const log: string[] = [];
     const note =
@@ -110,7 +110,7 @@ describe("middleware", () => {
     ]);
   });
 
-  test("may change the envelope, refuse it, try it again, or see how it failed", async () => {
+  test("may change the envelope, refuse it, retry it, or see its error", async () => {
     await using store = await openStore();
     const failures: unknown[] = [];
     let attempts = 0;
@@ -143,7 +143,7 @@ describe("middleware", () => {
     expect(events.map(({ metadata }) => metadata)).toEqual([{}, { through: "bus" }]);
   });
 
-  test("cannot send what is no envelope", async () => {
+  test("cannot pass on a value that is no envelope", async () => {
     await using store = await openStore();
     const bus = new CommandBus(store)
       .register(Counter)
@@ -155,7 +155,7 @@ describe("middleware", () => {
 describe("dispatchUnknown", () => {
   const good = { aggregate: "account", id: "ada", command: { type: "Open", data: { owner: "Ada" } } };
 
-  test("takes an envelope that came as JSON", async () => {
+  test("accepts an envelope that arrived as JSON", async () => {
     await using store = await openStore();
     const bus = new CommandBus(store).register(Account);
     const text = JSON.stringify({ ...good, context: { actor: "u", idempotencyKey: "k" } });

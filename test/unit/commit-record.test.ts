@@ -19,7 +19,7 @@ interface Record {
   readonly events: number;
 }
 
-/** A record of sections, as it is written to the log. */
+/** A record of sections, as the log holds it. */
 function recordOf(
   parts: readonly (GivenSection | NoteSection)[],
   { position = 1, flushed = 0 }: { readonly position?: number; readonly flushed?: number } = {},
@@ -45,7 +45,7 @@ function headerOf(bytes: Buffer, offset = 0, base = 0): RecordHeader {
   return read.header;
 }
 
-/** Up to the largest numbers that a store could count to. */
+/** Sections with numbers up to the largest that a store can reach. */
 const count = fc.oneof(fc.nat(300), fc.nat(2 ** 53 - 1000));
 const text = fc.oneof(
   fc.string({ unit: "binary", maxLength: 12 }),
@@ -75,7 +75,7 @@ const consumer: fc.Arbitrary<NoteSection> = fc.record({
 });
 
 describe("a record", () => {
-  test("is text that people can read", () => {
+  test("is human-readable text", () => {
     const { bytes } = recordOf(
       [
         {
@@ -96,7 +96,7 @@ describe("a record", () => {
     for (const each of [first, second, third]) expect(() => JSON.parse(each ?? "") as unknown).not.toThrow();
   });
 
-  test("gives back its sections, wherever it is", () => {
+  test("has the same sections at any place in a buffer", () => {
     fc.assert(
       fc.property(
         fc.array(fc.oneof({ weight: 4, arbitrary: section }, { weight: 1, arbitrary: consumer }), { maxLength: 6 }),
@@ -138,7 +138,7 @@ describe("a record", () => {
     );
   });
 
-  test("may be read without its consumers", () => {
+  test("can be read without its notes of consumers", () => {
     const given = { key: "a/b", version: 1, at: 0, adopted: false, lines: ["{}"] };
     const { bytes } = recordOf([given, { name: "pm", sequence: 3, note: { at: 1 } }, { ...given, version: 2, at: 3 }]);
     const versions: number[] = [];
@@ -176,7 +176,7 @@ describe("damage", () => {
     }
   });
 
-  test("of any byte is detected, whatever it becomes", () => {
+  test("of any byte is detected, whatever its new value", () => {
     fc.assert(
       fc.property(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 }), (at, change) => {
         const damaged = Buffer.from(followed);
@@ -200,7 +200,7 @@ describe("damage", () => {
     );
   });
 
-  test("by a write that stopped anywhere is detected, whatever was there before", () => {
+  test("by a write that stopped anywhere is detected, whatever bytes it should have replaced", () => {
     for (const filler of [0, 0x7b, 0xff]) {
       for (let written = 0; written < bytes.length; written++) {
         const torn = Buffer.alloc(followed.length, filler);
@@ -221,14 +221,14 @@ describe("damage", () => {
     }
   });
 
-  test("is told apart from a record that the buffer does not hold yet", () => {
+  test("is distinguished from a record that the buffer holds only in part", () => {
     for (let length = 0; length < bytes.length; length++) {
       const read = readRecord(followed, 0, length, 0);
       if (length === 0) expect(read).toEqual({ kind: "nothing" });
       else if (read.kind === "short") expect(read.need).toBeGreaterThan(length);
       else throw new Error(`${length} bytes of a sound record are ${read.kind}`);
     }
-    // Given what it needs, it is read.
+    // With the missing bytes, the record is read.
     let length = 1;
     for (let rounds = 0; rounds < 5; rounds++) {
       const read = readRecord(followed, 0, length, 0);
@@ -238,7 +238,7 @@ describe("damage", () => {
     expect(readRecord(followed, 0, length, 0).kind).toBe("record");
   });
 
-  test("is not seen where nothing was written", () => {
+  test("is not reported where nothing was written", () => {
     expect(readRecord(Buffer.alloc(500), 0, 500, 0)).toEqual({ kind: "nothing" });
     expect(readRecord(bytes, bytes.length, bytes.length, 0)).toEqual({ kind: "nothing" });
   });

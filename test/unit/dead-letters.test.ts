@@ -21,7 +21,7 @@ const lettersFile = (directory: string): string => path.join(directory, "process
 const add = (by: number) => Counter.at("a").Add({ by });
 
 describe("a command that cannot succeed", () => {
-  test("becomes a dead letter at once: rejected, or met by a bug", async () => {
+  test("becomes a dead letter at once when it is rejected or meets a bug", async () => {
     await using store = await open(temporaryDirectory());
     for (const by of [1, -2, 666, 4]) await store.dispatch(add(by), { correlationId: "r" });
     expect(await store.runProcessManagers()).toEqual({ dispatched: 2, deadLettered: 2 });
@@ -41,12 +41,12 @@ describe("a command that cannot succeed", () => {
     ]);
     expect(await store.deadLetters("relay")).toEqual(letters);
     expect(await store.deadLetters()).toEqual(letters);
-    expect(await store.deadLetters("nobody")).toEqual([]);
+    expect(await store.deadLetters("ghost")).toEqual([]);
   });
 
   test.each([
     ["for an aggregate that is not in its dispatches", "counter", "a", "Clear", "unknown aggregate type: counter"],
-    ["for an aggregate that nobody knows", "ghost", "a", "Clear", "unknown aggregate type: ghost"],
+    ["for an aggregate that is not registered", "ghost", "a", "Clear", "unknown aggregate type: ghost"],
     ["that the aggregate does not have", "sink", "a", "Explode", "command deserialization failed: "],
     ["for an id that cannot be stored", "sink", "", "Take", "command execution failed: "],
   ])("becomes one, too, %s", async (_, type, id, command, error) => {
@@ -64,7 +64,7 @@ describe("a command that cannot succeed", () => {
     expect((await store.deadLetters())[0]?.error.startsWith(error)).toBe(true);
   });
 
-  test("is kept in the original's form, with what caused it beside", async () => {
+  test("is kept in the Rust crate's form, with its cause added", async () => {
     const directory = temporaryDirectory();
     await using store = await open(directory);
     const { events } = await store.dispatch(add(-2), { correlationId: "r" });
@@ -88,7 +88,7 @@ describe("a command that cannot succeed", () => {
 });
 
 describe("a dead letter", () => {
-  test("is sent once more on demand, takes effect once, and is gone then, also after a restart", async () => {
+  test("is replayed on demand, takes effect once, and is then gone, also after a restart", async () => {
     const directory = temporaryDirectory();
     const rules = { negative: false };
     const Till = aggregate("sink", {
@@ -142,14 +142,14 @@ describe("a dead letter", () => {
     expect(await third.get(Till, "a").state()).toEqual({ taken: [-2] });
   });
 
-  test("that was delivered in truth is settled by a replay without a second effect", async () => {
+  test("whose command had taken effect is settled by a replay without a second effect", async () => {
     const directory = temporaryDirectory();
     const store = await open(directory);
     await store.dispatch(add(-2));
     await store.dispatch(add(5));
     await store.runProcessManagers();
     await store.close();
-    // The letter of a command that has taken effect: its identity says so.
+    // The letter of a command that has taken effect, as its identity shows.
     const [line = ""] = linesOf(lettersFile(directory));
     const letter = JSON.parse(line) as { key: string; envelope: { command: { data: { n: number } } } };
     const { key } = letter;
@@ -158,12 +158,12 @@ describe("a dead letter", () => {
     fs.writeFileSync(lettersFile(directory), `${JSON.stringify(letter)}\n`);
     await using again = await open(directory);
     await again.replayDeadLetter(letter.key);
-    // The other one, which only its file has lost, is there still.
+    // The other letter, which only its file has lost, is still there.
     expect((await again.deadLetters()).map(({ key }) => key)).toEqual([key]);
     expect(await taken(again, "a")).toEqual([5]);
   });
 
-  test("is what the commit log says, whatever becomes of the file", async () => {
+  test("is read from the commit log, whatever happens to its file", async () => {
     const directory = temporaryDirectory();
     const store = await open(directory);
     await store.dispatch(add(-2));
@@ -188,7 +188,7 @@ describe("a dead letter", () => {
     '{"envelope":{"aggregate_type":"sink","instance_id":"o","command":{"Take":{"n":2}},"context":{"actor":null,"correlation_id":null,"metadata":null}},"error":"I/O error: x","ts":1795415062}',
   ];
 
-  test("of the original can be listed, sent and dropped, in any order", async () => {
+  test("of the Rust crate can be listed, replayed and dropped, in any order", async () => {
     const directory = temporaryDirectory();
     fs.mkdirSync(path.dirname(lettersFile(directory)), { recursive: true });
     fs.writeFileSync(lettersFile(directory), ORIGINALS.map((line) => `${line}\n`).join(""));
@@ -203,7 +203,7 @@ describe("a dead letter", () => {
     const [one, ghost, unreadable, two] = letters.map(({ key }) => key);
     expect(new Set(letters.map(({ key }) => key)).size).toBe(4);
     await store.replayDeadLetter(one ?? "");
-    // The keys of the others are still theirs.
+    // The other letters keep their keys.
     await expect(store.replayDeadLetter(ghost ?? "")).rejects.toMatchObject({ code: "UNKNOWN_AGGREGATE" });
     await expect(store.replayDeadLetter(unreadable ?? "")).rejects.toMatchObject({
       message: expect.stringContaining("cannot be read"),
@@ -218,7 +218,7 @@ describe("a dead letter", () => {
     expect(event).not.toHaveProperty("causationId");
   });
 
-  test("of the original that was dropped stays dropped, and the others stay, when recovery applies the drop again", async () => {
+  test("of the Rust crate that was dropped stays dropped, and the others stay, when recovery applies the drop again", async () => {
     const directory = temporaryDirectory();
     fs.mkdirSync(path.dirname(lettersFile(directory)), { recursive: true });
     fs.writeFileSync(lettersFile(directory), ORIGINALS.map((line) => `${line}\n`).join(""));
@@ -235,7 +235,7 @@ describe("a dead letter", () => {
     }
   });
 
-  test("of the original keeps its key when others go and the original writes more of the very same", async () => {
+  test("of the Rust crate keeps its key when others are dropped and the Rust crate writes identical ones", async () => {
     const directory = temporaryDirectory();
     fs.mkdirSync(path.dirname(lettersFile(directory)), { recursive: true });
     const [line = ""] = ORIGINALS;

@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 const contract = { initial: { n: 0 }, events: { A: data() }, commands: { Do: data() } };
 const behaviour = { handle: { Do: () => [] }, apply: { A: (state: { n: number }) => state } };
 
-/** The error that `run` throws, which must be one of the library's. */
+/** The error that `run` throws, which must be an EventfoldError. */
 function errorOf(run: () => unknown): EventfoldError {
   try {
     run();
@@ -17,7 +17,7 @@ function errorOf(run: () => unknown): EventfoldError {
 
 describe("aggregate types", () => {
   test.each(["account", "Account", "a", "_", "order-line_2", "x".repeat(100), "console", "com10"])(
-    "%j is one",
+    "%j is valid",
     (type) => {
       expect(aggregate(type, contract).type).toBe(type);
     },
@@ -65,7 +65,7 @@ describe("message names", () => {
     aggregate("a", { initial: 0, events: {}, commands: {}, [section]: { [name]: data() } });
 
   test.each(["A", "opened", "_x", "Größe_日本", "With-Dash", "v2", "toString", "hasOwnProperty", "x".repeat(200)])(
-    "%j is one",
+    "%j is valid",
     (name) => {
       for (const section of sections) expect(named(section, name)).toBeDefined();
     },
@@ -97,7 +97,7 @@ describe("message names", () => {
     }
   });
 
-  test("names of an object's own methods are names like others", () => {
+  test("names of an object's methods are valid", () => {
     const payloads = { hasOwnProperty: data(), valueOf: data<{ n: number }>() };
     const { commands, at } = aggregate("a", { initial: 0, events: {}, commands: payloads });
     expect(commands.hasOwnProperty()).toEqual({ type: "hasOwnProperty" });
@@ -116,7 +116,7 @@ describe("constructors", () => {
     commands: { Add: data<{ by: number }>(), Reset: data() },
   });
 
-  test("make plain data", () => {
+  test("return plain data", () => {
     expect(Counter.events.Added({ by: 5 })).toEqual({ type: "Added", data: { by: 5 } });
     expect(Counter.commands.Add({ by: 5 })).toEqual({ type: "Add", data: { by: 5 } });
     const message = { type: "Reset" };
@@ -133,7 +133,7 @@ describe("constructors", () => {
     }
   });
 
-  test("have nothing that was not declared, so that awaiting them is harmless", async () => {
+  test("have only declared names, so awaiting them is harmless", async () => {
     for (const constructors of [Counter.events, Counter.commands, Counter.at("c")] as object[]) {
       expect(await Promise.resolve(constructors)).toBe(constructors);
       expect("toString" in constructors).toBe(false);
@@ -190,12 +190,12 @@ describe("a store", () => {
     expect(error.message).toContain(`unknown key "${key}"; expected initial, events, commands, rejections`);
   });
 
-  test("does not run a contract without behaviour", async () => {
+  test("refuses a contract without behaviour", async () => {
     const store = await AggregateStore.open(memory());
     expect(errorOf(() => store.get(aggregate("a", contract) as never, "1")).code).toBe("INVALID_DEFINITION");
   });
 
-  test("does not run two definitions of one type", async () => {
+  test("refuses two definitions of one type", async () => {
     const store = await AggregateStore.open(memory());
     const first = aggregate("a", contract).define(behaviour);
     store.get(first, "1");

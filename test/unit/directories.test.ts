@@ -5,7 +5,7 @@ import { AggregateStore } from "eventfold-es";
 import { openNodeFileSystem } from "eventfold-es/testing";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
-test("a directory is made with its missing parents; the topmost new one is told", async () => {
+test("makeDirectory creates a directory with its missing parents and returns the topmost new one", async () => {
   const base = temporaryDirectory();
   const fileSystem = await openNodeFileSystem();
   expect(fileSystem.makeDirectory(path.join(base, "a/b/c"))).toBe(path.join(base, "a"));
@@ -14,14 +14,17 @@ test("a directory is made with its missing parents; the topmost new one is told"
   expect(fs.statSync(path.join(base, "a/b/c")).isDirectory()).toBe(true);
 });
 
-test("a directory that cannot be made is an error", async () => {
+test("makeDirectory throws if it cannot create the directory", async () => {
   const base = temporaryDirectory();
   fs.writeFileSync(path.join(base, "file"), "");
   await expect(AggregateStore.open(path.join(base, "file"))).rejects.toMatchObject({ code: expect.any(String) });
   await expect(AggregateStore.open(path.join(base, "file/below"))).rejects.toMatchObject({ code: expect.any(String) });
 });
 
-// Node.js's own recursive mkdir never comes back from there.
-test.skipIf(process.platform !== "linux")("also where only the kernel makes directories", async () => {
-  await expect(AggregateStore.open("/proc/eventfold-es")).rejects.toMatchObject({ code: expect.any(String) });
-});
+// Node.js's own recursive mkdir never returns in this case.
+test.skipIf(process.platform !== "linux")(
+  "makeDirectory throws where only the kernel creates directories",
+  async () => {
+    await expect(AggregateStore.open("/proc/eventfold-es")).rejects.toMatchObject({ code: expect.any(String) });
+  },
+);

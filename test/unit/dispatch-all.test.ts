@@ -44,7 +44,7 @@ describe.each(backends)("dispatchAll $backend", ({ builder }) => {
     }
   });
 
-  test("one rejection, or one bug, and nothing is written", async () => {
+  test("writes nothing if one command is rejected or meets a bug", async () => {
     await using store = await opened("a", "b");
     const deposit = Account.at("a").Deposit({ amount: 5 });
     await expect(store.dispatchAll([deposit, Account.at("b").Withdraw({ amount: 1 })])).rejects.toMatchObject({
@@ -64,7 +64,7 @@ describe.each(backends)("dispatchAll $backend", ({ builder }) => {
     expect((await store.dispatch(deposit)).position).toBe(3);
   });
 
-  test("several commands on one instance see each other's events", async () => {
+  test("decides several commands on one instance on each other's events", async () => {
     await using store = await opened();
     const a = Account.at("a");
     const { results } = await store.dispatchAll([
@@ -88,7 +88,7 @@ describe.each(backends)("dispatchAll $backend", ({ builder }) => {
     expect(await store.get(Account, "b").state()).toEqual({ open: true, balance: 0 });
   });
 
-  test("in opposite orders at once, and between other commands, nobody waits for ever", async () => {
+  test("does not deadlock in opposite orders at once, and between other commands", async () => {
     await using store = await opened("a", "b", "c");
     const work: Promise<unknown>[] = [];
     for (let i = 0; i < 50; i++) {
@@ -122,7 +122,7 @@ describe.each(backends)("dispatchAll $backend", ({ builder }) => {
     expect(await store.list(Account)).toEqual(["a"]);
   });
 
-  test("spans more instances than there are descriptors kept", async () => {
+  test("spans more instances than the store keeps descriptors", async () => {
     await using store = await opened();
     const ids = oneTo(400).map((n) => `a-${n}`);
     await store.dispatchAll(ids.map((id) => Account.at(id).Open({ owner: id })));
@@ -133,7 +133,7 @@ describe.each(backends)("dispatchAll $backend", ({ builder }) => {
   });
 });
 
-test("dispatchAll is there as a whole after a restart", async () => {
+test("the events of dispatchAll are all there after a restart", async () => {
   const directory = temporaryDirectory();
   const store = await AggregateStore.builder(directory).aggregate(Account).open();
   const { results } = await store.dispatchAll([

@@ -46,7 +46,7 @@ const notJson: readonly (readonly [string, () => unknown])[] = [
   ["half of a surrogate pair", () => "a\ud800"],
   ["half of a surrogate pair in a key", () => ({ "\udc00": 1 })],
   ["a key __proto__", () => JSON.parse('{"__proto__":{"polluted":true}}') as unknown],
-  ["more nesting than the original reads", () => nested(127)],
+  ["more nesting than the Rust crate reads", () => nested(127)],
 ];
 
 describe.each(backends)("bad arguments $backend", ({ builder }) => {
@@ -68,7 +68,7 @@ describe.each(backends)("bad arguments $backend", ({ builder }) => {
     expect(({} as Record<string, unknown>)["polluted"]).toBeUndefined();
   });
 
-  test("every value that JSON holds comes back as it was", async () => {
+  test("every JSON value comes back unchanged", async () => {
     await using store = await open();
     const note = store.get(Note, "n");
     const values = [null, true, 0, -1.5, 1e300, "", '\u0000\u2028\n"\\ é 🦀', [], {}, [[[]]], { "": { a: [null] } }];
@@ -80,19 +80,19 @@ describe.each(backends)("bad arguments $backend", ({ builder }) => {
     ];
     for (const value of [...values, ...more]) await note.execute({ type: "Write", data: value });
     const events = await collect(note.events());
-    // A payload of null is none.
+    // A payload of null counts as no payload.
     expect(events.map((event) => event.data ?? null)).toEqual([...values, ...more]);
     expect((await note.state()).map((value) => value ?? null)).toEqual([...values, ...more]);
     expect(events.map(({ position }) => position)).toEqual(oneTo(15));
   });
 
-  test("properties that are undefined are left out, as JSON does", async () => {
+  test("undefined properties are omitted, as JSON does", async () => {
     await using store = await open();
     const { events } = await store.get(Note, "n").execute({ type: "Write", data: { a: undefined, b: 1 } });
     expect(events[0]?.data).toStrictEqual({ b: 1 });
   });
 
-  test("unknown commands, unknown aggregates and things that are neither", async () => {
+  test("unknown commands, unknown aggregates and values that are neither are refused", async () => {
     await using store = await open();
     const ada = store.get(Account, "ada");
     await expect(ada.execute({ type: "Rob" } as never)).rejects.toMatchObject({ code: "UNKNOWN_COMMAND" });
@@ -170,7 +170,7 @@ describe.each(backends)("bad arguments $backend", ({ builder }) => {
     expect(await ada.state()).toEqual({ open: false, balance: 0 });
   });
 
-  test("versions and times that are none are refused", async () => {
+  test("values that are no version or time are refused", async () => {
     await using store = await open();
     const ada = store.get(Account, "ada");
     for (const version of [-1, 0.5, NaN, Infinity])
@@ -187,7 +187,7 @@ describe.each(backends)("bad arguments $backend", ({ builder }) => {
 });
 
 describe.each(backends)("a closed store $backend", ({ builder }) => {
-  test("refuses everything, and may be closed again", async () => {
+  test("refuses every call, and may be closed again", async () => {
     const store = await builder().aggregate(Account).open();
     const ada = store.get(Account, "ada");
     await ada.execute(Account.commands.Open({ owner: "Ada" }));
@@ -210,7 +210,7 @@ describe.each(backends)("a closed store $backend", ({ builder }) => {
       await expect(attempt()).rejects.toMatchObject({ code });
   });
 
-  test("finishes the commands that were given before", async () => {
+  test("finishes the commands that were given before it closed", async () => {
     const store = await builder().aggregate(Account).open();
     const commands = oneTo(20).flatMap((n) => [
       store.get(Account, `a-${n}`).execute(Account.commands.Open({ owner: "Ada" })),

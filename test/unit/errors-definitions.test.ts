@@ -14,7 +14,7 @@ function define(type: string) {
 }
 
 describe.each(backends)("definitions $backend", ({ builder }) => {
-  test("two with one name are an error when the store is opened", async () => {
+  test("with one name are an error when the store is opened", async () => {
     for (const second of [define("account"), define("Account"), Account]) {
       await expect(builder().aggregate(Account).aggregate(second).open()).rejects.toMatchObject({
         code: "DUPLICATE_DEFINITION",
@@ -22,14 +22,14 @@ describe.each(backends)("definitions $backend", ({ builder }) => {
     }
   });
 
-  test("another definition with a name that the store has is an error", async () => {
+  test("with the name of a registered definition are an error", async () => {
     await using store = await builder().aggregate(Account).open();
     expect(() => store.get(define("account") as never, "a")).toThrow(
       expect.objectContaining({ code: "DUPLICATE_DEFINITION" }),
     );
   });
 
-  test("a contract without behaviour is an error", async () => {
+  test("without behaviour are an error", async () => {
     const contract = aggregate("bare", { initial: 0, events: {}, commands: {} });
     await expect(
       builder()

@@ -17,14 +17,14 @@ const origin: LineOrigin = {
 const BEFORE = '{"type":"Before","data":{"n":1},"ts":1,"ms":1,"pos":1}\n';
 const BEHIND = '\n{"type":"Behind","data":{"n":2},"ts":2,"id":"x","actor":"y","meta":{"z":1},"ms":2,"pos":3,"v":1}\n';
 
-/** A line as a reader has it: in the middle of others. */
+/** A line in a buffer with other lines around it, as a reader has it. */
 function eventOf(line: string | undefined, version: number, offset: number): LazyEvent {
   return line === undefined
     ? new LazyEvent(undefined, 0, 0, version, offset, origin)
     : new LazyEvent(BEFORE + line + BEHIND, BEFORE.length, BEFORE.length + line.length, version, offset, origin);
 }
 
-/** The same for a line of which it is known that we wrote it. */
+/** The same for a line that the store is known to have written. */
 function committedEvent(line: string, offset: number): LazyEvent {
   const text = BEFORE + line + BEHIND;
   const end = BEFORE.length + line.length;
@@ -36,12 +36,12 @@ function committedEvent(line: string, offset: number): LazyEvent {
 const FIELDS = ["type", "data", "schemaVersion", "position", "timestamp", "eventId", "actor", "meta"] as const;
 type Fields = Pick<StoredEvent, (typeof FIELDS)[number]>;
 
-/** Every field as it is read alone, each from an event that nothing has been asked yet. */
+/** Every field, each read from a fresh event. */
 function fast(line: string): Fields {
   return Object.fromEntries(FIELDS.map((field) => [field, eventOf(line, 1, 0)[field]])) as unknown as Fields;
 }
 
-/** Every field as it is read when the whole line has been parsed before. */
+/** Every field, read after the whole line was parsed. */
 function slow(line: string): Fields {
   const event = eventOf(line, 1, 0);
   void event.timestamp;
@@ -55,7 +55,7 @@ function lineOf(event: EventDraft, position: number): string {
   return line.slice(0, -1);
 }
 
-/** Keys and texts that are special to lines. */
+/** Keys and texts that have a meaning in lines. */
 const special = fc.constantFrom(
   ...["ts", "data", "type", "id", "actor", "meta", "ms", "pos", "v"],
   ...[
@@ -105,7 +105,7 @@ const draft: fc.Arbitrary<EventDraft> = fc.record({
 const position = fc.oneof(fc.integer({ min: 1, max: 200 }), fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }));
 
 describe("a line that we wrote", () => {
-  test("has the original's keys in its order, then ours", () => {
+  test("has the Rust crate's keys in its order, then ours", () => {
     const event = {
       type: "Added",
       data: '{"by":5}',
@@ -122,7 +122,7 @@ describe("a line that we wrote", () => {
     expect(lineOf(least, 1)).toBe('{"type":"Reset","data":null,"ts":0,"ms":999,"pos":1,"v":2}');
   });
 
-  test("comes back, read field by field and as a whole", () => {
+  test("comes back unchanged, read field by field and as a whole", () => {
     fc.assert(
       fc.property(draft, position, (event, at) => {
         const line = lineOf(event, at);
@@ -139,7 +139,7 @@ describe("a line that we wrote", () => {
     );
   });
 
-  test("comes back in whatever order the fields are read", () => {
+  test("comes back unchanged in any order of its fields", () => {
     fc.assert(
       fc.property(draft, position, fc.shuffledSubarray([...FIELDS]), (event, at, order) => {
         const line = lineOf(event, at);
@@ -151,7 +151,7 @@ describe("a line that we wrote", () => {
     );
   });
 
-  test("comes back however deep its payload is nested", () => {
+  test("comes back unchanged at any depth of its payload", () => {
     for (const [open, close] of [
       ["[", "]"],
       ['{"ts":', "}"],
@@ -167,7 +167,7 @@ describe("a line that we wrote", () => {
   });
 });
 
-describe("a line that another program wrote", () => {
+describe("a foreign line", () => {
   /** An object's text with the given order of keys and blanks between its parts. */
   function textOf(entries: readonly (readonly [string, unknown])[], blank: string): string {
     const parts = entries.map(([key, value]) => `${JSON.stringify(key)}${blank}:${blank}${JSON.stringify(value)}`);
@@ -190,7 +190,7 @@ describe("a line that another program wrote", () => {
     Ts: fc.option(payload, { nil: undefined }),
   });
 
-  test("gives the same, in any order of keys, with blanks, explicit nulls and fields that nobody knows", () => {
+  test("has the same fields in any order of keys, with blanks, explicit nulls and unknown fields", () => {
     fc.assert(
       fc.property(
         foreign,
@@ -231,7 +231,7 @@ describe("a line that another program wrote", () => {
     { what: "our keys in the payload at the very end", line: '{"type":"A","ts":5,"data":{"x":1,"ms":5,"pos":7}}' },
     { what: "our keys in a text at the very end", line: '{"type":"A","data":1,"ts":5,"x":",\\"ms\\":5,\\"pos\\":7"}' },
     { what: "a field between payload and time", line: '{"type":"A","data":[1],"x":[2],"ts":5}' },
-    { what: "a payload behind the time", line: '{"type":"A","ts":5,"data":{"ts":6}}' },
+    { what: "a payload after the time", line: '{"type":"A","ts":5,"data":{"ts":6}}' },
     { what: "a time in the payload only until its end", line: '{"type":"A","data":{"a":[{"ts":1}],"ts":2},"ts":5}' },
     { what: "a position without ms", line: '{"type":"A","data":1,"ts":5,"pos":7}' },
     { what: "a null position", line: '{"type":"A","data":1,"ts":5,"ms":5,"pos":null}' },
@@ -260,7 +260,7 @@ describe("a bad line", () => {
   const nested = (levels: number): string => "[".repeat(levels) + "]".repeat(levels);
   const problem = (why: string): Error => new Error(why);
 
-  // What makes the original refuse the whole stream, and what is no event at all.
+  // Lines for which the Rust crate refuses the whole stream, and lines that are no event at all.
   const bad: { readonly what: string; readonly line: string }[] = [
     { what: "nothing", line: "" },
     { what: "no JSON", line: "hello" },
@@ -307,7 +307,7 @@ describe("a bad line", () => {
     expect(() => eventOf(line, 1, 0).timestamp).toThrow("byte 0: ");
   });
 
-  test("that is one of the lines that the original reads is not refused", () => {
+  test("is accepted if the Rust crate reads it", () => {
     for (const line of [
       '{"type":"A","data":1,"ts":0}',
       `{"type":"A","data":${nested(126)},"ts":5}`,
@@ -318,7 +318,7 @@ describe("a bad line", () => {
       expect(parseLine(line, problem).type).toBe("A");
   });
 
-  test("of bytes that are not UTF-8 is refused, whatever is read, with its place", () => {
+  test("of bytes that are not UTF-8 is refused with its place, whatever field is read", () => {
     for (const field of FIELDS)
       expect(() => eventOf(undefined, 1, 4096)[field]).toThrow("byte 4096: this line is not UTF-8");
   });
@@ -330,7 +330,7 @@ describe("a bad line", () => {
     expect(() => eventOf('{"type":"A","data":1}', 1, 7).timestamp).toThrow("byte 7: ts is not a whole");
   });
 
-  test("with one character changed is refused, or read in the same way field by field and as a whole", () => {
+  test("with one changed character is refused, or has the same fields read one by one and as a whole", () => {
     fc.assert(
       fc.property(draft, fc.nat(), fc.constantFrom(...'{}[]",:\\ 019ae'.split("")), (event, where, character) => {
         const line = lineOf(event, 5);
@@ -352,7 +352,7 @@ describe("a bad line", () => {
 describe("payloads that are parsed together", () => {
   const line = (data: string): string => `{"type":"A","data":${data},"ts":1,"ms":1,"pos":2}`;
 
-  test("are what each one is by itself", () => {
+  test("equal those that are parsed one by one", () => {
     fc.assert(
       fc.property(fc.array(fc.jsonValue(), { maxLength: 8 }), (values) => {
         const events = values.map((value) => committedEvent(line(JSON.stringify(value)), 0));
@@ -375,7 +375,7 @@ describe("payloads that are parsed together", () => {
     expect(events.map(({ data }) => data)).toEqual(texts.map((text) => JSON.parse(text) as unknown));
   });
 
-  test("leave the error to the one that is broken", () => {
+  test("report an error only for the broken one", () => {
     const events = ['{"a":1}', '{"a":5,"b":', '{"a":2}'].map((text, i) => committedEvent(line(text), i));
     parsePayloads(events);
     expect(events[0]?.data).toEqual({ a: 1 });
@@ -384,7 +384,7 @@ describe("payloads that are parsed together", () => {
   });
 });
 
-test("a line of another program is told by its end, however many others stand in front of it", () => {
+test("a foreign line is recognized by its end, after any number of other lines", () => {
   const foreign = '{"type":"Added","data":{"by":5},"ts":1795415061,"id":"x","actor":"batch"}\n';
   const text = foreign.repeat(200_000);
   const searches = (count: number, search: () => unknown): number => {

@@ -30,7 +30,7 @@ afterEach(() => {
 });
 
 describe("the event loop's turn", () => {
-  test("is long when many do a little each, and short again after it", async () => {
+  test("is long when many tasks do a little each, and short again afterwards", async () => {
     await turn();
     expect(isTurnLong()).toBe(false);
     for (let n = 0; n < 6; n++) {
@@ -54,12 +54,12 @@ describe("the event loop's turn", () => {
       await Promise.all(Array.from({ length: 3000 }, deposit));
       for (let n = 0; n < 300; n++) await deposit();
     });
-    // One at least for every 50 ms of work; if commands never let go, there are two or three in all.
+    // At least one for every 50 ms of work. If commands never paused, there would be two or three in all.
     expect(turns).toBeGreaterThan(ms / 50);
     expect((await ada.state()).balance).toBe(3300);
   });
 
-  test("comes between the snapshots of instances that are due at the same time", async () => {
+  test("comes between snapshots that are due at the same time", async () => {
     const directory = temporaryDirectory();
     const store = await AggregateStore.builder(directory).aggregate(Account).open();
     const handles = Array.from({ length: 150 }, (_, n) => store.get(Account, `account-${n}`));
@@ -72,7 +72,7 @@ describe("the event loop's turn", () => {
       expect(existsSync(`${directory}/streams/account/${id}/views/state.snapshot.json`), id).toBe(true);
   });
 
-  test("is the real one for whoever has replaced the timers", async () => {
+  test("is real although a test has replaced the timers", async () => {
     const store = await AggregateStore.builder(temporaryDirectory()).aggregate(Account).open();
     const ada = store.get(Account, "ada");
     await ada.execute(Account.commands.Open({ owner: "Ada" }));

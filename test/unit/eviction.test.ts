@@ -53,7 +53,7 @@ describe.each(backends)("idle instances $backend", ({ builder }) => {
     expect(await ada.state()).toEqual({ open: true, balance: 6 });
   });
 
-  test("stay while they are used", async () => {
+  test("stay in memory while they are used", async () => {
     await using store = await builder().aggregate(Account).idleTimeout(400).open();
     const ada = store.get(Account, "ada");
     await ada.execute(Open({ owner: "Ada" }));
@@ -64,7 +64,7 @@ describe.each(backends)("idle instances $backend", ({ builder }) => {
     }
   });
 
-  test("no command is lost when it comes at the moment of eviction", async () => {
+  test("lose no command that arrives at the moment of eviction", async () => {
     await using store = await builder().aggregate(Account).idleTimeout(1).open();
     const ada = store.get(Account, "ada");
     await ada.execute(Open({ owner: "Ada" }));
@@ -77,7 +77,7 @@ describe.each(backends)("idle instances $backend", ({ builder }) => {
 });
 
 describe("snapshots", () => {
-  test("are kept when an instance leaves memory, in the form of the original and more", async () => {
+  test("are written when an instance leaves memory, in the Rust crate's form with more fields", async () => {
     const directory = await evictedStore();
     const file = path.join(directory, "streams", "account", "a", "app.jsonl");
     const snapshot = JSON.parse(fs.readFileSync(snapshotFile(directory, "a"), "utf8")) as Record<string, unknown>;
@@ -86,7 +86,7 @@ describe("snapshots", () => {
     expect(snapshot["hash"]).toMatch(/^[0-9a-f]{16}$/);
   });
 
-  test("are kept after so many events, too", async () => {
+  test("are also written after a number of events", async () => {
     const directory = temporaryDirectory();
     await using store = await AggregateStore.builder(directory).aggregate(Account).open();
     await store.get(Account, "a").execute(Open({ owner: "Ada" }));
@@ -104,11 +104,11 @@ describe("snapshots", () => {
     ["changed in its version", (text) => text.replace('"version":11', '"version":10')],
     ["changed in its offset", (text) => text.replace(/"offset":\d+/, '"offset":1')],
     [
-      "of the original",
+      "of the Rust crate",
       () => '{\n  "state": {\n    "open": true,\n    "balance": 99\n  },\n  "offset": 0,\n  "hash": ""\n}',
     ],
   ];
-  test.each(damages)("one that is %s does not change the state", async (_, damage) => {
+  test.each(damages)("do not change the state when one is %s", async (_, damage) => {
     const directory = await evictedStore();
     const file = snapshotFile(directory, "a");
     const text = fs.readFileSync(file, "utf8");
@@ -120,7 +120,7 @@ describe("snapshots", () => {
     expect(await a.execute(Deposit({ amount: 1 }))).toMatchObject({ version: 12, state: { balance: 56 } });
   });
 
-  test("one of another instance, or an old one, does not change the state", async () => {
+  test("do not change the state when one is old or of another instance", async () => {
     const directory = await evictedStore();
     const old = fs.readFileSync(snapshotFile(directory, "a"));
     const store = await openAt(directory);
@@ -139,7 +139,7 @@ describe("snapshots", () => {
     }
   });
 
-  test("one that other code made is made again", async () => {
+  test("are written again when other code wrote them", async () => {
     const directory = await evictedStore();
     const Doubled = aggregate("account", {
       initial: { open: false, balance: 0 },
@@ -163,7 +163,7 @@ describe("snapshots", () => {
     expect(await again.get(Account, "a").state()).toEqual({ open: true, balance: 56 });
   });
 
-  test("none, and none that can be written, is no error", async () => {
+  test("may be missing or impossible to write", async () => {
     const directory = await evictedStore();
     fs.rmSync(path.dirname(snapshotFile(directory, "a")), { recursive: true });
     fs.writeFileSync(path.dirname(snapshotFile(directory, "a")), "a file where a directory should be");
@@ -187,7 +187,7 @@ describe("many instances", () => {
     return process.memoryUsage().heapUsed;
   }
 
-  test("100,000 that were read and left idle give their memory back", async () => {
+  test("release their memory: 100,000 that were read and left idle", async () => {
     await using store = await AggregateStore.builder(temporaryDirectory()).aggregate(Account).idleTimeout(500).open();
     await store.get(Account, "warm").state();
     const before = await usedMemory();
@@ -199,7 +199,7 @@ describe("many instances", () => {
     await expect.poll(usedMemory, { timeout: 20_000, interval: 200 }).toBeLessThan(before + (8 << 20));
   });
 
-  test("2,000 with events keep few descriptors and load again", async () => {
+  test("keep few descriptors and load again: 2,000 with events", async () => {
     const directory = temporaryDirectory();
     await using store = await AggregateStore.builder(directory).aggregate(Account).idleTimeout(200).open();
     const handles = oneTo(2000).map((n) => store.get(Account, `a-${n}`));

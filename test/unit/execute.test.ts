@@ -14,7 +14,7 @@ describe.each(backends)("commands $backend", ({ builder }) => {
     return builder().aggregate(Account).open();
   }
 
-  test("a context is taken as it was when the command was given", async () => {
+  test("a command keeps the context that it was given", async () => {
     await using store = await open();
     const ada = store.get(Account, "ada");
     const metadata = { from: { app: "web" } };
@@ -31,7 +31,7 @@ describe.each(backends)("commands $backend", ({ builder }) => {
     expect((await collect(ada.events()))[0]).toMatchObject(expected);
   });
 
-  test("execute gives events, state, version and position", async () => {
+  test("execute returns events, state, version and position", async () => {
     let time = 1000;
     let id = 0;
     await using store = await builder()
@@ -56,7 +56,7 @@ describe.each(backends)("commands $backend", ({ builder }) => {
     expect(await collect(ada.events({ from: 2 }))).toEqual(result.events);
   });
 
-  test("a rejection is an error of execute and a value of try, and writes nothing", async () => {
+  test("execute throws a rejection, try returns it, and neither writes anything", async () => {
     await using store = await open();
     const ada = store.get(Account, "ada");
     const error: unknown = await ada.execute(Deposit({ amount: 1 })).catch((reason: unknown) => reason);
@@ -70,7 +70,7 @@ describe.each(backends)("commands $backend", ({ builder }) => {
     expect(await collect(ada.events())).toHaveLength(2);
   });
 
-  test("a rejected first command makes no instance", async () => {
+  test("a rejected first command creates no instance", async () => {
     await using store = await open();
     await store.get(Account, "ada").try(Deposit({ amount: 1 }));
     await store.get(Account, "ada").state();
@@ -92,7 +92,7 @@ describe.each(backends)("commands $backend", ({ builder }) => {
     expect(await collect(ada.events())).toHaveLength(1);
   });
 
-  test("a bug in handle fails its command with that very error, and nothing else", async () => {
+  test("a bug in handle fails its command with that error, and no other command", async () => {
     const bug = new RangeError("boom");
     const Buggy = aggregate("buggy", {
       initial: 0,
@@ -142,7 +142,7 @@ describe.each(backends)("commands $backend", ({ builder }) => {
     expect(await collect(fragile.events())).toHaveLength(2);
   });
 
-  test("handle gets id, version, context and time", async () => {
+  test("handle receives id, version, context and time", async () => {
     const seen: unknown[] = [];
     const Curious = aggregate("curious", { initial: {}, events: { Asked: data() }, commands: { Ask: data() } }).define({
       handle: {
@@ -166,7 +166,7 @@ describe.each(backends)("commands $backend", ({ builder }) => {
     ]);
   });
 
-  test("commands of one instance are decided in their order, whatever other instances do", async () => {
+  test("commands of one instance are decided in their order, independent of other instances", async () => {
     await using store = await open();
     const handles = ["a", "b", "c"].map((id) => store.get(Account, id));
     const opened = handles.map((handle) => handle.execute(Open({ owner: handle.id })));
@@ -190,7 +190,7 @@ describe.each(backends)("commands $backend", ({ builder }) => {
     for (const result of results) expect(result?.events.at(-1)?.version).toBe(result?.version);
   });
 
-  test("states are frozen, all the way down", async () => {
+  test("states are frozen deeply", async () => {
     interface State {
       readonly items: readonly { readonly name: string }[];
     }
@@ -220,7 +220,7 @@ describe.each(backends)("commands $backend", ({ builder }) => {
     expect(() => (state.items as { name: string }[]).push({ name: "y" })).toThrow(TypeError);
   });
 
-  test("what the caller does to its objects later changes nothing", async () => {
+  test("changing the caller's objects after the call changes nothing", async () => {
     await using store = await open();
     const ada = store.get(Account, "ada");
     const metadata = { tags: ["a"] };
@@ -233,7 +233,7 @@ describe.each(backends)("commands $backend", ({ builder }) => {
     expect(stored?.data).toEqual({ owner: "Ada" });
   });
 
-  test("the fields of a context come back with the events", async () => {
+  test("events have the fields of their command's context", async () => {
     await using store = await open();
     const context = {
       actor: 'Zoë "42"',
@@ -255,7 +255,7 @@ describe.each(backends)("commands $backend", ({ builder }) => {
     expect(closed).not.toHaveProperty("data");
   });
 
-  test("events from a version on, of any type, and lists in order", async () => {
+  test("events are read from a version on, and streams are listed in order", async () => {
     await using store = await open();
     for (const id of ["b", "a", "\u{1f980}", "\uff21", "B"]) await store.get(Account, id).execute(Open({ owner: id }));
     const a = store.get(Account, "a");
@@ -266,7 +266,7 @@ describe.each(backends)("commands $backend", ({ builder }) => {
     expect(await versions(a.events({ from: 5 }))).toEqual([5, 6]);
     expect(await versions(a.events({ from: 7 }))).toEqual([]);
     expect(await versions(store.readEvents("account", "a", { from: 6 }))).toEqual([6]);
-    expect(await collect(store.readEvents("account", "nobody"))).toEqual([]);
+    expect(await collect(store.readEvents("account", "ghost"))).toEqual([]);
     expect(await collect(store.readEvents("nothing", "a"))).toEqual([]);
     // By code points: UTF-16 would put the crab first.
     expect(await store.list(Account)).toEqual(["B", "a", "b", "\uff21", "\u{1f980}"]);
@@ -275,7 +275,7 @@ describe.each(backends)("commands $backend", ({ builder }) => {
     expect(await store.listStreams("other")).toEqual([]);
   });
 
-  test("dispatch executes the command in an envelope; the context given wins", async () => {
+  test("dispatch executes the command of an envelope; the context of the call wins", async () => {
     await using store = await open();
     const envelope = {
       ...Account.at("ada").Open({ owner: "Ada" }),
@@ -293,7 +293,7 @@ describe.each(backends)("commands $backend", ({ builder }) => {
 });
 
 describe("a store on disk", () => {
-  test("has everything again when it is opened again", async () => {
+  test("has the same events and states when it is opened again", async () => {
     const directory = temporaryDirectory();
     const store = await AggregateStore.builder(directory).aggregate(Account).open();
     const context = { actor: "u", correlationId: "c", causationId: "d", sourceDevice: "s", metadata: { n: [1] } };
@@ -309,7 +309,7 @@ describe("a store on disk", () => {
     expect(await ada.execute(Deposit({ amount: 4 }))).toMatchObject({ version: 4, position: 4, state: { balance: 7 } });
   });
 
-  test("many commands share a flush", async () => {
+  test("flushes once for many commands", async () => {
     const disk = await InterceptedFileSystem.create();
     await using store = await AggregateStore.builder(temporaryDirectory())
       .aggregate(Account)
@@ -334,7 +334,7 @@ describe("a store on disk", () => {
   });
 });
 
-test("a command that handle itself sends to its instance is decided after the present one", async () => {
+test("a command that handle sends to its own instance is decided after the present one", async () => {
   let send: (() => void) | undefined;
   const List = aggregate("list", {
     initial: [] as readonly number[],

@@ -16,7 +16,7 @@ describe.each(backends)("an idempotency key $backend", ({ builder }) => {
     return store;
   }
 
-  test("gives the first result again and writes nothing, also after other commands", async () => {
+  test("returns the first result again and writes nothing, also after other commands", async () => {
     await using store = await opened();
     const ada = store.get(Account, "ada");
     const first = await ada.execute(Split({ amounts: [1, 2, 3] }), key);
@@ -29,7 +29,7 @@ describe.each(backends)("an idempotency key $backend", ({ builder }) => {
     expect(await collect(ada.events())).toHaveLength(9);
   });
 
-  test("counts once when the commands come at once", async () => {
+  test("counts once for concurrent commands", async () => {
     await using store = await opened();
     const ada = store.get(Account, "ada");
     const results = await Promise.all([
@@ -44,20 +44,20 @@ describe.each(backends)("an idempotency key $backend", ({ builder }) => {
     const store = await builder().aggregate(Account).open();
     const ada = store.get(Account, "ada");
     await ada.execute(Open({ owner: "Ada" }));
-    // So many that reading them back takes more than one turn.
+    // Enough results that reading them back takes more than one turn.
     const first = await ada.execute(Split({ amounts: oneTo(40_000) }), key);
     const again = ada.execute(Split({ amounts: [1] }), key);
     await Promise.all([store.close(), expect(again).resolves.toMatchObject({ version: first.version })]);
   });
 
-  test("belongs to one instance", async () => {
+  test("counts for one instance only", async () => {
     await using store = await opened();
     await store.get(Account, "bob").execute(Open({ owner: "Bob" }), key);
     const { state } = await store.get(Account, "ada").execute(Deposit({ amount: 1 }), key);
     expect(state.balance).toBe(1);
   });
 
-  test("two commands with different keys both count", async () => {
+  test("lets two commands with different keys both count", async () => {
     await using store = await opened();
     const ada = store.get(Account, "ada");
     await Promise.all(["a", "b", "__proto__"].map((k) => ada.execute(Deposit({ amount: 1 }), { idempotencyKey: k })));
@@ -66,7 +66,7 @@ describe.each(backends)("an idempotency key $backend", ({ builder }) => {
     expect((await ada.state()).balance).toBe(3);
   });
 
-  test("a rejected or failed command can be tried again with its key", async () => {
+  test("can be used again after a rejected or failed command", async () => {
     await using store = await opened();
     const ada = store.get(Account, "ada");
     expect(await ada.try(Withdraw({ amount: 5 }), key)).toMatchObject({ ok: false });
@@ -85,7 +85,7 @@ describe.each(backends)("an idempotency key $backend", ({ builder }) => {
     expect((await store.dispatchAll(envelopes, key)).results).toEqual(first.results);
     expect((await bob.state()).balance).toBe(7);
     expect((await store.get(Account, "ada").state()).balance).toBe(1);
-    // One of them is new: it happens, the other does not happen again.
+    // One command is new and takes effect; the other does not take effect again.
     await store.dispatchAll([...envelopes, Account.at("cyd").Open({ owner: "Cyd" })], key);
     expect(await store.list(Account)).toEqual(["ada", "bob", "cyd"]);
     expect((await store.get(Account, "ada").state()).balance).toBe(1);
@@ -102,14 +102,14 @@ describe.each(backends)("an idempotency key $backend", ({ builder }) => {
 });
 
 describe("an idempotency key after a restart", () => {
-  test("still gives the first result", async () => {
+  test("still returns the first result", async () => {
     const directory = temporaryDirectory();
     const open = () => AggregateStore.builder(directory).aggregate(Account).open();
     const store = await open();
     const ada = store.get(Account, "ada");
     const opening = await ada.execute(Open({ owner: "Ada" }), { idempotencyKey: "open" });
     const first = await ada.execute(Split({ amounts: [1, 2] }), key);
-    // Enough for a snapshot: the key is before it.
+    // Enough events for a snapshot, which is after the key.
     for (const amount of oneTo(150)) await ada.execute(Deposit({ amount }));
     await store.close();
     await using again = await open();

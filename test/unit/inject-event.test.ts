@@ -16,7 +16,7 @@ const added = (by: number, eventId?: string) => ({
 describe.each(backends)("an injected event $backend", ({ builder }) => {
   const open = () => builder().aggregate(Counter).open();
 
-  test("is appended as it is, with its own time, id and context", async () => {
+  test("is appended unchanged, with its own time, id and context", async () => {
     await using store = await open();
     const event = {
       ...added(5, "e-1"),
@@ -34,7 +34,7 @@ describe.each(backends)("an injected event $backend", ({ builder }) => {
     expect(await store.get(Counter, "a").state()).toBe(5);
   });
 
-  test("gets what it lacks, and is seen by a handle, a projection's reader and the next command", async () => {
+  test("gets the missing fields, and is seen by a handle, a projection's reader and the next command", async () => {
     await using store = await open();
     const a = store.get(Counter, "a");
     await a.execute({ type: "Add", data: { by: 1 } });
@@ -46,7 +46,7 @@ describe.each(backends)("an injected event $backend", ({ builder }) => {
     expect(Math.abs((event?.timestamp ?? 0) - Date.now())).toBeLessThan(60_000);
   });
 
-  test("of another store can be given as it was read there", async () => {
+  test("may be a recorded event of another store", async () => {
     await using phone = await open();
     await using desk = await open();
     await phone.get(Counter, "a").execute({ type: "Add", data: { by: 1 } }, { actor: "u", correlationId: "r" });
@@ -60,7 +60,7 @@ describe.each(backends)("an injected event $backend", ({ builder }) => {
     expect(without(theirs)).toEqual(without(mine));
   });
 
-  test("that the instance has already is dropped: injected or executed, one after the other or at once", async () => {
+  test("that the instance already has is dropped: injected or executed, one after the other or at once", async () => {
     await using store = await open();
     expect(await store.injectEvent(Counter, "a", added(1, "x"))).toMatchObject({ injected: true });
     expect(await store.injectEvent(Counter, "a", added(99, "x"))).toEqual({ injected: false, version: 1, position: 1 });
@@ -71,7 +71,7 @@ describe.each(backends)("an injected event $backend", ({ builder }) => {
     expect(await store.get(Counter, "a").state()).toBe(43);
   });
 
-  test("with the same id for another instance is another event, and without an id always a new one", async () => {
+  test("is new for another instance, although the id is the same, and always new without an id", async () => {
     await using store = await open();
     for (const id of ["a", "b"]) {
       expect(await store.injectEvent(Counter, id, added(1, "x"))).toMatchObject({ injected: true });
@@ -94,7 +94,7 @@ describe.each(backends)("an injected event $backend", ({ builder }) => {
     ["metadata of the store's own", { ...added(1), metadata: { dispatch: {} } }],
     ["metadata that is not JSON", { ...added(1), metadata: { at: new Date() } }],
   ];
-  test.each(bad)("with %s is refused and writes nothing", async (_, event) => {
+  test.each(bad)("with %s is refused, and nothing is written", async (_, event) => {
     await using store = await open();
     await expect(store.injectEvent(Counter, "a", event as ReturnType<typeof added>)).rejects.toMatchObject({
       code: expect.stringMatching(/^INVALID_(ARGUMENT|PAYLOAD|CONTEXT)$/),
@@ -136,7 +136,7 @@ describe("process managers after an injection", () => {
       .processManagerMode(mode)
       .open();
 
-  test("have not run when it resolves, unless that is asked for", async () => {
+  test("have not run when it resolves, unless an option asks for it", async () => {
     await using store = await open();
     await store.injectEvent(Counter, "a", added(1));
     await store.injectEvent(Counter, "a", added(2), { runProcessManagers: false });
@@ -144,14 +144,14 @@ describe("process managers after an injection", () => {
     await store.injectEvent(Counter, "a", added(3, "x"), { runProcessManagers: true });
     expect(await taken(store, "a")).toEqual([1, 2, 3]);
     await store.dispatch(Counter.at("a").Add({ by: 4 }));
-    // Somebody repeats an injection because he does not know how the first one ended.
+    // The caller repeats an injection whose outcome it does not know.
     expect(await store.injectEvent(Counter, "a", added(3, "x"), { runProcessManagers: true })).toMatchObject({
       injected: false,
     });
     expect(await taken(store, "a")).toEqual([1, 2, 3, 4]);
   });
 
-  test("have run when it resolves, also if they run by themselves", async () => {
+  test("have run when it resolves, also if they run automatically", async () => {
     await using store = await open("automatic");
     for (const n of oneTo(10)) {
       await store.injectEvent(Counter, "a", added(n), { runProcessManagers: true });

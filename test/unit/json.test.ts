@@ -89,7 +89,7 @@ describe("a payload", () => {
   test.each<{ what: string; wrap: (value: unknown) => unknown }>([
     { what: "arrays", wrap: (value) => [value] },
     { what: "objects", wrap: (value) => ({ a: value }) },
-  ])("may be nested in $what as deep as the original reads", ({ wrap }) => {
+  ])("may be nested in $what as deep as the Rust crate reads", ({ wrap }) => {
     expect(JSON.parse(stringifyPayload(nested(126, wrap), "x"))).toEqual(nested(126, wrap));
     expect(refusal(nested(127, wrap))).toContain("nested deeper than 126 levels");
     expect(refusal(nested(5000, wrap))).toContain("nested deeper than 126 levels");
@@ -118,7 +118,7 @@ describe("any value", () => {
     ],
   });
 
-  /** What is left of a value when `undefined` properties are left out and -0 is 0. */
+  /** A value without its `undefined` properties, and with 0 for -0. */
   function lenient(value: unknown): unknown {
     if (Array.isArray(value)) return value.map(lenient);
     if (typeof value === "object" && value !== null) {
@@ -144,7 +144,7 @@ describe("any value", () => {
     expect(accepted).toBeGreaterThan(100);
   });
 
-  test("that is taken to be JSON comes back exactly", () => {
+  test("that is accepted as JSON comes back exactly", () => {
     fc.assert(
       fc.property(anything, (value) => {
         if (!isJsonValue(value)) return;

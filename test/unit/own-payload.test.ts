@@ -4,7 +4,7 @@ import { backends } from "../support/backends.ts";
 import { collect } from "../support/collect.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
-/** Its handlers pass their own payload on, changed or not; its folds keep it, or change it. */
+/** Its handlers emit their own payload, changed or not; its folds keep it or change it. */
 const Basket = aggregate("basket", {
   initial: { items: [] as readonly number[], seen: [] as unknown[] },
   events: {
@@ -63,7 +63,7 @@ describe.each(backends)("a command's own payload as an event's $backend", ({ bui
     expect(state).toStrictEqual(await store.get(Basket, "a").state({ version }));
   });
 
-  test("is a value of its own for each event", async () => {
+  test("is a separate value for each event", async () => {
     await using store = await builder().aggregate(Basket).open();
     await store.get(Basket, "a").execute(Twice({ items: [1, 2, 3] }));
     const events = await collect(store.get(Basket, "a").events());
@@ -83,11 +83,11 @@ describe("a command that is decided again", () => {
     return (await collect(here.get(Basket, "a").events({ from: version }))).map((event) => [event.data, events.length]);
   }
 
-  test("gets its payload as it was given, whatever a fold has done to it", async () => {
+  test("gets the payload that the caller passed, whatever a fold has done to it", async () => {
     expect(await withConflict(Turn({ items: [1, 2, 3] }))).toEqual([[{ items: [1, 2, 3] }, 1]]);
   });
 
-  test("gets a payload that it may change, although a state has kept it", async () => {
+  test("gets a payload that it may change, although a state holds it", async () => {
     expect(await withConflict(Sort({ items: [1, 2, 3] }))).toEqual([[{ items: [1, 2, 3] }, 1]]);
   });
 });

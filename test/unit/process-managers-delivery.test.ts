@@ -27,12 +27,12 @@ describe.each(backends)("a process manager $backend", ({ builder }) => {
     (builder().aggregate(Counter).aggregate(Sink).processManagerMode("manual") as unknown as Loose)
       .processManager(manager)
       .open();
-  // What JavaScript lets through.
+  // Results that JavaScript allows.
   interface Loose {
     processManager(manager: AnyProcessManager): { open(): Promise<AggregateStore<typeof Counter | typeof Sink>> };
   }
 
-  test("reacts to each event once, in the order of the store, and keeps the order for each target", async () => {
+  test("handles each event once, in the order of the store, and keeps the order for each target", async () => {
     await using store = await open(Relay);
     for (const i of oneTo(60)) await store.dispatch(add(`a${i % 3}`, i));
     expect(await store.runProcessManagers()).toEqual({ dispatched: 60, deadLettered: 0 });
@@ -60,7 +60,7 @@ describe.each(backends)("a process manager $backend", ({ builder }) => {
     expect(await taken(store, "t")).toEqual([4]);
   });
 
-  test("keeps a state that it returns, or changes", async () => {
+  test("keeps a state that it returns or changes", async () => {
     const Sums = processManager("sums", { dispatches: [Sink], initial: () => ({ sum: 0, ids: new Set<string>() }) }).on(
       Counter,
       {
@@ -81,7 +81,7 @@ describe.each(backends)("a process manager $backend", ({ builder }) => {
     expect(await taken(store, "sum")).toEqual([1, 3, 6, 105]);
   });
 
-  test("passes causation, correlation and depth on along the chain, and what an envelope's context says wins", async () => {
+  test("passes causation, correlation and depth along the chain, and an envelope's context wins", async () => {
     const Chain = processManager("chain", { dispatches: [Sink, Counter] })
       .on(Counter, { Added: (_, e) => Sink.at(e.id).Take({ n: e.data.by }) })
       .on(Sink, {
@@ -107,7 +107,7 @@ describe.each(backends)("a process manager $backend", ({ builder }) => {
     ]);
   });
 
-  test("takes two events with one id for two: they were injected into two instances", async () => {
+  test("handles two events with one id that were injected into two instances", async () => {
     const ToOne = processManager("to-one", { dispatches: [Sink] }).on(Counter, {
       Added: (_, e) => Sink.at("one").Take({ n: e.data.by }),
     });
@@ -118,11 +118,11 @@ describe.each(backends)("a process manager $backend", ({ builder }) => {
     expect(await taken(store, "one")).toEqual([1, 2]);
   });
 
-  test("whose function throws stops there, alone; others go on, and so does it once it is right", async () => {
+  test("whose function throws stops at that event while others continue, and continues once it is fixed", async () => {
     let broken = true;
     const Fragile = processManager("fragile", { dispatches: [Sink], initial: { seen: 0 } }).on(Counter, {
       Added: (state, e) => {
-        // A change before the failure must not be seen when it is tried again.
+        // The retry must not see a change that the failed attempt made.
         state.seen++;
         if (broken && e.data.by === 2) throw new Error("two is too much");
         return Sink.at("fragile").Take({ n: state.seen });
@@ -159,7 +159,7 @@ describe.each(backends)("a process manager $backend", ({ builder }) => {
     ["a date that is none", { schedule: [{ at: new Date(NaN), dispatch: Sink.at("s").Take({ n: 1 }) }] }],
     ["null in an array", [null]],
   ];
-  test.each(nonsense)("that returns %s stops there with an error", async (_, result) => {
+  test.each(nonsense)("that returns %s stops at that event with an error", async (_, result) => {
     const Silly = processManager("silly", { dispatches: [Sink] }).on(Counter, { Added: () => result as undefined });
     await using store = await open(Silly);
     await store.dispatch(add("a"));
@@ -171,8 +171,8 @@ describe.each(backends)("a process manager $backend", ({ builder }) => {
   });
 });
 
-describe("running by themselves", () => {
-  test("they follow commits of their own store and of others, without being told", async () => {
+describe("process managers that run automatically", () => {
+  test("handle commits of their own store and of others", async () => {
     const directory = temporaryDirectory();
     await using store = await openRelay(directory, "automatic");
     await store.dispatch(add("a", 1));
@@ -183,7 +183,7 @@ describe("running by themselves", () => {
     expect(await other.runProcessManagers()).toEqual({ dispatched: 0, deadLettered: 0 });
   });
 
-  test("one that fails is told about and tried again, later and later; it does not hold the others up", async () => {
+  test("report one that fails, retry it with growing delays, and do not wait for it", async () => {
     const tries: number[] = [];
     const Fragile = processManager("fragile", { dispatches: [Sink] }).on(Counter, {
       Added: () => {
@@ -206,7 +206,7 @@ describe("running by themselves", () => {
     for (const i of oneTo(20)) {
       await store.dispatch(add("a", i));
       await pause(10);
-      // New commits make the others run, and not the one that has to wait.
+      // New commits start the others, but not the one whose retry is not due.
       if (tries.length < 4) await until(async () => (await taken(store, "a")).length === i, 2000);
     }
     await until(async () => (await taken(store, "fragile")).length === 20);
@@ -215,7 +215,7 @@ describe("running by themselves", () => {
     for (const [i, least] of [45, 95, 190, 390].entries()) expect(waits[i]).toBeGreaterThanOrEqual(least);
   });
 
-  test("what may pass is tried again until it passes: a disk that was full", async () => {
+  test("retry while the disk is full, until it is not", async () => {
     const counted = await CountedFileSystem.create();
     const errors: unknown[] = [];
     await using store = await AggregateStore.builder(temporaryDirectory())
@@ -228,7 +228,7 @@ describe("running by themselves", () => {
     await store.dispatch(add("a", 1));
     await until(async () => (await taken(store, "a")).length === 1);
     let commits = 0;
-    // Lets the commit of the event through; refuses the command's, but not what could be written instead of it.
+    // Allows the event's commit, refuses the command's, and allows any that could replace it.
     counted.refuse = (file) => (file.includes("/commit_log/") && commits++ === 1 ? systemError("ENOSPC") : undefined);
     await store.dispatch(add("a", 2));
     await until(() => errors.length >= 1);
@@ -239,7 +239,7 @@ describe("running by themselves", () => {
     expect(await store.deadLetters()).toEqual([]);
   });
 
-  test("closing the store stops them between two commands; the next run goes on", async () => {
+  test("stop between two commands when the store closes, and continue in the next run", async () => {
     const directory = temporaryDirectory();
     const store = await openRelay(directory, "automatic");
     for (const i of oneTo(10)) await store.dispatch(add(`a${i % 4}`, i));
@@ -251,7 +251,7 @@ describe("running by themselves", () => {
   });
 });
 
-describe("exactly once", () => {
+describe("a process manager sends each command exactly once", () => {
   const run = async (directory: string): Promise<{ dispatched: number; deadLettered: number }> => {
     await using store = await openRelay(directory);
     return await store.runProcessManagers();
@@ -289,7 +289,7 @@ describe("exactly once", () => {
       },
     ],
   ];
-  test.each(losses)("with %s between runs, no command is sent again", async (_, lose) => {
+  test.each(losses)("with %s between runs", async (_, lose) => {
     const directory = temporaryDirectory();
     await history(directory, 1, 8);
     expect(await run(directory)).toEqual({ dispatched: 7, deadLettered: 1 });
@@ -311,7 +311,7 @@ describe("exactly once", () => {
     expect(await taken(store, "a0")).toEqual([2, 4, 6, 8, 10, 12]);
   });
 
-  test("a store that came back from a backup is served anew, whatever the checkpoint says", async () => {
+  test("of a store that was restored from a backup, whatever the checkpoint says", async () => {
     const [directory, backup] = [temporaryDirectory(), path.join(temporaryDirectory(), "backup")];
     await history(directory, 1, 4);
     await run(directory);
@@ -329,12 +329,12 @@ describe("exactly once", () => {
     expect(await taken(store, "a0")).toEqual([2, 4, 22, 24, 26]);
   });
 
-  test("a checkpoint that knows more notes than the log does not stop the work", async () => {
+  test("although a checkpoint has more notes than the log", async () => {
     const directory = temporaryDirectory();
     await history(directory, 1, 4);
     await run(directory);
     const store = await openRelay(directory);
-    // Another one on the directory has read the log without the checkpoint.
+    // Another store on the directory has read the log without the checkpoint.
     fs.rmSync(path.join(directory, "commit_log"), { recursive: true });
     await store.close().catch(() => {});
     await using one = await openRelay(directory);
@@ -347,7 +347,7 @@ describe("exactly once", () => {
     expect(await taken(one, "a1")).toEqual([1, 3, 5, 9]);
   });
 
-  test("two stores that both run by themselves share the work", async () => {
+  test("when two stores run it automatically", async () => {
     const directory = temporaryDirectory();
     await using one = await openRelay(directory, "automatic");
     await using two = await openRelay(directory, "automatic");
@@ -362,7 +362,7 @@ describe("exactly once", () => {
     expect(new Set((await two.deadLetters()).map(({ key }) => key)).size).toBe(6);
   });
 
-  test("replaying and dropping letters while the manager is at work disturbs neither", async () => {
+  test("while dead letters are replayed and dropped", async () => {
     await using store = await openRelay(temporaryDirectory(), "automatic");
     for (const i of oneTo(20)) await store.dispatch(add("a", -i));
     await until(async () => (await store.deadLetters()).length === 20);
@@ -380,7 +380,7 @@ describe("exactly once", () => {
   });
 });
 
-test("a manager whose code changed goes on with a state that the new code made, and sends nothing for what was dealt with", async () => {
+test("a process manager whose code changed has a state of the new code, and sends no command for handled events", async () => {
   const directory = temporaryDirectory();
   const open = (manager: AnyProcessManager) =>
     (
@@ -405,7 +405,7 @@ test("a manager whose code changed goes on with a state that the new code made, 
   }
 });
 
-test("a chain that goes round in a circle ends with a dead letter that says so, also over schedules", async () => {
+test("a chain of commands that runs in a circle ends with a dead letter that names the loop, also over schedules", async () => {
   const Ping = aggregate("ping", { initial: 0, events: { Pinged: data() }, commands: { Ping: data() } }).define({
     handle: { Ping: ({ emit }) => emit.Pinged() },
     apply: { Pinged: (n) => n + 1 },

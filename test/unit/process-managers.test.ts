@@ -48,7 +48,7 @@ async function countEvents(store: Store): Promise<number> {
 }
 
 describe("process managers", () => {
-  test("carry a transfer through, and say what they did", async () => {
+  test("carry a transfer through, and report their commands", async () => {
     const store = await open();
     await fillAndRequest(store, 3);
     expect(await store.runProcessManagers()).toEqual({ dispatched: 9, deadLettered: 0 });
@@ -58,7 +58,7 @@ describe("process managers", () => {
     await store.close();
   });
 
-  test("run by themselves while the store is open", async () => {
+  test("run automatically while the store is open", async () => {
     const store = await open("automatic");
     await fillAndRequest(store);
     for (let i = 0; i < 200 && (await store.get(Transfer, "t0").state()).status !== "done"; i++) {
@@ -99,7 +99,7 @@ describe("process managers", () => {
     await second.close();
   });
 
-  test("do nothing twice when the commit log is lost as well", async () => {
+  test("repeat no command when the commit log is lost as well", async () => {
     const first = await open();
     await fillAndRequest(first, 3);
     await first.runProcessManagers();
@@ -113,11 +113,11 @@ describe("process managers", () => {
     await second.close();
   });
 
-  test("go on in the middle of an event's commands after a crash", async () => {
+  test("continue among an event's commands after a crash", async () => {
     const first = await open();
     await fillAndRequest(first, 4);
     await first.close();
-    // Every prefix of the log that ends with a whole record is what a crash can leave.
+    // A crash can leave every prefix of the log that ends with a whole record.
     const whole = `${directory}.whole`;
     const worker = await open();
     await worker.runProcessManagers();
@@ -140,10 +140,10 @@ describe("process managers", () => {
     rmSync(whole, { recursive: true });
   });
 
-  test("fire a schedule once, in a later run, however late", async () => {
+  test("send a scheduled command once, in a later run, however late", async () => {
     const first = await open();
     await first.get(Transfer, "t").execute(Transfer.commands.Request({ from: "a", to: "b", amount: 10 }));
-    // There is no money: the first command is a dead letter, the time-out stays.
+    // There is no money: the first command becomes a dead letter, and the time-out stays scheduled.
     expect(await first.runProcessManagers()).toEqual({ dispatched: 0, deadLettered: 1 });
     await first.close();
     const second = await open();
@@ -157,7 +157,7 @@ describe("process managers", () => {
     for (const store of [second, one, other]) await store.close();
   });
 
-  test("keep dead letters, replay them once, drop them", async () => {
+  test("keep dead letters, replay them once, and drop them", async () => {
     const store = await open();
     await store.get(Transfer, "t").execute(Transfer.commands.Request({ from: "a", to: "b", amount: 10 }));
     await store.get(Transfer, "u").execute(Transfer.commands.Request({ from: "c", to: "b", amount: 10 }));
@@ -184,7 +184,7 @@ describe("process managers", () => {
     await again.close();
   });
 
-  test("share the work between two stores on one directory without doing anything twice", async () => {
+  test("share the work between two stores on one directory and repeat no command", async () => {
     const [one, other] = [await open(), await open()];
     await one.get(Purse, "a").execute(Purse.commands.Fill({ amount: 1000 }));
     for (let i = 0; i < 30; i++) {
@@ -201,7 +201,7 @@ describe("process managers", () => {
     await other.close();
   });
 
-  test("end a loop with a dead letter that says so", async () => {
+  test("end a loop with a dead letter that names the loop", async () => {
     const Ping = aggregate("ping", {
       initial: 0,
       events: { Pinged: data() },

@@ -32,7 +32,7 @@ function checkpointOf(directory: string, name: string): string {
 }
 
 describe.each(backends)("a projection $backend", ({ builder }) => {
-  test("whose handlers change the state, and one whose handlers return a new one, agree", async () => {
+  test("may change its state or return a new one, with the same result", async () => {
     const { Totals } = totals();
     const Returned = projection("returned", { total: 0 }).on(Counter, {
       Added: (s, e) => ({ total: s.total + e.data.by }),
@@ -51,7 +51,7 @@ describe.each(backends)("a projection $backend", ({ builder }) => {
     expect(await store.projection(Returned)).toEqual({ total: 6 });
     await store.dispatch(Counter.at("a").Clear());
     expect(await store.projection(Returned)).toEqual({ total: 0 });
-    // Zero is a state as good as any other: only `undefined` means "the one that was given".
+    // Zero is a state like any other: only `undefined` keeps the present state.
     expect(await store.projection(Scalar)).toBe(0);
   });
 
@@ -70,7 +70,7 @@ describe.each(backends)("a projection $backend", ({ builder }) => {
     expect(await store.projection(Order)).toEqual(expected);
   });
 
-  test("gives handlers the whole record of an event", async () => {
+  test("passes handlers the whole record of an event", async () => {
     const Records = projection("records", () => [] as unknown[]).on(Counter, { Added: (s, e) => void s.push(e) });
     await using store = await builder().aggregate(Counter).projection(Records).open();
     const context = { actor: "u-1", correlationId: "r-1", sourceDevice: "d-1", metadata: { zone: "eu" } };
@@ -79,7 +79,7 @@ describe.each(backends)("a projection $backend", ({ builder }) => {
     expect(events).toMatchObject([context]);
   });
 
-  test("shows one's own write at once, and with `after` for certain", async () => {
+  test("shows a write of this store at once, and any write with `after`", async () => {
     const { Totals } = totals();
     await using store = await builder().aggregate(Counter).projection(Totals).open();
     for (const i of oneTo(50)) {
@@ -89,7 +89,7 @@ describe.each(backends)("a projection $backend", ({ builder }) => {
     }
   });
 
-  test("waits for a position that is still to come, and gives up after `timeout`", async () => {
+  test("waits for a future position, and gives up after `timeout`", async () => {
     const { Totals } = totals();
     await using store = await builder().aggregate(Counter).projection(Totals).open();
     await store.dispatch(add("a"));
@@ -108,7 +108,7 @@ describe.each(backends)("a projection $backend", ({ builder }) => {
     expect((await store.projection(Totals, { after: 2, timeout: 0 })).total).toBe(2);
   });
 
-  test("that is read by many at once folds each event once", async () => {
+  test("that many callers read at once folds each event once", async () => {
     const { Totals, seen } = totals();
     await using store = await builder().aggregate(Counter).projection(Totals).open();
     const work = oneTo(40).map(async (i) => {
@@ -120,12 +120,12 @@ describe.each(backends)("a projection $backend", ({ builder }) => {
     expect(seen).toEqual(oneTo(40));
   });
 
-  test("whose handler fails stops alone, names the event, and goes on from there once that is fixed", async () => {
+  test("whose handler fails stops without the others, names the event, and continues there once it is fixed", async () => {
     let broken = true;
     const { Totals } = totals();
     const Fragile = projection("fragile", () => ({ steps: [] as number[] })).on(Counter, {
       Added: (s, e) => {
-        // What is done before the failure must not stay.
+        // A change before the failure must not stay.
         s.steps.push(e.data.by);
         if (broken && e.data.by === 3) throw new RangeError("three is too much");
       },
@@ -147,7 +147,7 @@ describe.each(backends)("a projection $backend", ({ builder }) => {
     expect((await store.projection(Fragile)).steps).toEqual([1, 1, 3, 4, 5]);
   });
 
-  test("is rebuilt with progress; until then the old state is there", async () => {
+  test("is rebuilt with progress reports, and shows the old state until then", async () => {
     let factor = 1;
     const Weighted = projection("weighted", () => ({ total: 0 })).on(Counter, {
       Added: (s, e) => {
@@ -203,7 +203,7 @@ describe.each(backends)("a projection $backend", ({ builder }) => {
     expect(await store.projection(Weighted)).toEqual({ total: 10_000 });
   });
 
-  test("goes on with what is committed while it is rebuilt", async () => {
+  test("folds events that are committed while it is rebuilt", async () => {
     const { Totals } = totals();
     await using store = await builder().aggregate(Counter).projection(Totals).open();
     for (const i of oneTo(5)) await store.dispatch(Counter.at(`a${i}`).AddMany({ count: 1000 }));
@@ -213,7 +213,7 @@ describe.each(backends)("a projection $backend", ({ builder }) => {
     expect((await store.projection(Totals)).total).toBe(5000 + commits.length);
   });
 
-  test("two rebuilds at once do not stop each other", async () => {
+  test("can be rebuilt twice at once", async () => {
     const { Totals } = totals();
     await using store = await builder().aggregate(Counter).projection(Totals).open();
     for (const i of oneTo(5)) await store.dispatch(Counter.at(`a${i}`).AddMany({ count: 1000 }));
@@ -228,7 +228,7 @@ describe.each(backends)("a projection $backend", ({ builder }) => {
     expect(progress).toBeGreaterThan(0);
   });
 
-  test("may hold what JSON cannot", async () => {
+  test("may hold values that JSON cannot", async () => {
     const Exotic = projection("exotic", () => ({ sum: 0n, ids: new Set<string>() })).on(Counter, {
       Added: (s, e) => {
         s.sum += BigInt(e.data.by);
@@ -240,7 +240,7 @@ describe.each(backends)("a projection $backend", ({ builder }) => {
     expect(await store.projection(Exotic)).toEqual({ sum: 5n, ids: new Set(["a", "b"]) });
   });
 
-  test("reads payloads in their newest shape", async () => {
+  test("receives payloads in their newest shape", async () => {
     const before = aggregate("note", {
       initial: 0,
       events: { Written: data<{ text: string }>() },
@@ -249,7 +249,7 @@ describe.each(backends)("a projection $backend", ({ builder }) => {
       handle: { Write: ({ data: d, emit }) => emit.Written(d) },
       apply: { Written: (n) => n + 1 },
     });
-    // One store only: in memory nothing outlives it.
+    // One store only: a store in memory cannot be opened again.
     const Newer = projection("newer", () => [] as string[]).on(
       aggregate("note", {
         initial: 0,
@@ -260,16 +260,16 @@ describe.each(backends)("a projection $backend", ({ builder }) => {
     );
     await using store = await builder().aggregate(before).open();
     await store.dispatch(before.at("n").Write({ text: "hello" }));
-    // A store takes any projection at run time; the types know those that it was built with.
+    // At run time a store accepts any projection; its type names only those of its builder.
     expect(await (store as unknown as AggregateStore).projection(Newer)).toEqual(["hello"]);
   });
 });
 
-describe("what a read costs", () => {
-  /** Thousands of directories take their time on a real disk. */
+describe("the cost of a read", () => {
+  /** Thousands of directories are slow on a real disk. */
   const diskInMemory = () => new SimulatedDisk({ record: false });
 
-  test("with 1,000 streams of 100 events: one new event is one event, and no stream is opened", async () => {
+  test("with 1,000 streams of 100 events is one event for each new event, and no opened stream", async () => {
     const counted = await CountedFileSystem.create(diskInMemory());
     const { Totals, seen } = totals();
     const open = () =>
@@ -283,7 +283,7 @@ describe("what a read costs", () => {
     for (let i = 0; i < 1000; i += 100) {
       await filler.dispatchAll(oneTo(100).map((n) => Counter.at(`c-${i + n}`).AddMany({ count: 100 })));
     }
-    // With a thousand snapshots, which are written in the background.
+    // Includes a thousand snapshots, which are written in the background.
     await filler.close();
     const first = await open();
     counted.reset();
@@ -305,16 +305,16 @@ describe("what a read costs", () => {
     for (const _ of oneTo(3)) await readNext(first);
     await first.close();
 
-    // From the checkpoint, too.
+    // Also from the checkpoint.
     const second = await open();
     await readNext(second);
     await second.close();
   });
 
-  test("with 20,000 streams it is the same", async () => {
+  test("with 20,000 streams is the same", async () => {
     const counted = await CountedFileSystem.create(diskInMemory());
     const seen: number[] = [];
-    // Of twenty types: the disk in memory is slow with large directories.
+    // Twenty types, because the disk in memory is slow with large directories.
     const kind = (n: number) =>
       aggregate(`kind-${n}`, {
         initial: 0,
@@ -363,7 +363,7 @@ describe("a projection's checkpoint", () => {
     return { state: structuredClone(await store.projection(Totals)), seen };
   };
 
-  test("is written on close, so that the next run reads what is new", async () => {
+  test("is written on close, so the next run reads only new events", async () => {
     const directory = temporaryDirectory();
     await history(directory);
     expect((await read(directory)).seen).toHaveLength(20);
@@ -433,7 +433,7 @@ describe("a projection's checkpoint", () => {
     }
   });
 
-  test("that is older is continued", async () => {
+  test("that is old is continued", async () => {
     const directory = temporaryDirectory();
     await history(directory);
     await read(directory);
@@ -456,13 +456,13 @@ describe("a projection's checkpoint", () => {
     expect((await read(directory)).state).toEqual(state);
   });
 
-  test("of a history that was replaced by a backup is not used, even when the log has grown beyond it", async () => {
+  test("of a history that a backup replaced is not used, even when the log has grown beyond it", async () => {
     const [directory, backup] = [temporaryDirectory(), temporaryDirectory()];
     await history(directory, 5);
     fs.cpSync(directory, backup, { recursive: true });
     await history(directory, 10);
     await read(directory);
-    // Everything goes back to the backup but the projections.
+    // The backup replaces everything except the projections.
     for (const part of ["streams", "meta", "commit_log"]) {
       fs.rmSync(path.join(directory, part), { recursive: true });
       fs.cpSync(path.join(backup, part), path.join(directory, part), { recursive: true });
@@ -472,7 +472,7 @@ describe("a projection's checkpoint", () => {
     expect((await read(directory)).state.total).toBe(20_015);
   });
 
-  test("of other code is noticed and made anew: handler, initial state, upcaster", async () => {
+  test("of other code is not used: another handler, initial state or upcaster", async () => {
     const directory = temporaryDirectory();
     await history(directory, 4);
     const readWith = async (definition: Parameters<AggregateStore["projection"]>[0]) => {
@@ -492,7 +492,7 @@ describe("a projection's checkpoint", () => {
     expect(await readWith(named(5).on(Upcast, { Added: (s, e) => ({ n: s.n + e.data.by * 2 }) }))).toEqual({ n: 2005 });
   });
 
-  test("that fails to be written does not fail the read", async () => {
+  test("that cannot be written does not fail the read", async () => {
     const directory = temporaryDirectory();
     const counted = await CountedFileSystem.create();
     counted.refuse = (file) => (file.includes("/projections/") ? systemError("ENOSPC") : undefined);
@@ -510,7 +510,7 @@ describe("a projection's checkpoint", () => {
     expect(fs.existsSync(checkpointOf(directory, "totals"))).toBe(false);
   });
 
-  test("a state that JSON would change is folded again instead", async () => {
+  test("is replaced by a new fold if JSON would change the state", async () => {
     const directory = temporaryDirectory();
     await history(directory, 3);
     const Ids = projection("ids", () => new Map<string, number>()).on(Counter, {
@@ -526,7 +526,7 @@ describe("a projection's checkpoint", () => {
     }
   });
 
-  test("after a failure and a restart, the fixed handler goes on where it stopped", async () => {
+  test("lets a fixed handler continue at the failed event after a restart", async () => {
     const directory = temporaryDirectory();
     await history(directory, 4);
     const rule = { limit: Infinity };
@@ -557,7 +557,7 @@ describe("a projection's checkpoint", () => {
 });
 
 describe("commits of another store on the directory", () => {
-  test("are in the next read", async () => {
+  test("are part of the next read", async () => {
     const directory = temporaryDirectory();
     const { Totals } = totals();
     const builder = AggregateStore.builder(directory).aggregate(Counter).projection(Totals);
@@ -571,7 +571,7 @@ describe("commits of another store on the directory", () => {
     await pause(20);
     await other.dispatch(add("late"));
     expect((await waiting).total).toBe(21);
-    // A rebuild by one is seen by neither as a change.
+    // A rebuild in one store changes neither's result.
     await other.rebuildProjection(Totals);
     expect(await mine.projection(Totals)).toEqual(await other.projection(Totals));
   });
@@ -579,7 +579,7 @@ describe("commits of another store on the directory", () => {
 
 describe("the wiring of projections", () => {
   const { Totals } = totals();
-  // What JavaScript or an `any` lets through.
+  // Calls that JavaScript or an `any` allows.
   interface LooseBuilder {
     aggregate(a: unknown): LooseBuilder;
     projection(p: unknown): LooseBuilder;
@@ -587,7 +587,7 @@ describe("the wiring of projections", () => {
   }
   const loose = (directory: string) => AggregateStore.builder(directory) as unknown as LooseBuilder;
 
-  test("over an aggregate that is not registered is refused before anything touches the disk", async () => {
+  test("over an unregistered aggregate is refused before any file is touched", async () => {
     const directory = path.join(temporaryDirectory(), "new");
     await expect(loose(directory).aggregate(Meter).projection(Totals).open()).rejects.toMatchObject({
       code: "UNKNOWN_AGGREGATE",
@@ -596,7 +596,7 @@ describe("the wiring of projections", () => {
     expect(fs.existsSync(directory)).toBe(false);
   });
 
-  test("two projections with one name are refused, at open and later", async () => {
+  test("with one name for two projections is refused, at open and later", async () => {
     const directory = temporaryDirectory();
     const twice = loose(directory).aggregate(Counter).projection(Totals);
     for (const name of ["totals", "TOTALS"]) {
@@ -608,7 +608,7 @@ describe("the wiring of projections", () => {
     await expect(store.projection(totals().Totals)).rejects.toMatchObject({ code: "DUPLICATE_DEFINITION" });
   });
 
-  test("what no definition is refused", async () => {
+  test("refuses a value that is no definition", async () => {
     await using store = await AggregateStore.open(temporaryDirectory());
     const impostor = { name: "totals" } as unknown as typeof Totals;
     await expect(store.projection(impostor)).rejects.toMatchObject({ code: "INVALID_DEFINITION" });
@@ -617,7 +617,7 @@ describe("the wiring of projections", () => {
     expect(() => Totals.on(Counter, {})).toThrow(expect.objectContaining({ code: "INVALID_DEFINITION" }));
   });
 
-  test("a closed store reads no projection", async () => {
+  test("is refused by a closed store", async () => {
     const store = await AggregateStore.builder(temporaryDirectory()).aggregate(Counter).projection(Totals).open();
     await store.close();
     await expect(store.projection(Totals)).rejects.toMatchObject({ code: "STORE_CLOSED" });

@@ -6,7 +6,7 @@ import { describe, expect, test } from "vitest";
 import { backends } from "../support/backends.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
-/** Promises that somebody who knew nothing else has once found broken. */
+/** Promises of the documentation that an independent review once found broken. */
 const Job = aggregate("job", {
   initial: { runs: 0 },
   events: { Ran: data(), Paid: data<{ n: number }>() },
@@ -17,7 +17,7 @@ const Job = aggregate("job", {
 });
 
 describe.each(backends)("$backend", ({ builder }) => {
-  test("a job that comes again every hour is no loop", async () => {
+  test("a command that is scheduled again every hour is no loop", async () => {
     const clock = manualClock(0);
     const Hourly = processManager("hourly", { dispatches: [Job], initial: {} }).on(Job, {
       Ran: () => ({ schedule: [{ in: "1h", dispatch: Job.at("a").Run() }] }),
@@ -34,7 +34,7 @@ describe.each(backends)("$backend", ({ builder }) => {
     expect((await store.get(Job, "a").state()).runs).toBe(151);
   });
 
-  test("an idempotency key that a process manager gives counts", async () => {
+  test("an idempotency key that a process manager sets counts", async () => {
     const Fee = processManager("fee", { dispatches: [Job], initial: {} }).on(Job, {
       Ran: () => ({
         dispatch: { ...Job.at("fees").Pay({ n: 1 }), context: { idempotencyKey: "fee-2026" } },
@@ -51,7 +51,7 @@ describe.each(backends)("$backend", ({ builder }) => {
     expect(events).toHaveLength(1);
   });
 
-  test("a command without events that comes first in dispatchAll tells where its instance is", async () => {
+  test("a command without events that comes first in dispatchAll returns its instance's version and position", async () => {
     await using store = await builder().aggregate(Job).open();
     await store.dispatch(Job.at("a").Run());
     await store.dispatch(Job.at("b").Run());
@@ -62,7 +62,7 @@ describe.each(backends)("$backend", ({ builder }) => {
     ]);
   });
 
-  test("a loop over what comes from now on begins when it is asked for", async () => {
+  test("a loop over future events begins with its first request", async () => {
     await using store = await builder().aggregate(Job).open();
     await store.dispatch(Job.at("a").Run());
     const events = store.subscribe({ from: "now" })[Symbol.asyncIterator]();
@@ -71,7 +71,7 @@ describe.each(backends)("$backend", ({ builder }) => {
     await events.return?.();
   });
 
-  test("a name belongs to one subscription at a time", async () => {
+  test("only one subscription at a time may have a name", async () => {
     await using store = await builder().aggregate(Job).open();
     const first = store.subscribe({ name: "mailer" }, () => {});
     const again = () => store.subscribe({ name: "mailer" }, () => {});
@@ -81,7 +81,7 @@ describe.each(backends)("$backend", ({ builder }) => {
     await again().close();
   });
 
-  test("who commits without a pause does not keep a timer from its turn", async () => {
+  test("a caller that commits without a pause does not delay timers", async () => {
     await using store = await builder().aggregate(Job).open();
     let fired = false;
     setTimeout(() => (fired = true), 5);
@@ -91,7 +91,7 @@ describe.each(backends)("$backend", ({ builder }) => {
   });
 });
 
-test("a payload that a newer program wrote is refused, also by a contract without upcasters", async () => {
+test("a payload of a newer schema version is refused, also by a contract without upcasters", async () => {
   const directory = temporaryDirectory();
   const V1 = data<{ n: number }>();
   const newer = aggregate("thing", {
@@ -114,7 +114,7 @@ test("a payload that a newer program wrote is refused, also by a contract withou
   await store.close();
 });
 
-test("events that an older commit log does not have are not hidden", async () => {
+test("events that an older commit log lacks are adopted again", async () => {
   const directory = temporaryDirectory();
   const old = path.join(temporaryDirectory(), "old");
   let store = await AggregateStore.open(directory);
@@ -133,7 +133,7 @@ test("events that an older commit log does not have are not hidden", async () =>
   await store.close();
 });
 
-test("after a change of its code a process manager reacts to what comes, not to what was dealt with", async () => {
+test("after a change of its code, a process manager handles new events and no handled ones", async () => {
   const directory = temporaryDirectory();
   const open = (code: "old" | "new") => {
     const Manager = processManager("m", { dispatches: [Job], initial: {} }).on(

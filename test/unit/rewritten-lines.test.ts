@@ -12,7 +12,7 @@ const Tenfold = aggregate("tenfold", {
 
 const Sum = projection("sum", 0).on(Tenfold, { Added: (sum, { data: { n } }) => sum + n });
 
-/** The payload is in its newest shape, as each of these says: 1 it is, and not 10. */
+/** The payload has its newest shape, as each of these lines says, so its value is 1 and not 10. */
 test.each([
   '{"type":"Added","data":{"n":1},"v":1,"ts":1,"ms":0,"pos":1}',
   '{"type":"Added","data":{"n":1},"v" :1,"ts":1,"ms":0,"pos":1}',

@@ -12,7 +12,7 @@ import { until } from "../support/until.ts";
 
 const START = Date.UTC(2026, 0, 1);
 
-/** Reminds of everything added after half an hour, unless the counter is cleared before. */
+/** Schedules a reminder half an hour after each addition, unless the counter is cleared before. */
 const Reminders = processManager("reminders", { dispatches: [Sink] }).on(Counter, {
   Added: (_, e) => ({
     schedule: [{ in: "30m", key: e.id, dispatch: Sink.at(e.id).TakeLate({ n: e.data.by }) }],
@@ -34,8 +34,8 @@ function reminders(directory: string) {
 }
 const add = (id: string, by = 1) => Counter.at(id).Add({ by });
 
-describe.each(backends)("a schedule $backend", ({ builder }) => {
-  test("fires when its time has come, not before, and once", async () => {
+describe.each(backends)("a scheduled command $backend", ({ builder }) => {
+  test("is sent when it is due, not before, and once", async () => {
     const clock = manualClock(START);
     await using store = await builder()
       .aggregate(Counter)
@@ -46,7 +46,7 @@ describe.each(backends)("a schedule $backend", ({ builder }) => {
       .open();
     await store.dispatch(add("a", 7));
     clock.advance("29m");
-    // The time counts from the event, not from when the manager saw it.
+    // The delay counts from the event's time, not from when the process manager handled it.
     await store.runProcessManagers();
     clock.advance("59s");
     clock.advance(999);
@@ -58,7 +58,7 @@ describe.each(backends)("a schedule $backend", ({ builder }) => {
     expect(await taken(store, "a")).toEqual([7]);
   });
 
-  test("is cancelled by its key, replaced by another with the same key, and left alone by other keys", async () => {
+  test("is cancelled by its key, replaced by another with the same key, and unaffected by other keys", async () => {
     const clock = manualClock(START);
     await using store = await builder()
       .aggregate(Counter)
@@ -81,7 +81,7 @@ describe.each(backends)("a schedule $backend", ({ builder }) => {
     expect(await taken(store, "cancelled")).toEqual([]);
   });
 
-  test("at a date, and several at once: the earliest first", async () => {
+  test("may be due at a date, and the earliest of several is sent first", async () => {
     const clock = manualClock(START);
     const Calendar = processManager("calendar", { dispatches: [Sink] }).on(Counter, {
       Added: (_, e) => ({
@@ -109,8 +109,8 @@ describe.each(backends)("a schedule $backend", ({ builder }) => {
   });
 });
 
-describe("a schedule of an earlier run", () => {
-  test("fires in a later one, however late, exactly once, also when two stores are open", async () => {
+describe("a scheduled command of an earlier run", () => {
+  test("is sent in a later run, however late, exactly once, also when two stores are open", async () => {
     const directory = temporaryDirectory();
     const { clock, open } = reminders(directory);
     const first = await open();
@@ -128,7 +128,7 @@ describe("a schedule of an earlier run", () => {
     }
   });
 
-  test("fires by itself while the store is open", async () => {
+  test("is sent automatically while the store is open", async () => {
     const { clock, open } = reminders(temporaryDirectory());
     await using one = await open("automatic");
     await using two = await open("automatic");
@@ -142,7 +142,7 @@ describe("a schedule of an earlier run", () => {
     expect(await taken(one, "a")).toEqual([5]);
   });
 
-  test.each(["deleted", "damaged", "kept"])("fires once when the checkpoint is %s, before and after", async (how) => {
+  test.each(["deleted", "damaged", "kept"])("is sent once when the checkpoint is %s, before and after", async (how) => {
     const directory = temporaryDirectory();
     const { clock, open } = reminders(directory);
     const file = path.join(directory, "process_managers/reminders/checkpoint.json");
@@ -169,7 +169,7 @@ describe("a schedule of an earlier run", () => {
     expect(await taken(last, "b")).toEqual([]);
   });
 
-  test("whose command is rejected becomes a dead letter that names its event", async () => {
+  test("that is rejected becomes a dead letter that names its event", async () => {
     const directory = temporaryDirectory();
     const clock = manualClock(START);
     const Late = processManager("late", { dispatches: [Sink] }).on(Counter, {
@@ -190,7 +190,7 @@ describe("a schedule of an earlier run", () => {
     expect(await store.runProcessManagers()).toEqual({ dispatched: 0, deadLettered: 0 });
   });
 
-  test("is one of very many", async () => {
+  test("is sent among very many", async () => {
     const clock = manualClock(START);
     const Flood = processManager("flood", { dispatches: [Sink] }).on(Counter, {
       Added: () => ({

@@ -1,12 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { usesOnly } from "../../src/aggregate/source-inspection.ts";
 
-/* oxlint-disable no-eval -- functions as somebody else writes them, or a compiler */
+/* oxlint-disable no-eval -- functions as users or compilers write them */
 
 const PROPERTIES = new Set(["data", "id"]);
 const only = (source: string): boolean => usesOnly((0, eval)(`(${source})`) as () => unknown, PROPERTIES);
 
-describe("a function that looks at nothing else of its second argument", () => {
+describe("a function that provably reads only data and id of its second argument", () => {
   test.each([
     "(s, e) => { s.total += e.data.amount; s.by[e.id] = e.data; }",
     "function (s, e) { return s + e.data.amount; }",
@@ -25,7 +25,7 @@ describe("a function that looks at nothing else of its second argument", () => {
   ])("%s", (source) => expect(only(source)).toBe(true));
 });
 
-describe("a function that may look at more", () => {
+describe("a function that may read more", () => {
   test.each([
     "(s, e) => e",
     "(s, e) => { s.push(e) }",

@@ -14,7 +14,7 @@ const Total = projection("total", { total: 0 }).on(Account, {
 describe("spec of an aggregate", () => {
   const open = spec(Account).given(Account.events.Opened({ owner: "Ada" }), Account.events.Deposited({ amount: 10 }));
 
-  test("passes what is right", () => {
+  test("accepts right expectations", () => {
     open.when(Account.commands.Withdraw({ amount: 4 })).thenEvents({ type: "Withdrawn", data: { amount: 4 } });
     open.when(Account.commands.Withdraw({ amount: 4 })).thenState({ balance: 6, open: true });
     open.when(Account.commands.Withdraw({ amount: 4 })).thenState((s) => expect(s.balance).toBe(6));
@@ -24,7 +24,7 @@ describe("spec of an aggregate", () => {
     open.when({ type: "Crash" }).thenThrows("a bug");
   });
 
-  test("fails what is wrong", () => {
+  test("throws for wrong expectations", () => {
     const withdraw = open.when(Account.commands.Withdraw({ amount: 4 }));
     expect(() => withdraw.thenEvents({ type: "Withdrawn", data: { amount: 5 } })).toThrow(
       /events:[^]*"amount": 5[^]*"amount": 4/,
@@ -43,7 +43,7 @@ describe("spec of an aggregate", () => {
 });
 
 describe("spec of a projection", () => {
-  test("folds the given events, of other aggregates none", () => {
+  test("folds the given events, and none of other aggregates", () => {
     const given = spec(Total).given(
       { aggregate: "account", id: "a", type: "Deposited", data: { amount: 5 } },
       { aggregate: "account", id: "b", type: "Withdrawn", data: { amount: 2 } },
@@ -58,7 +58,7 @@ describe("spec of a projection", () => {
 describe("spec of a process manager", () => {
   const requested = { aggregate: "transfer", id: "t", type: "Requested", data: { from: "a", to: "b", amount: 5 } };
 
-  test("reacts to the event on the state that the given ones lead to", () => {
+  test("handles the event on the state after the given events", () => {
     const first = spec(Transfers).when(requested);
     first.thenDispatches(Purse.at("a").Take({ amount: 5, transfer: "t" }));
     first.thenSchedules({ in: "30m", key: "t", dispatch: Transfer.at("t").TimeOut() });
@@ -79,7 +79,7 @@ describe("spec of a process manager", () => {
   });
 });
 
-test("a manual clock moves when it is told to, and ids come in sequence", () => {
+test("a manual clock moves only by calls, and sequential ids count up", () => {
   const clock = manualClock(1000);
   clock.advance("2s");
   expect(clock.now()).toBe(3000);

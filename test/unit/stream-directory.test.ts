@@ -15,7 +15,7 @@ function isSegment(name: string): boolean {
   );
 }
 
-/** Text with much that is special to paths, escapes and normal forms. */
+/** Text with many characters that are special in paths, escapes and normal forms. */
 const id = fc
   .string({
     unit: fc.oneof(
@@ -40,7 +40,7 @@ const anyId = fc.oneof(
 const thorough = { numRuns: 1000 };
 
 describe("the directory name of an id", () => {
-  test("gives back the id", () => {
+  test("can be turned back into the id", () => {
     fc.assert(
       fc.property(anyId, (text) => {
         expect(decodeId(encodeId(text))).toBe(text);
@@ -59,7 +59,7 @@ describe("the directory name of an id", () => {
     );
   });
 
-  test("is no other id's, not even where normal forms are one", () => {
+  test("differs from every other id's, even on systems that normalize names", () => {
     fc.assert(
       fc.property(anyId, anyId, (a, b) => {
         fc.pre(a !== b);
@@ -143,7 +143,7 @@ describe("the directory name of an id", () => {
     expect(() => encodeId(text)).toThrow(expect.objectContaining({ code: "ID_TOO_LONG" }));
   });
 
-  test("what is too long is told apart by bytes, for every id", () => {
+  test("is refused if it is too long in bytes, for every id", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary", minLength: 60, maxLength: 140 }), (text) => {
         let name: string;
@@ -166,12 +166,12 @@ describe("the directory name of an id", () => {
 });
 
 describe("the id of a directory", () => {
-  test("that is not the name of any id is the name itself, so that nothing is unlisted", () => {
+  test("that no id has is its name, so every directory is listed", () => {
     for (const name of ["%", "%2", "%zz", "%41", "%a", "%a%2fb", "%%2e", "%%25a%2F%", "%\u00e9", "%E0%A4%A"])
       expect(decodeId(name)).toBe(name);
   });
 
-  test("is one for every name, and two names never share one that is escaped", () => {
+  test("exists for every name, and two names never share an escaped one", () => {
     const name = fc.string({ unit: fc.constantFrom(..."%2F5E.aé".split("")), minLength: 1, maxLength: 12 });
     fc.assert(
       fc.property(name, name, (a, b) => {
@@ -183,7 +183,7 @@ describe("the id of a directory", () => {
   });
 });
 
-test("a stream's key gives back the stream", () => {
+test("a stream's key can be turned back into the stream", () => {
   fc.assert(
     fc.property(fc.stringMatching(/^[A-Za-z_][A-Za-z0-9_-]{0,20}$/), anyId, (type, text) => {
       expect(streamOfKey(`${type}/${encodeId(text)}`)).toEqual({ type, id: text });

@@ -22,11 +22,11 @@ async function first(count: number, events: AsyncIterable<RecordedEvent>): Promi
 describe.each(backends)("a subscription $backend", ({ builder }) => {
   const open = () => builder().aggregate(Counter).aggregate(Meter).open();
 
-  test("delivers what is there, then what comes, without a gap or a double", async () => {
+  test("delivers past events, then new ones, without a gap or a duplicate", async () => {
     await using store = await open();
     for (const i of oneTo(20)) await store.dispatch(add(`a${i % 3}`));
     const all = first(2500, store.subscribe());
-    // Commits go on all the while: before, at and behind the seam.
+    // Commits continue all the while: before, at and after the change from past to new events.
     for (const i of oneTo(48)) {
       await store.dispatch(Counter.at(`a${i % 3}`).AddMany({ count: 50 }));
       if (i % 8 === 0) await pause(1);
@@ -35,7 +35,7 @@ describe.each(backends)("a subscription $backend", ({ builder }) => {
     expect(await all).toEqual(oneTo(2500));
   });
 
-  test("gives whole records, typed by their aggregate", async () => {
+  test("delivers whole records, typed by their aggregate", async () => {
     await using store = await open();
     const context = { actor: "u", correlationId: "c", metadata: { zone: "eu" } };
     const { events } = await store.dispatch(add("a", 5), context);
@@ -45,7 +45,7 @@ describe.each(backends)("a subscription $backend", ({ builder }) => {
     }
   });
 
-  test("starts where it is told: at a position, at one that is still to come, or now", async () => {
+  test("starts at a past position, a future position, or now", async () => {
     await using store = await open();
     for (const _ of oneTo(10)) await store.dispatch(add("a"));
     expect(await first(3, store.subscribe({ from: 8 }))).toEqual([8, 9, 10]);
@@ -57,7 +57,7 @@ describe.each(backends)("a subscription $backend", ({ builder }) => {
     expect(await now).toEqual([11, 12]);
   });
 
-  test("delivers only the aggregates and types that are asked for", async () => {
+  test("delivers only the requested aggregates and types", async () => {
     await using store = await open();
     await store.dispatch(add("a"));
     await store.dispatch(Meter.at("m").Measure({ watts: 3 }));
@@ -69,7 +69,7 @@ describe.each(backends)("a subscription $backend", ({ builder }) => {
     expect(await first(2, store.subscribe({ aggregates: [Counter], types: ["Added"] }))).toEqual([1, 4]);
   });
 
-  test("refuses a bad position or name at the call", async () => {
+  test("refuses an invalid position or name at the call", async () => {
     await using store = await open();
     for (const from of [0, -1, 1.5, NaN, "then"])
       expect(() => store.subscribe({ from: from as number })).toThrow(
@@ -88,14 +88,14 @@ describe.each(backends)("a subscription $backend", ({ builder }) => {
     for await (const event of store.subscribe({ aggregates: [Counter] })) {
       seen.push(event.position);
       if (seen.length === 20) break;
-      // On another instance, and on the one whose event this is.
+      // On another instance, and on the instance of this event.
       await store.dispatch(add("b"));
       if (seen.length % 3 === 0) await store.get(Counter, event.id).execute({ type: "Clear" });
     }
     expect(seen).toEqual(oneTo(20));
   });
 
-  test("a handler may execute commands, too", async () => {
+  test("allows commands in a handler", async () => {
     await using store = await open();
     const seen: number[] = [];
     store.subscribe({}, async ({ position, id }) => {
@@ -126,7 +126,7 @@ describe.each(backends)("a subscription $backend", ({ builder }) => {
     });
     await pause(10);
     await subscription.close();
-    // It was at work when it was closed, and finished that.
+    // It was handling an event when it was closed, and finished it.
     expect(closed).toEqual([1]);
 
     const withStore = first(100, store.subscribe());
@@ -136,7 +136,7 @@ describe.each(backends)("a subscription $backend", ({ builder }) => {
     expect(() => store.subscribe()).toThrow(expect.objectContaining({ code: "STORE_CLOSED" }));
   });
 
-  test("a loop may close its own store", async () => {
+  test("lets a loop close its own store", async () => {
     const store = await open();
     await store.dispatch(add("a"));
     let turns = 0;
@@ -147,7 +147,7 @@ describe.each(backends)("a subscription $backend", ({ builder }) => {
     expect(turns).toBe(1);
   });
 
-  test("calls a failing handler again with the same event, later and later, and says so", async () => {
+  test("retries a failing handler with the same event and growing delays, and reports the error", async () => {
     await using store = await open();
     const calls: { position: number; at: number }[] = [];
     const errors: unknown[] = [];
@@ -171,7 +171,7 @@ describe.each(backends)("a subscription $backend", ({ builder }) => {
     for (const [i, least] of [45, 95, 190].entries()) expect(waits[i]).toBeGreaterThanOrEqual(least);
   });
 
-  test("many at once each get everything", async () => {
+  test("delivers all events to each of many subscribers", async () => {
     await using store = await open();
     const loops = oneTo(50).map(() => first(40, store.subscribe()));
     for (const i of oneTo(40)) await store.dispatch(add(`a${i}`));
@@ -194,7 +194,7 @@ describe("a named subscription", () => {
     for (const i of oneTo(events)) await store.dispatch(add(`a${i % 3}`));
   };
 
-  test("goes on in the next run behind what was dealt with", async () => {
+  test("continues in the next run after the last handled event", async () => {
     const directory = temporaryDirectory();
     await history(directory, 5);
     const seen: number[][] = [];
@@ -209,26 +209,26 @@ describe("a named subscription", () => {
     expect(seen).toEqual([oneTo(6), [7], [8]]);
   });
 
-  test("in a loop has dealt with an event when the next one is asked for, also when the store is closed meanwhile", async () => {
+  test("in a loop has handled an event when the next one is requested, also when the store closes meanwhile", async () => {
     const directory = temporaryDirectory();
     await history(directory, 3);
     const store = await openAt(directory);
     const waiting = first(100, store.subscribe({ name: "mail" }));
     await pause(50);
     await store.close();
-    // Whoever closes the store can rely on it: no need to wait for the loop.
+    // Closing the store is enough: it does not have to wait for the loop.
     expect(savedPosition(directory, "mail")).toBe(3);
     expect(await waiting).toEqual([1, 2, 3]);
 
     await history(directory, 2);
     const again = await openAt(directory);
-    // It leaves in the middle of event 5: that one comes again.
+    // The loop ends while it handles event 5, so event 5 is delivered again.
     expect(await first(2, again.subscribe({ name: "mail" }))).toEqual([4, 5]);
     expect(savedPosition(directory, "mail")).toBe(4);
     await again.close();
   });
 
-  test("is ended by the store while its loop is at work: the event in its hands comes again", async () => {
+  test("that the store ends while its loop handles an event delivers that event again", async () => {
     const directory = temporaryDirectory();
     await history(directory, 3);
     const store = await openAt(directory);
@@ -245,7 +245,7 @@ describe("a named subscription", () => {
     expect(savedPosition(directory, "mail")).toBe(1);
   });
 
-  test("keeps its position soon, also when nothing more comes", async () => {
+  test("saves its position soon, also when no event follows", async () => {
     const directory = temporaryDirectory();
     await using store = await openAt(directory);
     store.subscribe({ name: "mail" }, () => {});
@@ -255,7 +255,7 @@ describe("a named subscription", () => {
     await until(() => savedPosition(directory, "mail") === 4);
   });
 
-  test("keeps its position in the middle of many events, when its handler is slow", async () => {
+  test("saves its position among many events when its handler is slow", async () => {
     const directory = temporaryDirectory();
     await history(directory, 1);
     await using store = await openAt(directory);
@@ -285,7 +285,7 @@ describe("a named subscription", () => {
     expect(await first(2, again.subscribe({ name: "mail" }))).toEqual([3, 4]);
   });
 
-  test("counts events that nobody asked for as dealt with", async () => {
+  test("counts events of other types as handled", async () => {
     const directory = temporaryDirectory();
     await history(directory, 4);
     await using store = await openAt(directory);
@@ -293,7 +293,7 @@ describe("a named subscription", () => {
     await until(() => savedPosition(directory, "mail") === 4);
   });
 
-  test("goes on when its position cannot be saved, and saves it later", async () => {
+  test("continues when its position cannot be saved, and saves it later", async () => {
     const directory = temporaryDirectory();
     const counted = await CountedFileSystem.create();
     await using store = await AggregateStore.builder(directory)
@@ -324,7 +324,7 @@ describe("a named subscription", () => {
     expect(await byLoop).toEqual([1, 2, 3]);
   });
 
-  test("that cannot be saved at the end does not make the end fail", async () => {
+  test("ends without an error when its position cannot be saved at the end", async () => {
     const directory = temporaryDirectory();
     const counted = await CountedFileSystem.create();
     counted.refuse = (file) => (file.includes("/subscriptions/") ? systemError("ENOSPC") : undefined);
@@ -353,7 +353,7 @@ describe("a named subscription", () => {
     expect(await first(3, again.subscribe({ name: "mail" }))).toEqual([1, 2, 3]);
   });
 
-  test("misses nothing when the store came back from a backup and has grown past its position", async () => {
+  test("misses no event of a store that was restored from a backup and has grown past its position", async () => {
     const [directory, backup] = [temporaryDirectory(), path.join(temporaryDirectory(), "backup")];
     await history(directory, 3);
     fs.cpSync(directory, backup, { recursive: true });
@@ -368,7 +368,7 @@ describe("a named subscription", () => {
     fs.cpSync(backup, directory, { recursive: true });
     fs.mkdirSync(path.dirname(positionFile(directory, "mail")), { recursive: true });
     fs.writeFileSync(positionFile(directory, "mail"), saved);
-    // Shorter than the position, then longer.
+    // The log is first shorter than the position, then longer.
     const shorter = await openAt(directory);
     expect(await first(3, shorter.subscribe({ name: "mail" }))).toEqual([1, 2, 3]);
     await shorter.close();
@@ -378,7 +378,7 @@ describe("a named subscription", () => {
     expect(await first(13, longer.subscribe({ name: "mail" }))).toEqual(oneTo(13));
   });
 
-  test("reads on after the disk did not answer for a while", async () => {
+  test("continues after the disk failed for a while", async () => {
     const directory = temporaryDirectory();
     await history(directory, 3);
     const counted = await CountedFileSystem.create();
@@ -414,6 +414,6 @@ test("commits of another store on the directory arrive within 100 ms", async () 
     delays.push((arrived.get(position) ?? Infinity) - committed);
     await pause(7);
   }
-  // The median: a busy machine may keep any single one waiting.
+  // The median: a busy machine may delay any single event.
   expect(delays.sort((a, b) => a - b)[7]).toBeLessThan(100);
 });

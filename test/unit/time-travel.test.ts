@@ -33,7 +33,7 @@ describe.each(backends)("time travel $backend", ({ builder }) => {
       { open: true, balance: 1110 },
     ]);
     await expect(ada.state({ version: 5 })).rejects.toMatchObject({ code: "VERSION_NOT_FOUND" });
-    await expect(store.get(Account, "nobody").state({ version: 1 })).rejects.toMatchObject({
+    await expect(store.get(Account, "ghost").state({ version: 1 })).rejects.toMatchObject({
       code: "VERSION_NOT_FOUND",
     });
     expect(await ada.state()).toEqual({ open: true, balance: 1110 });
@@ -63,7 +63,7 @@ describe.each(backends)("time travel $backend", ({ builder }) => {
   });
 });
 
-test("time travel does not depend on snapshots, restarts or commands under way", async () => {
+test("time travel does not depend on snapshots, restarts or commands in flight", async () => {
   const directory = temporaryDirectory();
   const open = () => AggregateStore.builder(directory).aggregate(Account).open();
   const store = await open();

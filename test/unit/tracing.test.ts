@@ -10,7 +10,7 @@ const { Open, Deposit, Withdraw } = Account.commands;
 
 type Told = Readonly<Record<string, unknown>>;
 
-/** What is published on a tracing channel while the test runs: the name of the event and a copy of its message. */
+/** The events of a tracing channel during a test: each one's name and a copy of its message. */
 function listen(name: string): [string, Told][] {
   const heard: [string, Told][] = [];
   const channel = diagnostics.tracingChannel<unknown, object>(`eventfold-es:${name}`);
@@ -44,7 +44,7 @@ function ends(heard: readonly [string, Told][]): Told[] {
 }
 
 describe("tracing", () => {
-  test("a command: who, what, what it led to, how long", async () => {
+  test("publishes a command with its instance, result and duration", async () => {
     const heard = listen("execute");
     await using store = await AggregateStore.open(temporaryDirectory());
     await store.get(Account, "ada").execute(Open({ owner: "Ada" }), { actor: "u-1", correlationId: "r-1" });
@@ -56,7 +56,7 @@ describe("tracing", () => {
     ]);
   });
 
-  test("a rejection and an error", async () => {
+  test("publishes a rejection and an error", async () => {
     const heard = listen("execute");
     const store = await AggregateStore.open(memory());
     await store.get(Account, "ada").try(Withdraw({ amount: 1 }));
@@ -69,7 +69,7 @@ describe("tracing", () => {
     await store.close();
   });
 
-  test("a commit, a load, a dispatch", async () => {
+  test("publishes a commit, a load and a dispatch", async () => {
     const [commits, loads, dispatches] = [listen("commit"), listen("load"), listen("dispatch")];
     const directory = temporaryDirectory();
     let store = await AggregateStore.builder(directory).aggregate(Account).open();
@@ -102,7 +102,7 @@ describe("tracing", () => {
     await store.close();
   });
 
-  test("instances that come and go, and their snapshots", async () => {
+  test("publishes loaded and evicted instances, and their snapshots", async () => {
     const [loaded, evicted, snapshots] = [
       listenTo("instance-loaded"),
       listenTo("instance-evicted"),
@@ -116,19 +116,19 @@ describe("tracing", () => {
     expect(snapshots).toEqual([{ aggregate: "account", id: "ada", version: 1 }]);
   });
 
-  test("a recovery", async () => {
+  test("publishes a recovery", async () => {
     const recoveries = listenTo("recovery");
     const directory = temporaryDirectory();
     await using dying = await AggregateStore.open(directory);
     await dying.get(Account, "ada").execute(Open({ owner: "Ada" }));
     expect(recoveries).toEqual([]);
-    // Another process opens the store while the first has not noted what is in the streams' files.
+    // Another process opens the store before the first has recorded the ends of the streams' files.
     await using store = await AggregateStore.open(directory);
     expect(recoveries).toEqual([{ directory, from: 0, position: 1, tornBytes: 0 }]);
     await store.close();
   });
 
-  test("a projection: how much it has read, again only when there is something new", async () => {
+  test("publishes how much a projection has read, and nothing when there is no new event", async () => {
     const heard = listen("project");
     const Sum = projection("sum", { sum: 0 }).on(Account, {
       Deposited: (state, { data }) => void (state.sum += data.amount),
@@ -145,7 +145,7 @@ describe("tracing", () => {
     ]);
   });
 
-  test("a process manager: its reactions, its commands, its dead letters", async () => {
+  test("publishes a process manager's reactions, commands and dead letters", async () => {
     const [reactions, dispatches, commits, letters] = [
       listen("react"),
       listen("dispatch"),
@@ -155,7 +155,7 @@ describe("tracing", () => {
     const Bonus = processManager("bonus", { dispatches: [Account], initial: {} }).on(Account, {
       Opened: (_, { id }) => (id === "ada" ? { dispatch: Account.at("ada").Deposit({ amount: 5 }) } : undefined),
       Deposited: (_, { data }) =>
-        data.amount === 5 ? { dispatch: Account.at("nobody").Deposit({ amount: 1 }) } : undefined,
+        data.amount === 5 ? { dispatch: Account.at("ghost").Deposit({ amount: 1 }) } : undefined,
     });
     await using store = await AggregateStore.builder(temporaryDirectory())
       .aggregate(Account)
@@ -178,7 +178,7 @@ describe("tracing", () => {
         position: 2,
       }),
       expect.objectContaining({
-        commands: [{ aggregate: "account", id: "nobody", command: "Deposit" }],
+        commands: [{ aggregate: "account", id: "ghost", command: "Deposit" }],
         cause: 2,
         deadLetter: true,
       }),
@@ -188,11 +188,11 @@ describe("tracing", () => {
       ["bonus", 1],
       ["bonus", 0],
     ]);
-    const letter = { processManager: "bonus", aggregate: "account", id: "nobody", command: "Deposit" };
+    const letter = { processManager: "bonus", aggregate: "account", id: "ghost", command: "Deposit" };
     expect(letters).toEqual([{ ...letter, key: expect.any(String), reason: expect.stringContaining("NotOpen") }]);
   });
 
-  test("nothing is put together for nobody", async () => {
+  test("builds no message without a subscriber", async () => {
     let asked = 0;
     const begin = () => {
       asked++;

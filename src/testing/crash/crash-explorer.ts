@@ -27,7 +27,7 @@ interface Case {
   readonly path: readonly number[];
   readonly left: DiskAfterPowerCut;
   readonly moment: Moment;
-  /** The power cuts so far, for people. */
+  /** The power cuts so far, human-readable. */
   readonly where: string;
   readonly killed: boolean;
 }

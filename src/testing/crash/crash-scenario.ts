@@ -83,7 +83,7 @@ export interface CrashReport {
   readonly violations: number;
 }
 
-/** A disk on which the check failed. Its message tells the disk's history. */
+/** A disk on which the check failed. Its message describes the disk's history. */
 export class CrashError extends Error {
   override readonly name = "CrashError";
   /** Pass this as `only`, with the same seed, to examine this disk alone. */

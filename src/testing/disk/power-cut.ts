@@ -16,7 +16,7 @@ export interface PowerCutOptions {
 /** A disk as a power cut may leave it. */
 export interface DiskAfterPowerCut {
   readonly disk: SimulatedDisk;
-  /** One line for each pending operation: whether it reached the medium. For people. */
+  /** One line for each pending operation: whether it reached the medium. Human-readable. */
   readonly story: () => string;
   /** Two disks with the same key hold the same files. */
   readonly key: string;
@@ -48,8 +48,8 @@ export function* disksAfterPowerCut(
 }
 
 /**
- * The disk after all processes were killed at a moment. Everything that they wrote can be read; what was not durable
- * still is not. Their locks are released.
+ * The disk after all processes were killed at a moment. Everything that they wrote can be read. Bytes that were not durable
+ * still are not. Their locks are released.
  */
 export function diskAfterKill(from: SimulatedDisk | DiskMoment, options: SimulatedDiskOptions = {}): SimulatedDisk {
   return new SimulatedDisk(options, Tree.at(from instanceof SimulatedDisk ? from.moment() : from));

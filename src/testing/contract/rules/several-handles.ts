@@ -49,7 +49,7 @@ export const severalHandles: readonly Rule[] = [
       equal(
         results.map((result) => (result.ok ? result.position : 0)).sort((a, b) => a - b),
         numbers(60).map((n) => 2 * n),
-        "positions that were told",
+        "returned positions",
       );
       for (const each of [store, other]) {
         const events = await all(each);
@@ -75,7 +75,7 @@ export const severalHandles: readonly Rule[] = [
       const end = store.watch(() => calls++);
       await mustCommit(other, { appends: [...append(ADA, 0, "A", "B").appends, ...append(ORDER, 0, "C").appends] });
       await store.refresh();
-      equal(foreign.sort(), ["account/ada", "order/1"], "streams that were told");
+      equal(foreign.sort(), ["account/ada", "order/1"], "streams that the watcher received");
       equal(calls > 0, true, "called for a commit of another process");
       await store.refresh();
       equal(foreign.length, 2, "told once");

@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 import { linesOf, oneTo, streamFile } from "../support/store-files.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
-/** A directory that the original, eventfold-es 0.2.0, wrote: a projection `totals` and a process manager `mirror` were at work. */
+/** A directory of the Rust crate, eventfold-es 0.2.0, with a projection `totals` and a process manager `mirror`. */
 const FIXTURE = path.resolve(import.meta.dirname, "../../../shared/fixtures/eventfold-es-0.2.0");
 
 const Counter = aggregate("counter", {
@@ -22,7 +22,7 @@ const Totals = projection("totals", () => ({ total: 0, events: 0 })).on(Counter,
   Added: (s, e) => ({ total: s.total + e.data.by, events: s.events + 1 }),
 });
 
-/** For each number that is added to a counter, one more on its mirror. */
+/** Adds one to a counter's mirror for each number that is added to the counter. */
 const Mirror = processManager("mirror", { dispatches: [Counter], initial: { seen: 0 } }).on(Counter, {
   Added: (state, e) => ({ state: { seen: state.seen + 1 }, dispatch: Counter.at(`mirror-${e.id}`).Increment() }),
 });
@@ -44,19 +44,19 @@ type Store = Awaited<ReturnType<typeof open>>;
 
 const value = async (store: Store, id: string): Promise<number> => (await store.get(Counter, id).state()).value;
 const checkpoint = (directory: string, consumer: string): string => path.join(directory, consumer, "checkpoint.json");
-/** What is in our checkpoints; the original's have no position. */
+/** The position in a checkpoint of ours; the Rust crate's checkpoints have none. */
 const kept = (directory: string, consumer: string): { position?: number; state: unknown } =>
   JSON.parse(fs.readFileSync(checkpoint(directory, consumer), "utf8")) as { position?: number; state: unknown };
 
 const title = fs.existsSync(FIXTURE)
-  ? "a directory of the original with its checkpoints"
-  : "SKIPPED, the fixture ../shared/fixtures/eventfold-es-0.2.0 is not there: a directory of the original with its checkpoints";
+  ? "a directory of the Rust crate with its checkpoints"
+  : "SKIPPED, the fixture ../shared/fixtures/eventfold-es-0.2.0 is not there: a directory of the Rust crate with its checkpoints";
 
 describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
-  test("lets the projection go on from its state: only what the original had not seen is folded in", async () => {
+  test("lets the projection continue from its state: only events that the Rust crate had not folded are folded", async () => {
     const directory = fixtureCopy();
     const store = await open(directory);
-    // 35 in 13 events, says the checkpoint; the three increments of the mirrors came after it.
+    // The checkpoint says 35 in 13 events. The three increments of the mirrors came after it.
     expect(await store.projection(Totals)).toEqual({ total: 38, events: 16 });
     await store.dispatch(Counter.at("c-1").Add({ by: 100 }));
     expect(await store.projection(Totals)).toEqual({ total: 138, events: 17 });
@@ -64,12 +64,12 @@ describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
     expect(kept(directory, "projections/totals")).toMatchObject({ position: 27, state: { total: 138, events: 17 } });
     await using again = await open(directory);
     expect(await again.projection(Totals)).toEqual({ total: 138, events: 17 });
-    // From the first event it is one less: the original counted an event that has no handler here.
+    // From the first event it is one less: the Rust crate counted an event that has no handler here.
     await again.rebuildProjection(Totals);
     expect(await again.projection(Totals)).toEqual({ total: 138, events: 16 });
   });
 
-  test("lets the process manager go on: nothing is done twice, new events are reacted to", async () => {
+  test("lets the process manager continue: it repeats no command and handles new events", async () => {
     const directory = fixtureCopy();
     const store = await open(directory);
     expect(await store.runProcessManagers()).toEqual({ dispatched: 0, deadLettered: 0 });
@@ -88,7 +88,7 @@ describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
     ["deleted", (file) => fs.rmSync(file, { force: true })],
     ["damaged", (file) => fs.writeFileSync(file, '{"state":')],
   ];
-  test.each(losses)("still does nothing twice when, after the first run, its checkpoint is %s", async (_, lose) => {
+  test.each(losses)("repeats no command when its checkpoint is %s after the first run", async (_, lose) => {
     const directory = fixtureCopy();
     for (const _run of oneTo(3)) {
       const store = await open(directory);
@@ -102,7 +102,7 @@ describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
     expect(await store.list(Counter)).toHaveLength(8);
   });
 
-  test("two stores that continue it at once do nothing twice", async () => {
+  test("two stores that continue it at once repeat no command", async () => {
     const directory = fixtureCopy();
     await using one = await open(directory);
     await using two = await open(directory);
@@ -113,10 +113,10 @@ describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
     expect(await value(two, "mirror-c-1")).toBe(2);
   });
 
-  test("events that the original has folded in, and our log does not have yet, are not folded in twice", async () => {
+  test("events that the Rust crate has folded, and our log lacks, are not folded twice", async () => {
     const directory = fixtureCopy();
     await (await open(directory)).close();
-    // The original works on: an event, and its projection has seen it.
+    // The Rust crate appends an event, and its projection folds it.
     const file = streamFile(directory, "counter", "c-1");
     fs.appendFileSync(file, '{"type":"Added","data":{"by":1000},"ts":1795415062,"id":"foreign"}\n');
     const original = kept(FIXTURE, "projections/totals") as unknown as {
@@ -131,14 +131,14 @@ describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
     await before.close();
     await using store = await open(directory);
     expect(await store.projection(Totals)).toEqual({ total: 1038, events: 17 });
-    // Now it gets into our log.
+    // Now our log adopts the event.
     expect(await value(store, "c-1")).toBe(1009);
     expect(await store.projection(Totals)).toEqual({ total: 1038, events: 17 });
     await store.dispatch(Counter.at("c-1").Increment());
     expect(await store.projection(Totals)).toEqual({ total: 1039, events: 18 });
   });
 
-  test("shows the dead letter; it can be sent again, which says why not, and dropped", async () => {
+  test("lists the dead letter, which can be replayed (and fails with its reason) and dropped", async () => {
     const directory = fixtureCopy();
     const store = await open(directory);
     const [letter, ...others] = await store.deadLetters(Mirror);
