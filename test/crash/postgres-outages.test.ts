@@ -87,7 +87,7 @@ describePostgres("answers that are lost", (postgres) => {
     const committed = store.commit(append("ada", 1, event("B")));
     const read = store.head();
     setTimeout(() => (proxy.isSilent = false), 50);
-    // What was sent before is lost for good: only a new connection helps.
+    // Requests that were sent before are lost: only a new connection helps.
     expect(await committed).toEqual({ ok: true, position: 2 });
     expect(await read).toBeGreaterThan(0);
     expect(await direct.head()).toBe(2);
@@ -151,7 +151,7 @@ describePostgres("a server that is away", (postgres) => {
     expect((await events(direct)).map(({ type }) => type)).toEqual(["A", "B"]);
   });
 
-  test("a commit of unknown outcome that turns up is told like another process's, because its command has failed", async () => {
+  test("a commit of unknown outcome that turns up calls the watchers like a foreign one, because its command has failed", async () => {
     const { proxy, store } = await stage(postgres, IMPATIENT_MS);
     await store.commit(append("ada", 0, event("A")));
     const told: string[] = [];

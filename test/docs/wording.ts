@@ -47,7 +47,7 @@ export const AVOIDED: readonly AvoidedWording[] = [
     instead: "the Rust crate, or another process",
     example: "another program",
   },
-  { words: /(?<![/.])\baside\b(?!["/])/, instead: "quarantine", example: "the tail is kept aside" },
+  { words: /\baside\b/, instead: "quarantine", example: "the tail is kept aside" },
   { words: /appointment/, instead: "scheduled command", example: "dueAppointments" },
   { words: /overtaken/, instead: "superseded", example: "the checkpoint was overtaken" },
   // Pictures, each of which once stood in a text of this project.

@@ -6,7 +6,7 @@ import { collect } from "../support/collect.ts";
 import { allLines, linesOf, oneTo, streamFile, treeOf } from "../support/store-files.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
-/** A directory that the original, eventfold-es 0.2.0, wrote. */
+/** A directory that the Rust crate, eventfold-es 0.2.0, wrote. */
 const FIXTURE = path.resolve(import.meta.dirname, "../../../shared/fixtures/eventfold-es-0.2.0");
 const GRÖSSE = "größe-日本-🦀";
 const COUNTERS = [
@@ -38,7 +38,7 @@ interface ProbeState {
 function logged(state: ProbeState, entry: string): ProbeState {
   return { ...state, zeta: state.zeta + 1, ratio: 1, log: [...state.log, entry] };
 }
-/** `NewtypeUnit` is missing on purpose: the original does not fold it either. */
+/** `NewtypeUnit` is omitted on purpose: the Rust crate does not fold it either. */
 const Probe = aggregate("probe", {
   initial: { zeta: 0, alpha: null, ratio: 0, log: [] } as ProbeState,
   events: {
@@ -92,11 +92,11 @@ function readJson(...segments: string[]): unknown {
 }
 
 const title = fs.existsSync(FIXTURE)
-  ? "a directory of the original"
-  : "SKIPPED, the fixture ../shared/fixtures/eventfold-es-0.2.0 is not there: a directory of the original";
+  ? "a directory of the Rust crate"
+  : "SKIPPED, the fixture ../shared/fixtures/eventfold-es-0.2.0 is not there: a directory of the Rust crate";
 
 describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
-  test("is opened without touching its streams", async () => {
+  test("opens without a change to its streams", async () => {
     const directory = fixtureCopy();
     await (await open(directory)).close();
     for (const folder of ["streams", "projections", "process_managers"])
@@ -106,7 +106,7 @@ describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
     );
   });
 
-  test("gives exactly its ids", async () => {
+  test("lists exactly its ids", async () => {
     await using store = await open(fixtureCopy());
     expect(await store.list(Counter)).toEqual(COUNTERS);
     expect(await store.listStreams()).toEqual([
@@ -115,7 +115,7 @@ describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
     ]);
   });
 
-  test("gives the states that its snapshots and checkpoints say", async () => {
+  test("has the states that its snapshots and checkpoints say", async () => {
     await using store = await open(fixtureCopy());
     const value = async (id: string): Promise<number> => (await store.get(Counter, id).state()).value;
     for (const id of ["c-1", "order.2024.v1"])
@@ -130,7 +130,7 @@ describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
     expect(await store.get(Probe, "shapes").state()).toEqual(
       (readJson("streams/probe/shapes/views/state.snapshot.json") as { state: unknown }).state,
     );
-    // The snapshot of größe… is one command old: it says what the first event gives.
+    // The snapshot of größe… is one command old: it has the state after the first event.
     expect(await store.get(Counter, GRÖSSE).state({ version: 1 })).toEqual(
       (readJson("streams/counter", GRÖSSE, "views/state.snapshot.json") as { state: unknown }).state,
     );
@@ -166,7 +166,7 @@ describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
     ]);
   });
 
-  test("gives the fields of its events", async () => {
+  test("has the fields of its events", async () => {
     await using store = await open(fixtureCopy());
     const [event] = await collect(store.get(Counter, GRÖSSE).events({ from: 2 }));
     expect(event).toEqual({
@@ -188,7 +188,7 @@ describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
     expect(injected[1]?.eventId).toBe("own-id-1");
   });
 
-  test("is continued with lines that the original reads", async () => {
+  test("is continued with lines that the Rust crate reads", async () => {
     const directory = fixtureCopy();
     const store = await AggregateStore.builder(directory)
       .aggregate(Counter)
@@ -237,7 +237,7 @@ describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
     expect((await again.get(Counter, "c-1").execute({ type: "Increment" })).position).toBe(29);
   });
 
-  test("takes in lines that the original appended while the store was closed", async () => {
+  test("adopts lines that the Rust crate appended while the store was closed", async () => {
     const directory = fixtureCopy();
     await (await open(directory)).close();
     const file = streamFile(directory, "counter", "c-1");
@@ -260,7 +260,7 @@ describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
     expect(await again.get(Counter, "c-1").state()).toEqual({ value: 111 });
   });
 
-  test.each([1, 2])("takes in %i lines that the original appended while the store is open", async (lines) => {
+  test.each([1, 2])("adopts %i lines that the Rust crate appended while the store is open", async (lines) => {
     const directory = fixtureCopy();
     await using store = await open(directory);
     const counter = store.get(Counter, "c-1");
@@ -275,7 +275,7 @@ describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
     expect(events.slice(5).map(({ position }) => position)).toEqual(oneTo(4 + lines).map((n) => 26 + n));
   });
 
-  test("a line that the original did not complete is not glued to the next", async () => {
+  test("does not join an incomplete line of the Rust crate to the next", async () => {
     const directory = fixtureCopy();
     const file = streamFile(directory, "counter", "c-1");
     fs.appendFileSync(file, '{"type":"Added","data":{"by":10');
@@ -292,7 +292,7 @@ describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
     expect([...quarantine.values()].map(String)).toEqual(['{"type":"Added","data":{"by":10']);
   });
 
-  test("a line that was not completed in a stream with the longest id does not stop it", async () => {
+  test("opens with an incomplete line in a stream with the longest id", async () => {
     const id = "i".repeat(255);
     const directory = temporaryDirectory();
     const store = await open(directory);
@@ -303,7 +303,7 @@ describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
     expect(await again.get(Counter, id).execute({ type: "Increment" })).toMatchObject({ version: 2 });
   });
 
-  test("numbers that JavaScript cannot hold stay in the files as they are", async () => {
+  test("keeps numbers in the files that JavaScript cannot hold", async () => {
     const directory = fixtureCopy();
     const store = await open(directory);
     await collect(store.readEvents("counter", "injected"));

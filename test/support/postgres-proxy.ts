@@ -5,7 +5,7 @@ export type Fate = "forward" | "swallow";
 
 /**
  * A proxy before a PostgreSQL server. It can lose what goes through it: requests that never arrive, and answers of statements that were
- * carried out. What is lost takes its connection with it.
+ * carried out. A lost message ends its connection.
  */
 export class PostgresProxy {
   /** The server's address, through the proxy. */

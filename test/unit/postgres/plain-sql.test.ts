@@ -10,7 +10,7 @@ describePostgres("a store in PostgreSQL, read with plain SQL", ({ pool, schema }
   test("shows events, streams, consumers and dead letters in views", async () => {
     const [name, shared] = [schema(), pool()];
     const Greedy = processManager("greedy", { dispatches: [Account] }).on(Account, {
-      Opened: () => ({ dispatch: Account.at("nobody").Withdraw({ amount: 5 }) }),
+      Opened: () => ({ dispatch: Account.at("ghost").Withdraw({ amount: 5 }) }),
     });
     const store = await AggregateStore.builder(postgres({ pool: shared, schema: name }))
       .aggregate(Account)
@@ -49,7 +49,7 @@ describePostgres("a store in PostgreSQL, read with plain SQL", ({ pool, schema }
       { id: "ada", version: 2, last_type: "Deposited" },
     ]);
     expect(await rows("select process_manager, aggregate, id, error from $.dead_letters")).toMatchObject([
-      { process_manager: "greedy", aggregate: "account", id: "nobody", error: /rejected|NotOpen/ },
+      { process_manager: "greedy", aggregate: "account", id: "ghost", error: /rejected|NotOpen/ },
     ]);
     expect(await rows("select kind, name, last_position::int, head::int from $.consumers")).toEqual([
       { kind: "process-manager", name: "greedy", last_position: 1, head: 2 },
