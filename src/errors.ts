@@ -1,3 +1,4 @@
+import { isError } from "./realm.ts";
 /**
  * Every error that the library raises on purpose. An error is identified by its `code`, never by
  * `instanceof`: two copies of the package in one process must still understand each other. Each code
@@ -104,10 +105,15 @@ export class CorruptionError extends EventfoldError {
 /** Tells whether a value is an error of this library (of any copy of it), optionally with the given code. */
 export function isEventfoldError(error: unknown, code?: ErrorCode): error is EventfoldError {
   return (
-    error instanceof Error &&
+    isError(error) &&
     "code" in error &&
     typeof error.code === "string" &&
     /^(EventfoldError|CommandRejectedError|ConflictError|CorruptionError)$/.test(error.name) &&
     (code === undefined || error.code === code)
   );
+}
+
+/** Tells whether an error is a domain rejection, of any copy of this library. */
+export function isCommandRejected(error: unknown): error is CommandRejectedError {
+  return isEventfoldError(error, "COMMAND_REJECTED");
 }

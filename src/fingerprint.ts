@@ -1,3 +1,4 @@
+import { isMapOrSet } from "./realm.ts";
 /** Two 32-bit FNV-1a hashes with different seeds: tells versions of code apart, nothing more. */
 export function fingerprint(text: string): string {
   let a = 0x811c9dc5;
@@ -14,11 +15,7 @@ export function fingerprint(text: string): string {
 export function textOf(value: unknown): string {
   try {
     return JSON.stringify(value, (_, item: unknown) =>
-      typeof item === "bigint"
-        ? `${item}n`
-        : item instanceof Map || item instanceof Set
-          ? [item.constructor.name, ...item]
-          : item,
+      typeof item === "bigint" ? `${item}n` : isMapOrSet(item) ? [item.constructor.name, ...item] : item,
     );
   } catch {
     // It contains itself, say.

@@ -1,4 +1,5 @@
 import { EventfoldError } from "./errors.ts";
+import { isArrayPrototype, isObjectPrototype } from "./realm.ts";
 
 /** The original refuses a line whose payload is nested deeper, and with it the whole stream. */
 const MAX_DEPTH = 126;
@@ -26,7 +27,7 @@ export function stringifyPayload(value: unknown, what: string): string {
 /** Whether a value is an object as most payloads are, of numbers, sound strings and booleans: certain to be plain JSON data, and seen at a glance. */
 function isFlat(value: unknown): boolean {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
-  if (Object.getPrototypeOf(value) !== Object.prototype) return false;
+  if (!isObjectPrototype(Object.getPrototypeOf(value))) return false;
   for (const key of Reflect.ownKeys(value)) {
     if (typeof key !== "string" || key === "__proto__" || key === "toJSON" || !isWellFormed(key)) return false;
     const property: unknown = (value as Record<string, unknown>)[key];
@@ -65,7 +66,7 @@ function objectProblem(value: object, path: string, depth: number, mode: JsonMod
   if (Object.getOwnPropertySymbols(value).length > 0) return `${path} has a symbol for a key`;
   if (Array.isArray(value)) {
     if ("toJSON" in value) return `${path} has a toJSON method`;
-    if (Object.getPrototypeOf(value) !== Array.prototype) return `${path} is an array of a class of its own`;
+    if (!isArrayPrototype(Object.getPrototypeOf(value))) return `${path} is an array of a class of its own`;
     if (Object.keys(value).length > value.length) return `${path} is an array with properties`;
     for (let i = 0; i < value.length; i++) {
       const problem = jsonProblem(value[i], `${path}[${i}]`, depth + 1, mode);
@@ -74,7 +75,7 @@ function objectProblem(value: object, path: string, depth: number, mode: JsonMod
     return undefined;
   }
   const prototype: unknown = Object.getPrototypeOf(value);
-  if (prototype !== Object.prototype && prototype !== null) {
+  if (prototype !== null && !isObjectPrototype(prototype)) {
     const name = (value.constructor as { readonly name?: string } | undefined)?.name ?? "";
     return `${path} is a ${name === "" ? "class instance" : name}`;
   }
@@ -94,6 +95,11 @@ function objectProblem(value: object, path: string, depth: number, mode: JsonMod
 export function isWellFormed(text: string): boolean {
   // In ES2024, and in all versions of Node.js that are supported.
   return (text as string & { isWellFormed(): boolean }).isWellFormed();
+}
+
+/** A copy of a value. Plain data stays of this realm, which `structuredClone` does not promise under Jest. */
+export function copyOf(value: unknown): unknown {
+  return isJsonValue(value) ? JSON.parse(JSON.stringify(value)) : structuredClone(value);
 }
 
 /** Whether a value counts something: a whole number from 0 on that a double holds exactly. */

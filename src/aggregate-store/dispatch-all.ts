@@ -2,7 +2,7 @@ import { tracedCommit } from "../event-store/traced-commit.ts";
 import type { AppliedEvent } from "../aggregate/aggregate.ts";
 import { atPositions, type CommandOutcome, type Lease } from "../aggregate/instance.ts";
 import type { Command } from "../aggregate/model.ts";
-import { CommandRejectedError, ConflictError } from "../errors.ts";
+import { CommandRejectedError, ConflictError, isCommandRejected } from "../errors.ts";
 import type { EventDraft, EventStore, StreamName } from "../event-store/event-store.ts";
 import type { Instances } from "./instances.ts";
 
@@ -71,7 +71,7 @@ export async function dispatchAll(
       for (const lease of leases.values()) await lease.catchUp();
     }
   } catch (error) {
-    if (error instanceof CommandRejectedError) next = "keep";
+    if (isCommandRejected(error)) next = "keep";
     throw error;
   } finally {
     for (const lease of leases.values()) lease.release(next);

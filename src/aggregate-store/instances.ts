@@ -4,13 +4,14 @@ import { type CommandOutcome, Instance, type Lease } from "../aggregate/instance
 import type { CommandContext, RecordedEvent } from "../aggregate/messages.ts";
 import { recordedEvent } from "../aggregate/event-reader.ts";
 import { AggregateModel, type Command, type Environment } from "../aggregate/model.ts";
-import { CommandRejectedError, EventfoldError } from "../errors.ts";
+import { EventfoldError, isCommandRejected } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
 import { isWellFormed } from "../json.ts";
 import { instanceEvicted, instanceLoaded, executing, type ExecuteTrace } from "../tracing/tracing.ts";
 import { injectEvent, type InjectedEvent, type InjectResult } from "./inject-event.ts";
 import { monotonicNow, sleep, startTimer } from "../real-timers.ts";
 import { turn } from "../event-loop.ts";
+import { isDate, isPromise } from "../realm.ts";
 
 /** Instances saved at once while evicting, so that commands are not kept waiting. */
 const EVICTIONS_AT_ONCE = 32;
@@ -99,7 +100,7 @@ export class Instances {
       this.checkOpen();
       const validated = this.#validate(this.register(aggregate), command, context);
       // From here on the instance knows that it has something to do; until then `during` does.
-      return validated instanceof Promise
+      return isPromise(validated)
         ? this.during(async () => this.run(stream, await validated))
         : this.run(stream, validated);
     } catch (error) {
@@ -154,7 +155,7 @@ export class Instances {
     this.register(aggregate);
     if (version !== undefined && !(Number.isSafeInteger(version) && version >= 0))
       throw new EventfoldError("INVALID_ARGUMENT", `version is a whole number from 0 on, not ${version}`);
-    const time = at instanceof Date ? at.getTime() : at;
+    const time = isDate(at) ? at.getTime() : at;
     if (time !== undefined && Number.isNaN(time))
       throw new EventfoldError("INVALID_ARGUMENT", "at is not a valid time");
     const instance = this.#instance({ type: aggregate.type, id });
@@ -258,7 +259,7 @@ async function told(outcome: Promise<CommandOutcome>, trace: ExecuteTrace): Prom
     const { events, version, position } = await outcome;
     Object.assign(trace, { events: events.length, version, position });
   } catch (error) {
-    if (error instanceof CommandRejectedError) trace.rejection = error.rejection.type;
+    if (isCommandRejected(error)) trace.rejection = error.rejection.type;
     throw error;
   }
   return outcome;

@@ -1,6 +1,6 @@
 import { EventfoldError } from "../errors.ts";
 import type { EventDraft, StoredEvent } from "../event-store/event-store.ts";
-import { stringifyPayload } from "../json.ts";
+import { copyOf, stringifyPayload } from "../json.ts";
 import type { AnyAggregate, AppliedEvent } from "./aggregate.ts";
 import { fingerprint } from "../fingerprint.ts";
 import { metaOf } from "./context.ts";
@@ -8,6 +8,7 @@ import { appliedEvent, EventReader, recordedEvent } from "./event-reader.ts";
 import { type CommandContext, type RecordedEvent, rejectionOf, rejectionsFor, constructorsFor } from "./messages.ts";
 import { isTypeOnly, type Payload, type Payloads } from "./payload.ts";
 import { takesThird } from "./source-inspection.ts";
+import { isPromise } from "../realm.ts";
 
 /** What to do with an event whose type the aggregate does not declare. */
 export type UnknownEventPolicy = "skip" | "error" | ((event: RecordedEvent) => "skip" | "error" | undefined | void);
@@ -127,7 +128,7 @@ export class AggregateModel {
 
   initial(): unknown {
     const initial = this.#initial;
-    return freeze(typeof initial === "function" ? (initial as () => unknown)() : structuredClone(initial));
+    return freeze(typeof initial === "function" ? (initial as () => unknown)() : copyOf(initial));
   }
 
   /** Checks a command as it comes in: known type, valid payload. Gives it with the payload that `handle` will see. */
@@ -149,7 +150,7 @@ export class AggregateModel {
     if (isTypeOnly(model.payload)) return { type, data: copy, context };
     const complete = (checked: unknown): Command => ({ type, data: checked, context });
     const valid = validate(model.payload, copy, model.what);
-    return valid instanceof Promise ? valid.then(complete) : complete(valid);
+    return isPromise(valid) ? valid.then(complete) : complete(valid);
   }
 
   /** Decides a command on a state. What `handle` or `apply` throws passes through. */
@@ -173,7 +174,7 @@ export class AggregateModel {
     });
     if (result === undefined || result === null) return { kind: "events", drafts: [], events: [], state };
     if (typeof result !== "object") throw this.#badResult(type, `returned a ${typeof result}`);
-    if (result instanceof Promise) {
+    if (isPromise(result)) {
       result.catch(() => {});
       throw this.#badResult(type, "is asynchronous; a decision is made on the state alone, at once");
     }
@@ -286,7 +287,7 @@ const UNKNOWN_POSITION = 0;
 /** An event's payload as it is written, and as it will be read back: the state in memory is the one that the file will give. */
 function payloadOf(model: EventModel, given: unknown): { readonly text: string; readonly data: unknown } {
   const valid = isTypeOnly(model.payload) ? given : validate(model.payload, given, model.what);
-  if (valid instanceof Promise)
+  if (isPromise(valid))
     throw new EventfoldError(
       "INVALID_DEFINITION",
       `${model.what} has an asynchronous schema; an event is checked while it is decided`,
@@ -299,7 +300,7 @@ function payloadOf(model: EventModel, given: unknown): { readonly text: string; 
 
 function validate(payload: Payload, value: unknown, what: string): unknown | Promise<unknown> {
   const result = payload["~standard"].validate(value);
-  return result instanceof Promise ? result.then((r) => checked(r, what)) : checked(result, what);
+  return isPromise(result) ? result.then((r) => checked(r, what)) : checked(result, what);
 }
 
 function checked(result: Awaited<ReturnType<Payload["~standard"]["validate"]>>, what: string): unknown {

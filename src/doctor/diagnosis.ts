@@ -25,6 +25,7 @@ import {
   type Uncovered,
   type UncoveredLine,
 } from "./scan/stream-survey.ts";
+import { messageOf } from "../realm.ts";
 
 /** Runs work with the store's lock held, or without it when it cannot be had; tells which. */
 export type HoldLock = (work: () => Promise<void>) => Promise<boolean>;
@@ -180,7 +181,7 @@ export class Diagnosis {
       }
     }
     for (const [file, error] of this.#streams.unreadable) {
-      const message = `the system does not let us read this file: ${error instanceof Error ? error.message : String(error)}`;
+      const message = `the system does not let us read this file: ${messageOf(error)}`;
       this.problems.push({ kind: "file-unreadable", severity: "error", file, message });
     }
   }

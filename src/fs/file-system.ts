@@ -1,3 +1,4 @@
+import { isError } from "../realm.ts";
 /**
  * The file port: every call that the store makes to a disk goes through here, so that a recording,
  * failing or power-cutting implementation can take its place. Errors are Node's system errors
@@ -67,5 +68,5 @@ export interface LockFile {
 
 /** The `code` of a system error, or nothing. */
 export function systemErrorCode(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
+  return isError(error) && "code" in error && typeof error.code === "string" ? error.code : undefined;
 }

@@ -1,7 +1,8 @@
 import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
-import { CommandRejectedError, EventfoldError, isEventfoldError } from "../errors.ts";
+import { EventfoldError, isCommandRejected, isEventfoldError } from "../errors.ts";
 import type { StoredDeadLetter } from "../event-store/event-store.ts";
 import type { Cause } from "./reaction.ts";
+import { messageOf } from "../realm.ts";
 
 /** A command of a process manager that could not be delivered. */
 export interface DeadLetter {
@@ -59,7 +60,7 @@ export function letterOf(
       ms: time % 1000,
       manager,
       code: isEventfoldError(error) ? error.code : null,
-      rejection: error instanceof CommandRejectedError ? asJson(error.rejection) : null,
+      rejection: isCommandRejected(error) ? asJson(error.rejection) : null,
       ...(cause === undefined ? {} : { cause }),
     },
   };
@@ -67,7 +68,7 @@ export function letterOf(
 
 /** The original's words, by which its tools know the kinds apart. */
 function errorText({ aggregate }: CommandEnvelope, error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   switch (isEventfoldError(error) ? error.code : undefined) {
     case "UNKNOWN_AGGREGATE":
       return `unknown aggregate type: ${aggregate}`;

@@ -6,6 +6,7 @@ import type { ConsumerAppend, EventStore, StreamName } from "../event-store/even
 import { tracedCommit } from "../event-store/traced-commit.ts";
 import { deadLetterWritten, dispatching, type DispatchTrace } from "../tracing/tracing.ts";
 import { letterOf, type Undelivered } from "./dead-letter.ts";
+import { isError, messageOf } from "../realm.ts";
 
 /** A chain of commands and events deeper than this is taken for a loop. */
 const MAX_DEPTH = 100;
@@ -100,7 +101,7 @@ async function settle(
       aggregate: envelope.aggregate,
       id: envelope.id,
       command: envelope.command.type,
-      reason: error instanceof Error ? error.message : String(error),
+      reason: messageOf(error),
     }));
     return { kind: "dead-letter", error };
   }
@@ -200,7 +201,7 @@ const PASSING = new Set([
 function mayPass(error: unknown): boolean {
   if (isEventfoldError(error)) return PASSING.has(error.code);
   // A system error: EMFILE, EIO.
-  return error instanceof Error && "code" in error && /^E[A-Z0-9]+$/.test(String(error.code));
+  return isError(error) && "code" in error && /^E[A-Z0-9]+$/.test(String(error.code));
 }
 
 function contextOf({ manager, identity, envelope, cause }: Delivery): CommandContext & { readonly dispatch: object } {

@@ -11,6 +11,7 @@ import { type CommandTargets, deliver, type Delivery, type DeliveryResult, type 
 import type { ProcessManagerDefinition } from "./process-manager.ts";
 import { complete, type Continued, type Kept, type Note, plansOf, type Progress, take } from "./progress.ts";
 import { causeOf, identityOf, type Outputs, outputsOf } from "./reaction.ts";
+import { messageOf } from "../realm.ts";
 
 const SAVE_EVERY_EVENTS = 1000;
 
@@ -247,7 +248,7 @@ export class ProcessManagerRunner {
       this.#progress = undefined;
       throw new EventfoldError(
         "PROCESS_MANAGER_FAILED",
-        `process manager ${this.name} failed on ${event.type} of ${stream.type} ${JSON.stringify(stream.id)}, version ${version}, position ${position}: ${error instanceof Error ? error.message : String(error)}`,
+        `process manager ${this.name} failed on ${event.type} of ${stream.type} ${JSON.stringify(stream.id)}, version ${version}, position ${position}: ${messageOf(error)}`,
         { cause: error },
       );
     }

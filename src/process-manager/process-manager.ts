@@ -4,6 +4,7 @@ import type { Duration } from "../duration.ts";
 import { EventfoldError } from "../errors.ts";
 import { checkConsumerName } from "../projection/consumer-name.ts";
 import type { EventHandlers } from "../projection/projection.ts";
+import { sharedWeakMap } from "../shared-map.ts";
 
 type EnvelopeOf<T extends AnyContract> = T extends AnyContract ? CommandEnvelope<T["type"], CommandOf<T>> : never;
 
@@ -73,7 +74,7 @@ export interface ProcessManagerDefinition {
   }[];
 }
 
-const definitions = new WeakMap<object, ProcessManagerDefinition>();
+const definitions = sharedWeakMap<ProcessManagerDefinition>("process-manager");
 
 /** Declares a process manager; `.on` adds what it reacts to. Throws `INVALID_DEFINITION` for a name that cannot be a directory's. */
 export function processManager<const Name extends string, const Targets extends readonly AnyContract[], State = null>(

@@ -4,6 +4,7 @@ import { EventfoldError } from "../errors.ts";
 import type { StoredEvent } from "../event-store/event-store.ts";
 import { isJsonValue } from "../json.ts";
 import type { Reaction, Scheduled } from "./process-manager.ts";
+import { isDate, isPromise } from "../realm.ts";
 
 /** A chain of events in which somebody has waited this long is not taken for a loop. */
 const NO_LOOP_MS = 1000;
@@ -67,8 +68,8 @@ const REACTION_KEYS = new Set(["state", "dispatch", "schedule", "cancel"]);
 /** Spells out what a reaction returned. Throws `INVALID_REACTION` for what cannot be one. */
 export function outputsOf(manager: string, result: unknown, before: unknown, cause: Cause, time: number): Outputs {
   if (result === undefined || result === null) return { state: before, commands: [], schedule: [], cancel: [] };
-  if (typeof result !== "object" || result instanceof Promise)
-    throw bad(manager, `it returned ${result instanceof Promise ? "a promise" : `a ${typeof result}`}`);
+  if (typeof result !== "object" || isPromise(result))
+    throw bad(manager, `it returned ${isPromise(result) ? "a promise" : `a ${typeof result}`}`);
   if (Array.isArray(result))
     return { state: before, commands: result.map((item) => envelope(manager, item)), schedule: [], cancel: [] };
   if ("aggregate" in result && "command" in result)
@@ -88,7 +89,7 @@ export function outputsOf(manager: string, result: unknown, before: unknown, cau
 
 function appointment(manager: string, item: Scheduled, index: number, cause: Cause, time: number): Appointment {
   const due =
-    item.at === undefined ? time + milliseconds(item.in, "in") : item.at instanceof Date ? item.at.getTime() : item.at;
+    item.at === undefined ? time + milliseconds(item.in, "in") : isDate(item.at) ? item.at.getTime() : item.at;
   if (!Number.isFinite(due)) throw bad(manager, "a scheduled command's time is not a time");
   const id = identityOf(manager, cause, `s${index}`);
   // Something that comes again and again, each time after a while, is no runaway loop.

@@ -2,6 +2,7 @@ import type { AnyContract } from "../aggregate/aggregate.ts";
 import { EventReader } from "../aggregate/event-reader.ts";
 import type { EventTypes } from "../event-store/event-store.ts";
 import { fingerprint, textOf } from "../fingerprint.ts";
+import { copyOf } from "../json.ts";
 
 interface Definition<Handler> {
   readonly initial: unknown;
@@ -48,5 +49,5 @@ export class EventSources<Handler> {
 
 /** A fresh initial state, from a value or a function that makes it. */
 export function initialOf(initial: unknown): unknown {
-  return typeof initial === "function" ? (initial as () => unknown)() : structuredClone(initial);
+  return typeof initial === "function" ? (initial as () => unknown)() : copyOf(initial);
 }

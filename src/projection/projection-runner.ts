@@ -8,6 +8,7 @@ import type { Floor } from "./floor.ts";
 import { ChangedHistoryError, LogCursor } from "./log-cursor.ts";
 import type { ProjectionDefinition } from "./projection.ts";
 import { monotonicNow, startTimer } from "../real-timers.ts";
+import { isPromise, messageOf } from "../realm.ts";
 
 /** A checkpoint is saved after this many events or this much time, and on close. */
 const SAVE_EVERY_EVENTS = 10_000;
@@ -167,7 +168,7 @@ export class ProjectionRunner {
           // Most handlers look at the payload and the id alone: the rest need not be read for them.
           this.#glancing.has(handler) ? source.reader.glance(event) : source.reader.recorded(event),
         );
-        if (result instanceof Promise) {
+        if (isPromise(result)) {
           result.catch(() => {});
           throw new TypeError("the handler is asynchronous; a state is folded from the events alone, at once");
         }
@@ -177,7 +178,7 @@ export class ProjectionRunner {
         if (this.#folded === folded) this.#folded = undefined;
         throw new EventfoldError(
           "PROJECTION_FAILED",
-          `projection ${this.#definition.name} failed on ${event.type} of ${event.stream.type} ${JSON.stringify(event.stream.id)}, version ${event.version}, position ${event.position}: ${cause instanceof Error ? cause.message : String(cause)}`,
+          `projection ${this.#definition.name} failed on ${event.type} of ${event.stream.type} ${JSON.stringify(event.stream.id)}, version ${event.version}, position ${event.position}: ${messageOf(cause)}`,
           { cause },
         );
       }

@@ -3,6 +3,7 @@ import type { Message, RecordedEvent } from "../aggregate/messages.ts";
 import type { DataOf } from "../aggregate/payload.ts";
 import { EventfoldError } from "../errors.ts";
 import { checkConsumerName } from "./consumer-name.ts";
+import { sharedWeakMap } from "../shared-map.ts";
 
 /** A function for each event type that is of interest. */
 export type EventHandlers<A extends AnyContract, State, Result> = {
@@ -51,7 +52,7 @@ export interface ProjectionDefinition {
   }[];
 }
 
-const definitions = new WeakMap<object, ProjectionDefinition>();
+const definitions = sharedWeakMap<ProjectionDefinition>("projection");
 
 /** Declares a projection; `.on` adds what it handles. Throws `INVALID_DEFINITION` for a name that cannot be a directory's. */
 export function projection<const Name extends string, State>(

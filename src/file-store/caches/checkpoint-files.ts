@@ -9,6 +9,7 @@ import { readWhole, replaceFile } from "../disk/whole-file.ts";
 import { readLines } from "../lines/line-reader.ts";
 import { encodeId } from "../../event-store/stream-names.ts";
 import { type StreamKey } from "../disk/stream-key.ts";
+import { isError } from "../../realm.ts";
 
 const DIRECTORIES: Readonly<Record<ConsumerKind, string>> = {
   projection: "projections",
@@ -43,7 +44,7 @@ export class CheckpointFiles {
       return JSON.parse(`${checked}}`) as Checkpoint;
     } catch (error) {
       // A damaged cache is not used; a disk that does not answer is another matter.
-      if (error instanceof SyntaxError) return undefined;
+      if (isError(error) && error.name === "SyntaxError") return undefined;
       throw ioError(error, `reading the checkpoint of ${name}`);
     }
   }

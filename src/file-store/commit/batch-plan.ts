@@ -13,6 +13,7 @@ import { positionOfLine } from "../lines/line-scanner.ts";
 import type { PendingBatches } from "../streams/unapplied-records.ts";
 import type { StreamFiles } from "../streams/stream-files.ts";
 import type { StreamTable } from "../streams/stream-table.ts";
+import { isPromise } from "../../realm.ts";
 
 export interface BatchPlanParts {
   readonly fs: FileSystem;
@@ -56,7 +57,7 @@ export class BatchPlan {
     if (early !== undefined) return early;
     for (let index = 0; index < queued.keys.length; index++) {
       const locked = this.#lockFor(queued, index);
-      if (locked instanceof Promise) return this.#addWaiting(queued, index, locked);
+      if (isPromise(locked)) return this.#addWaiting(queued, index, locked);
       if (!locked) return "blocked";
     }
     return this.#add(queued);

@@ -11,6 +11,7 @@ import { isTurnLong, turn } from "../../event-loop.ts";
 import type { StoreLock } from "../disk/store-lock.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 import { atEndOfTurn, monotonicNow, sleep } from "../../real-timers.ts";
+import { isError, isPromise } from "../../realm.ts";
 
 /** Limits of one batch: each stream in it keeps a descriptor, and its bytes are kept in memory. */
 const MAX_STREAMS = 180;
@@ -159,7 +160,7 @@ export class Committer {
     const { conflicts, adoptions } = await this.#collect(plan);
     if (!batch.record.isEmpty) {
       const written = await this.#append(batch);
-      if (written instanceof Error) {
+      if (isError(written)) {
         for (const { queued } of batch.commits) giveUp(queued, written);
         for (const { reject } of adoptions) reject(written);
         return 0;
@@ -197,7 +198,7 @@ export class Committer {
         if (error !== undefined) throw ioError(error, "flushing the commit log");
       }
       const room = log.prepare(record.bytes);
-      const place = room instanceof Promise ? await room : room;
+      const place = isPromise(room) ? await room : room;
       // What this segment has of acknowledged but unflushed records (mode "os") is not durable yet.
       const unflushed = pending.list.find((other) => other.place.segment === place.segment)?.place;
       const start = record.seal(unflushed?.offset ?? place.offset);
@@ -210,7 +211,7 @@ export class Committer {
       const how = durability === "os" ? "not durably" : onTheSpot ? "durably on the spot" : "durably";
       const started = monotonicNow();
       const appended = log.append(record.buffer, start, record.end, record.events, how);
-      const end = appended instanceof Promise ? await appended : appended;
+      const end = isPromise(appended) ? await appended : appended;
       this.#isLone = isLone && this.#queue.length === 0;
       if (onTheSpot || this.#isLone) this.#pace.note(monotonicNow() - started);
       else this.#pace.forget();
@@ -257,7 +258,7 @@ export class Committer {
       }
       try {
         const added = this.#isBlocked(queued) ? "blocked" : plan.add(queued);
-        const conflict = added instanceof Promise ? await added : added;
+        const conflict = isPromise(added) ? await added : added;
         if (conflict === "blocked") {
           this.#blocked.push(queued);
         } else if (conflict !== undefined) {

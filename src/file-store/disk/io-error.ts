@@ -1,5 +1,6 @@
 import { EventfoldError, isEventfoldError } from "../../errors.ts";
 import { systemErrorCode } from "../../fs/file-system.ts";
+import { isError } from "../../realm.ts";
 
 /** What the file system says against reading, as users meet it; an error that is already ours passes unchanged. */
 export function readError(error: unknown, what: string): Error {
@@ -10,7 +11,7 @@ export function readError(error: unknown, what: string): Error {
 export function ioError(error: unknown, doing: string, advice = "nothing of it counts"): Error {
   if (isEventfoldError(error)) return error;
   const code = systemErrorCode(error);
-  if (code === undefined) return error instanceof Error ? error : new Error(String(error));
+  if (code === undefined) return isError(error) ? error : new Error(String(error));
   return code === "ENOSPC" || code === "EDQUOT"
     ? new EventfoldError(
         "DISK_FULL",

@@ -3,6 +3,7 @@ import type { LogPlace } from "./log-place.ts";
 import { LogScanner } from "./log-scanner.ts";
 import { readRecord } from "./record-format.ts";
 import { segmentHeader, segmentPath } from "./segment.ts";
+import { isPromise } from "../../realm.ts";
 
 export interface CommitLogOptions {
   /** A new segment is begun when the current one would grow beyond this many bytes. */
@@ -107,7 +108,7 @@ export class CommitLog {
     if (how === "not durably") file.write(buffer, start, end - start, offset);
     else {
       const written = file.writeDurably(buffer, start, end - start, offset, how === "durably on the spot");
-      if (written instanceof Promise) return written.then(() => place);
+      if (isPromise(written)) return written.then(() => place);
     }
     return place;
   }

@@ -1,3 +1,4 @@
+import { isError, messageOf } from "../../realm.ts";
 /**
  * What is known about a statement that failed:
  *
@@ -16,7 +17,7 @@ export class SqlFailure extends Error {
   readonly code: string | undefined;
 
   constructor(outcome: SqlOutcome, cause: unknown) {
-    super(cause instanceof Error ? cause.message : String(cause), { cause });
+    super(messageOf(cause), { cause });
     this.outcome = outcome;
     this.code = codeOf(cause);
   }
@@ -48,7 +49,8 @@ export function queryFailure(error: unknown): SqlFailure {
   if (isReported && severityOf(error) === "ERROR")
     return new SqlFailure(PASSING.has(state) ? "passing" : "refused", error);
   // The client could not even put the statement into bytes.
-  if (error instanceof TypeError || error instanceof RangeError) return new SqlFailure("refused", error);
+  if (isError(error) && (error.name === "TypeError" || error.name === "RangeError"))
+    return new SqlFailure("refused", error);
   return new SqlFailure("unknown", error);
 }
 

@@ -1,6 +1,7 @@
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { SimulatedDisk } from "../disk/simulated-disk.ts";
 import type { SimulatedProcess } from "../disk/simulated-process.ts";
+import { messageOf } from "../../realm.ts";
 
 /** A commit that a scenario has made or tried to make. */
 export interface TrackedCommit {
@@ -91,7 +92,7 @@ export class CrashError extends Error {
 
   constructor(only: string, seed: number | string, when: string, left: string | undefined, cause: unknown) {
     super(
-      `${cause instanceof Error ? cause.message : String(cause)}\n` +
+      `${messageOf(cause)}\n` +
         `${when} (seed: ${JSON.stringify(seed)}, only: ${JSON.stringify(only)})${left === undefined ? "" : ` that left:\n${left}`}`,
       { cause },
     );

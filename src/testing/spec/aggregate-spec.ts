@@ -3,6 +3,7 @@ import type { CommandContext } from "../../aggregate/messages.ts";
 import { AggregateModel, freeze } from "../../aggregate/model.ts";
 import { type Expected, expectSame, expectState } from "./expect-same.ts";
 import { asStored } from "./given-event.ts";
+import { isDate, isError, isPromise } from "../../realm.ts";
 
 export interface AggregateSpec<A extends AnyAggregate> {
   /** Events before the command, after those of earlier calls. */
@@ -38,13 +39,13 @@ export function aggregateSpec(
   const stored = given.map((event, index) => asStored({ aggregate: aggregate.type, id: "spec", ...event }, index));
   return {
     given: (...events) => aggregateSpec(aggregate, [...given, ...(events as typeof given)], now),
-    at: (time) => aggregateSpec(aggregate, given, time instanceof Date ? time.getTime() : time),
+    at: (time) => aggregateSpec(aggregate, given, isDate(time) ? time.getTime() : time),
     when(command, context = {}) {
       const { type } = command as { readonly type: string };
       const decide = (): ReturnType<AggregateModel["decide"]> => {
         const state = freeze(stored.reduce((folded, event) => model.fold(folded, event, "error"), model.initial()));
         const validated = model.validateCommand(command, context);
-        if (validated instanceof Promise)
+        if (isPromise(validated))
           throw new Error(
             `${type}: expected a synchronous schema, got an asynchronous one; test it with a store in memory instead`,
           );
@@ -95,7 +96,7 @@ function thrownBy(run: () => unknown): string | undefined {
     run();
     return undefined;
   } catch (error) {
-    return error instanceof Error ? error.message : JSON.stringify(error);
+    return isError(error) ? error.message : JSON.stringify(error);
   }
 }
 
