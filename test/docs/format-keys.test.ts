@@ -1,0 +1,253 @@
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { aggregate, AggregateStore, data, processManager, projection } from "eventfold-es";
+import { describe, expect, test } from "vitest";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { readDocument } from "./documentation.ts";
+
+/** Keys of users' own payloads, states and metadata begin like this. All others are ours, and docs/format.md describes them. */
+const OWN = /^my[A-Z]/;
+
+/** The tables of docs/format.md, by section and first column: the keys of each row, and all code in it. */
+const tables = new Map<string, Map<string, string>>();
+{
+  let section = "";
+  let table: Map<string, string> | undefined;
+  for (const line of readDocument("docs/format.md").text.split("\n")) {
+    const heading = /^##+ (.*)/.exec(line)?.[1];
+    const title = /^\| (key[^|]*) \| value \|$/.exec(line)?.[1];
+    if (heading !== undefined) section = heading.replaceAll("`", "");
+    if (title !== undefined) tables.set(`${section}: ${title.replaceAll("`", "")}`, (table = new Map()));
+    else if (!line.startsWith("|")) table = undefined;
+    else if (table !== undefined) {
+      const [, keys = ""] = line.split("|");
+      for (const [, key = ""] of keys.matchAll(/`([^`]+)`/g)) {
+        table.set(key, line);
+      }
+    }
+  }
+}
+
+/** Which table describes an object, and which ones those below it. What has none is described in the row of its key. */
+interface Shape {
+  readonly table: string;
+  readonly below?: Readonly<Record<string, Shape>>;
+}
+
+const NOTE = "Note of a process manager";
+const LETTERS = "process_managers/<name>/dead_letters.jsonl";
+const PROJECTION = "projections/<name>/checkpoint.json";
+const MANAGER = "process_managers/<name>/checkpoint.json";
+
+const cause: Shape = { table: `${NOTE}: key in cause` };
+const scheduled: Shape = { table: `${NOTE}: key of a scheduled command`, below: { cause } };
+const letter: Shape = {
+  table: `${LETTERS}: key`,
+  below: { cause, envelope: { table: `${LETTERS}: key in envelope` } },
+};
+const last: Shape = { table: `${PROJECTION}: key in last` };
+const EVENTS = "streams/<type>/<name>/app.jsonl";
+const event: Shape = {
+  table: `${EVENTS}: key`,
+  below: { meta: { table: `${EVENTS}: key in meta`, below: { dispatch: { table: `${EVENTS}: key in dispatch` } } } },
+};
+const note: Shape = {
+  table: `${NOTE}: key in note`,
+  below: { scheduled, adopted: { table: `${NOTE}: key in adopted` } },
+};
+/** The line of a note, of which the first table of its section has the header. */
+const noteLine: Shape = {
+  table: `${NOTE}: key of the line`,
+  below: { note, deadLetters: { table: `${NOTE}: key of a dead letter`, below: { letter } } },
+};
+
+/** The files with JSON, but for the log. */
+const FILES: readonly (readonly [path: RegExp, shape: Shape])[] = [
+  [/^streams\/[^/]+\/[^/]+\/app\.jsonl$/, event],
+  [
+    /^streams\/[^/]+\/[^/]+\/views\/state\.snapshot\.json$/,
+    { table: "streams/<type>/<name>/views/state.snapshot.json: key" },
+  ],
+  [/^projections\/[^/]+\/checkpoint\.json$/, { table: `${PROJECTION}: key`, below: { last } }],
+  [/^subscriptions\/[^/]+\/checkpoint\.json$/, { table: `${PROJECTION}: key`, below: { last } }],
+  [
+    /^process_managers\/[^/]+\/checkpoint\.json$/,
+    {
+      table: `${PROJECTION}: key`,
+      below: { last, state: { table: `${MANAGER}: key in state`, below: { scheduled } } },
+    },
+  ],
+  [/^process_managers\/[^/]+\/dead_letters\.jsonl$/, letter],
+  [/^meta\/streams\.jsonl$/, { table: "meta/streams.jsonl: key" }],
+  [/^meta\/marker\.json$/, { table: "meta/marker.json: key" }],
+];
+/** Described byte by byte, and tested in format.test.ts. */
+const NO_JSON = /^meta\/(head|lock|stream_ends)$/;
+
+const seen = new Set<string>();
+
+/** Keys of an object, and of all that is in it, that docs/format.md does not describe. */
+function undescribed(value: unknown, shape: Shape | string, where: string): string[] {
+  if (Array.isArray(value)) return value.flatMap((item: unknown) => undescribed(item, shape, where));
+  if (typeof value !== "object" || value === null) return [];
+  return Object.entries(value).flatMap(([key, inner]: [string, unknown]) => {
+    if (OWN.test(key)) return [];
+    const place = `${where}.${key}`;
+    if (typeof shape === "string") return shape.includes(`\`${key}\``) ? undescribed(inner, shape, place) : [place];
+    const row = tables.get(shape.table)?.get(key);
+    if (row === undefined) return [place];
+    seen.add(`${shape.table}: ${key}`);
+    return undescribed(inner, shape.below?.[key] ?? row.slice(row.indexOf("|", 1)), place);
+  });
+}
+
+/** The same for all lines of a segment of the log. */
+function undescribedInLog(bytes: Buffer): string[] {
+  const found: string[] = [];
+  let at = 0;
+  const next = (shape: Shape, where: string): Record<string, unknown> => {
+    const stop = bytes.indexOf("\n", at);
+    const line = JSON.parse(bytes.toString("utf8", at, stop)) as Record<string, unknown>;
+    at = stop + 1;
+    found.push(...undescribed(line, shape, where));
+    return line;
+  };
+  next({ table: "Segment header: key" }, "segment");
+  while (at < bytes.length) {
+    const record = next({ table: "Record: key" }, "record");
+    for (const end = at + Number(record["bytes"]); at < end;) {
+      const isNote = bytes.toString("latin1", at, at + 10) === '{"manager"';
+      const section = next(
+        { table: isNote ? `${NOTE}: key` : "Section of a stream: key" },
+        isNote ? "note" : "section",
+      );
+      for (const stop = at + Number(section["bytes"]); at < stop;)
+        next(isNote ? noteLine : event, isNote ? "note line" : "event");
+    }
+  }
+  return found;
+}
+
+const Counter = aggregate("counter", {
+  initial: { mySum: 0 },
+  events: {
+    Added: data<{ myNumber: string }>().to<{ myNumber: number }>((old) => ({ myNumber: Number(old.myNumber) })),
+  },
+  commands: { Add: data<{ myNumber: number }>() },
+  rejections: { Negative: data<{ myNumber: number }>() },
+}).define({
+  handle: {
+    Add: ({ data: added, emit, reject }) => (added.myNumber < 0 ? reject.Negative(added) : emit.Added(added)),
+  },
+  apply: { Added: ({ mySum }, { myNumber }) => ({ mySum: mySum + myNumber }) },
+  snapshotEvery: 1,
+});
+
+const Sums = projection("sums", { mySum: 0 }).on(Counter, {
+  Added: ({ mySum }, { data: { myNumber } }) => ({ mySum: mySum + myNumber }),
+});
+
+/** Sends on what is added to counter `from`: at once, later, never, or in vain, by the number. */
+const Relay = processManager("relay", { dispatches: [Counter], initial: { mySeen: 0 } }).on(Counter, {
+  Added: ({ mySeen }, { id, data: { myNumber } }) => {
+    if (id !== "from") return undefined;
+    const add = (number: number) => ({
+      ...Counter.at("to").Add({ myNumber: number }),
+      context: { ...CONTEXT, idempotencyKey: `key-${number}` },
+    });
+    const state = { mySeen: mySeen + 1 };
+    if (myNumber === 1) return { state, dispatch: [Counter.at("to").Add({ myNumber: 10 }), add(11)] };
+    if (myNumber === 2)
+      return {
+        state,
+        schedule: [
+          { in: "1m", dispatch: add(20) },
+          { in: "1h", key: "k", dispatch: add(21) },
+        ],
+      };
+    if (myNumber === 3) return { state, cancel: ["k"] };
+    if (myNumber === 4) return { state, schedule: [{ in: "2h", key: "open", dispatch: add(40) }] };
+    return { state, dispatch: add(-myNumber) };
+  },
+});
+
+const CONTEXT = {
+  actor: "u-1",
+  correlationId: "r-1",
+  causationId: "c-1",
+  sourceDevice: "d-1",
+  metadata: { mySource: "phone" },
+};
+
+/** Lets a store write everything that it can write. */
+async function writeEverything(directory: string): Promise<void> {
+  const write = (file: string, text: string): void => {
+    fs.mkdirSync(path.dirname(path.join(directory, file)), { recursive: true });
+    fs.writeFileSync(path.join(directory, file), text);
+  };
+  const line = '{"type":"Added","data":{"myNumber":"5"},"ts":1700000000}\n';
+  const cursors = { "counter/old": { offset: line.length, hash: "0000000000000000" } };
+  write("streams/counter/old/app.jsonl", line + line);
+  write("process_managers/relay/checkpoint.json", JSON.stringify({ state: { mySeen: 1 }, cursors }));
+  let time = 1_700_000_100_000;
+  const open = () =>
+    AggregateStore.builder(directory)
+      .aggregate(Counter)
+      .projection(Sums)
+      .processManager(Relay)
+      .processManagerMode("manual")
+      .clock(() => time)
+      .open();
+  for (const round of [0, 1]) {
+    await using store = await open();
+    const add = (myNumber: number) =>
+      store.dispatch(Counter.at("from").Add({ myNumber }), { ...CONTEXT, idempotencyKey: `k-${round}-${myNumber}` });
+    for (const number of [1, 2]) await add(number);
+    await store.runProcessManagers();
+    for (const number of [3, 4, 5, 6]) await add(number);
+    await store.runProcessManagers();
+    time += 30 * 60_000;
+    await store.runProcessManagers();
+    await store.dropDeadLetter((await store.deadLetters(Relay))[0]?.key ?? "");
+    await store.dispatchAll([Counter.at("a").Add({ myNumber: 1 }), Counter.at("b").Add({ myNumber: 1 })]);
+    await store.injectEvent(Counter, "a", { type: "Added", data: { myNumber: 2 }, eventId: `other-${round}` });
+    await store.projection(Sums);
+    for await (const _ of store.subscribe({ name: "reader" })) break;
+  }
+}
+
+describe("docs/format.md", () => {
+  test("describes every key that a store writes, and shows none that no store writes", async () => {
+    const directory = temporaryDirectory();
+    await writeEverything(directory);
+    const files = fs
+      .readdirSync(directory, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => path.relative(directory, path.join(entry.parentPath, entry.name)).replaceAll("\\", "/"));
+    const found: string[] = [];
+    for (const file of files.filter((name) => !NO_JSON.test(name))) {
+      const bytes = fs.readFileSync(path.join(directory, file));
+      const shape = FILES.find(([pattern]) => pattern.test(file))?.[1];
+      if (file.startsWith("commit_log/")) found.push(...undescribedInLog(bytes));
+      else if (shape === undefined) found.push(file);
+      else
+        for (const text of bytes.toString("utf8").split("\n").filter(Boolean))
+          found.push(...undescribed(JSON.parse(text), shape, file));
+    }
+    expect([...new Set(found)]).toEqual([]);
+    const shown = [...tables].flatMap(([table, rows]) => [...rows.keys()].map((key) => `${table}: ${key}`));
+    expect(shown.filter((key) => !seen.has(key))).toEqual([]);
+  });
+
+  test.each([
+    [{ type: "A", data: { unknown: 1 } }, event, ["x.data.unknown"]],
+    [{ type: "A", meta: { dispatch: { manager: "m", more: 1 } } }, event, ["x.meta.dispatch.more"]],
+    [
+      { note: { done: 1 }, deadLetters: [{ key: "k", letter: { envelope: { extra: 1 } } }] },
+      noteLine,
+      ["x.note.done", "x.deadLetters.letter.envelope.extra"],
+    ],
+  ])("lacks keys that no table has: %j", (value, shape, missing) => {
+    expect(undescribed(value, shape, "x")).toEqual(missing);
+  });
+});
