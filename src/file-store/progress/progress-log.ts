@@ -1,14 +1,10 @@
-import { crc32 } from "node:zlib";
-import { checksumText } from "../disk/checksum.ts";
 import type { ConsumerNote, StoredDeadLetter } from "../../event-store/event-store.ts";
-import { EventfoldError } from "../../errors.ts";
-import { isPlainName } from "../../event-store/stream-names.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
+import type { StorePaths } from "../disk/store-paths.ts";
 import type { CommitLog } from "../log/commit-log.ts";
 import type { LogPlace } from "../log/log-place.ts";
+import { DeadLetterFiles } from "./dead-letter-files.ts";
 import { type NoteSection, readSections } from "../log/record-sections.ts";
-import type { StorePaths } from "../disk/store-paths.ts";
-import { readWhole, replaceFileNow } from "../disk/whole-file.ts";
 
 interface Consumer {
   sequence: number;
@@ -41,16 +37,14 @@ function addLetters(letters: Letters, { sequence, deadLetters = [], settledLette
 
 /** What process managers have noted in the log, and their dead letters. */
 export class ProgressLog {
-  readonly #fs: FileSystem;
-  readonly #paths: StorePaths;
+  readonly #files: DeadLetterFiles;
   readonly #log: CommitLog;
   readonly #consumers = new Map<string, Consumer>();
   /** Of those whose letters somebody has asked for. */
   readonly #letters = new Map<string, Letters>();
 
   constructor(fs: FileSystem, paths: StorePaths, log: CommitLog) {
-    this.#fs = fs;
-    this.#paths = paths;
+    this.#files = new DeadLetterFiles(fs, paths);
     this.#log = log;
   }
 
@@ -107,22 +101,14 @@ export class ProgressLog {
     return consumer;
   }
 
-  /** Carries dead letters over to `dead_letters.jsonl`. Doing it again changes nothing. */
-  apply(sections: readonly NoteSection[]): void {
-    for (const { name, deadLetters = [], settledLetters = [] } of sections) {
-      if (deadLetters.length === 0 && settledLetters.length === 0) continue;
-      const path = this.#path(name);
-      const settled = new Set([...settledLetters, ...deadLetters.map(({ key }) => key)]);
-      const kept = keyedLetters(name, this.#lines(name)).filter(({ key }) => !settled.has(key));
-      const letters = [...kept, ...deadLetters].map(({ key, letter }) => `${JSON.stringify({ ...letter, key })}\n`);
-      this.#fs.makeDirectory(path.slice(0, path.lastIndexOf("/")));
-      replaceFileNow(this.#fs, path, letters.join(""));
-    }
+  /** Brings the managers' `dead_letters.jsonl` up to date with committed notes. Doing it twice changes nothing. */
+  apply(notes: readonly NoteSection[]): void {
+    this.#files.apply(notes);
   }
 
   /**
-   * The letters that are not settled: those of the log, whatever has become of their file, and behind them in age those that only the file
-   * has, because the original wrote them.
+   * The letters that are neither replayed nor dropped, oldest first. Letters that only the file has come first: the Rust crate wrote
+   * them. For all others the log counts, whatever their file says.
    */
   deadLetters(name: string): readonly StoredDeadLetter[] {
     let letters = this.#letters.get(name);
@@ -131,7 +117,7 @@ export class ProgressLog {
       this.#letters.set(name, letters);
     }
     const { open, known } = letters;
-    return [...keyedLetters(name, this.#lines(name)).filter(({ key }) => !known.has(key)), ...open.values()];
+    return [...this.#files.read(name).filter(({ key }) => !known.has(key)), ...open.values()];
   }
 
   #lettersOfLog(name: string): Letters {
@@ -144,48 +130,4 @@ export class ProgressLog {
     });
     return letters;
   }
-
-  #lines(name: string): string[] {
-    return (readWhole(this.#fs, this.#path(name))?.toString("utf8") ?? "")
-      .split("\n")
-      .filter((line) => line.trim() !== "");
-  }
-
-  #path(name: string): string {
-    // Names come from definitions, but also from the log.
-    if (isPlainName(name) !== "safe")
-      throw new EventfoldError("INVALID_DEFINITION", `${JSON.stringify(name)} cannot be a process manager's name`);
-    return `${this.#paths.base}/process_managers/${name}/dead_letters.jsonl`;
-  }
-}
-
-/**
- * The letters of a file. One that the original wrote has no key: it gets one by its place and its text, and keeps it from the next time
- * on that the file is written, when others may have gone.
- */
-function keyedLetters(name: string, lines: readonly string[]): StoredDeadLetter[] {
-  const letters = lines.map(parsed);
-  const taken = new Set(letters.map(({ key }) => key));
-  return letters.map(({ key, letter }, index) => {
-    if (key !== undefined) return { key, letter };
-    const text = checksumText(crc32(lines[index] ?? ""));
-    let place = index + 1;
-    while (taken.has(`${name}/line-${place}-${text}`)) place++;
-    const made = `${name}/line-${place}-${text}`;
-    taken.add(made);
-    return { key: made, letter };
-  });
-}
-
-function parsed(line: string): { readonly key: string | undefined; readonly letter: StoredDeadLetter["letter"] } {
-  try {
-    const value = JSON.parse(line) as unknown;
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) {
-      const { key, ...letter } = value as Record<string, unknown>;
-      return { key: typeof key === "string" ? key : undefined, letter };
-    }
-  } catch {
-    // Kept as it is, so that it can be looked at and dropped.
-  }
-  return { key: undefined, letter: { unreadable: line } };
 }
