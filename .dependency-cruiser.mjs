@@ -193,10 +193,22 @@ export default {
     {
       name: "contract-knows-only-the-port",
       severity: "error",
-      from: { path: "^src/testing/contract/" },
+      from: { path: "^src/testing/contract/", pathNot: "/rules/instances\\.ts$" },
       to: {
         path: "^src/",
-        pathNot: "^src/(event-store/event-store\\.ts$|(errors|real-timers|realm)\\.ts$|testing/contract/)",
+        pathNot:
+          "^src/(event-store/(event-store|commit-signal)\\.ts$|(errors|real-timers|realm)\\.ts$|testing/contract/)",
+      },
+    },
+    {
+      name: "contract-runs-aggregates-in-one-place",
+      comment: "Whether a decision rests on the newest version shows only with aggregates on the store.",
+      severity: "error",
+      from: { path: "^src/testing/contract/rules/instances\\.ts$" },
+      to: {
+        path: "^src/",
+        pathNot:
+          "^src/(aggregate/(aggregate|payload)\\.ts$|aggregate-store/instances\\.ts$|event-store/event-store\\.ts$|errors\\.ts$|testing/contract/)",
       },
     },
     {

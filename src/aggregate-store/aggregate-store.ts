@@ -2,6 +2,7 @@ import type { AnyAggregate, CommandOf, EventOf } from "../aggregate/aggregate.ts
 import type { CommandContext, CommandEnvelope, RecordedEvent } from "../aggregate/messages.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
+import { refreshBeforeReading } from "../event-store/freshness.ts";
 import type { AnyProjection, ProjectionState } from "../projection/projection.ts";
 import type { RebuildOptions } from "../projection/projection-runner.ts";
 import type { Projections, ReadProjectionOptions } from "../projection/projections.ts";
@@ -80,6 +81,7 @@ export class AggregateStore<
   /** All instances, or those of one type. */
   async listStreams(type?: string): Promise<StreamName[]> {
     this.#instances.checkOpen();
+    await refreshBeforeReading(this.#events);
     return [...(await this.#events.listStreams(type))];
   }
 

@@ -1,145 +1,151 @@
-import { tracedCommit } from "../event-store/traced-commit.ts";
 import type { AppliedEvent } from "../aggregate/aggregate.ts";
-import { atPositions, type CommandOutcome, type Lease } from "../aggregate/instance.ts";
+import { atPositions, type CommandOutcome } from "../aggregate/instance/command-outcome.ts";
+import type { VersionRange } from "../aggregate/instance/idempotency-keys.ts";
+import type { Lease } from "../aggregate/instance/lease.ts";
+import { type Leases, type Lessor, type Proposal, withLeases } from "../aggregate/instance/with-leases.ts";
 import type { Command } from "../aggregate/model.ts";
-import { CommandRejectedError, ConflictError, isCommandRejected } from "../errors.ts";
+import { CommandRejectedError } from "../errors.ts";
 import type { EventDraft, EventStore, StreamName } from "../event-store/event-store.ts";
-import type { Instances } from "./instances.ts";
 
-const MAX_ATTEMPTS = 100;
+interface AddressedCommand {
+  readonly stream: StreamName;
+  readonly command: Command;
+}
 
-interface Work {
+/** What the commands of one instance lead to, so far. */
+interface InstanceChanges {
   readonly lease: Lease;
-  readonly from: number;
+  readonly versionBefore: number;
+  readonly positionBefore: number;
   state: unknown;
   version: number;
   readonly drafts: EventDraft[];
-  readonly keys: Map<string, { from: number; to: number }>;
+  readonly keys: Map<string, VersionRange>;
+  /** Outcomes by idempotency key: a key that comes twice is one command. */
+  readonly byKey: Map<string, Decided>;
 }
 
-/** One command of the lot and where its events are. */
-interface Part {
-  readonly work: Work;
-  readonly events: readonly AppliedEvent<string, unknown>[];
-  readonly state: unknown;
-  readonly version: number;
-  readonly key?: string | undefined;
-  /** It was executed before, by its idempotency key. */
-  readonly before?: CommandOutcome;
-}
+/** One command of the list. */
+type Decided =
+  | { readonly kind: "earlier"; readonly outcome: CommandOutcome }
+  | {
+      readonly kind: "new";
+      readonly changes: InstanceChanges;
+      readonly events: readonly AppliedEvent<string, unknown>[];
+      readonly state: unknown;
+      readonly version: number;
+    };
 
 /**
  * Decides commands of several instances on their states and writes all their events in one commit, or
  * nothing. Commands of the same instance see each other's events, in the given order.
  */
-export async function dispatchAll(
-  instances: Instances,
-  eventStore: EventStore,
-  commands: readonly { readonly stream: StreamName; readonly command: Command }[],
+export function dispatchAll(
+  lessor: Lessor,
+  store: EventStore,
+  commands: readonly AddressedCommand[],
 ): Promise<readonly CommandOutcome[]> {
-  const streams = new Map(commands.map(({ stream }) => [`${stream.type}/${stream.id}`, stream]));
-  const leases = new Map<string, Lease>();
-  let next: "keep" | "reload" = "reload";
-  try {
-    // Always in the same order, so that two of these never wait for each other.
-    for (const key of [...streams.keys()].sort()) {
-      const stream = streams.get(key);
-      if (stream !== undefined) leases.set(key, await instances.lease(stream));
+  const streams = commands.map(({ stream }) => stream);
+  return withLeases(lessor, store, streams, async (leases): Promise<Proposal<readonly CommandOutcome[]>> => {
+    const changes = new Map<Lease, InstanceChanges>();
+    let decided: readonly Decided[];
+    try {
+      decided = await decideAll(leases, changes, commands);
+    } catch (error) {
+      return { kind: "verdict", answer: () => throwError(error) };
     }
-    for (let attempt = 1; ; attempt++) {
-      const parts = await decideAll(leases, commands);
-      const works = [...new Set(parts.map(({ work }) => work))].filter(({ drafts }) => drafts.length > 0);
-      if (works.length === 0) {
-        next = "keep";
-        return parts.map(({ work, before }) => before ?? work.lease.outcome());
-      }
-      const appends = works.map(({ lease, from, drafts }) => ({
-        stream: lease.stream,
-        expectedVersion: from,
-        events: drafts,
-      }));
-      const result = await tracedCommit(eventStore, { appends });
-      if (result.ok) {
-        const outcomes = place(parts, works, result.position);
-        next = "keep";
-        return outcomes;
-      }
-      if (attempt === MAX_ATTEMPTS && "stream" in result) {
-        const expected = works.find(({ lease }) => lease.stream.id === result.stream.id)?.from ?? 0;
-        throw new ConflictError(result.stream.type, result.stream.id, expected, result.actualVersion);
-      }
-      for (const lease of leases.values()) await lease.catchUp();
-    }
-  } catch (error) {
-    if (isCommandRejected(error)) next = "keep";
-    throw error;
-  } finally {
-    for (const lease of leases.values()) lease.release(next);
-  }
+    const written = [...changes.values()].filter(({ drafts }) => drafts.length > 0);
+    if (written.length === 0) return { kind: "verdict", answer: () => decided.map(unchanged) };
+    const appends = [...changes.values()].map(({ lease, versionBefore, drafts }) => ({
+      stream: lease.stream,
+      expectedVersion: versionBefore,
+      events: drafts,
+    }));
+    return {
+      kind: "commit",
+      commit: { appends },
+      written: (position) => {
+        const lastPositions = advance(written, position);
+        return decided.map((each) => outcomeOf(each, lastPositions));
+      },
+    };
+  });
 }
 
 async function decideAll(
-  leases: ReadonlyMap<string, Lease>,
-  commands: readonly { readonly stream: StreamName; readonly command: Command }[],
-): Promise<Part[]> {
-  const works = new Map<string, Work>();
-  const parts: Part[] = [];
+  leases: Leases,
+  all: Map<Lease, InstanceChanges>,
+  commands: readonly AddressedCommand[],
+): Promise<readonly Decided[]> {
+  const decided: Decided[] = [];
   for (const { stream, command } of commands) {
-    const name = `${stream.type}/${stream.id}`;
-    const lease = leases.get(name);
-    if (lease === undefined) continue;
-    let work = works.get(name);
-    if (work === undefined) {
-      const { state, version } = lease.situation();
-      works.set(name, (work = { lease, from: version, state, version, drafts: [], keys: new Map() }));
-    }
+    const changes = changesOf(all, leases.of(stream));
     const key = command.context.idempotencyKey;
-    const before = key === undefined ? undefined : await lease.first(key);
-    const twin = key === undefined ? undefined : parts.find((part) => part.work === work && part.key === key);
-    if (twin !== undefined) {
-      parts.push(twin);
-      continue;
-    }
-    if (before !== undefined) {
-      parts.push({
-        work,
-        events: [],
-        state: work.state,
-        version: work.version,
-        before,
-      });
-      continue;
-    }
-    const decision = lease.decide({ id: stream.id, state: work.state, version: work.version }, command);
-    if (decision.kind === "rejection")
-      throw new CommandRejectedError(stream.type, stream.id, command.type, decision.rejection);
-    work.drafts.push(...decision.drafts);
-    if (key !== undefined && decision.drafts.length > 0)
-      work.keys.set(key, { from: work.version + 1, to: work.version + decision.drafts.length });
-    work.state = decision.state;
-    work.version += decision.drafts.length;
-    parts.push({ work, events: decision.events, state: work.state, version: work.version, key });
+    const known = key === undefined ? undefined : (changes.byKey.get(key) ?? (await earlier(changes.lease, key)));
+    const one = known ?? decideOne(changes, stream, command);
+    if (key !== undefined) changes.byKey.set(key, one);
+    decided.push(one);
   }
-  return parts;
+  return decided;
 }
 
-/** The outcomes of a commit whose last event has the given position; moves the instances on. */
-function place(parts: readonly Part[], works: readonly Work[], last: number): CommandOutcome[] {
-  const total = works.reduce((sum, { drafts }) => sum + drafts.length, 0);
-  const firstPositions = new Map<Work, number>();
-  const before = new Map(works.map((work) => [work, work.lease.outcome().position]));
-  let position = last - total + 1;
-  for (const work of works) {
-    firstPositions.set(work, position);
-    position += work.drafts.length;
-    work.lease.committed(work.state, work.version, position - 1, work.keys);
+function changesOf(all: Map<Lease, InstanceChanges>, lease: Lease): InstanceChanges {
+  const known = all.get(lease);
+  if (known !== undefined) return known;
+  const { state, version, position } = lease.outcome;
+  const keys = new Map<string, VersionRange>();
+  const byKey = new Map<string, Decided>();
+  const changes = { lease, versionBefore: version, positionBefore: position, state, version, drafts: [], keys, byKey };
+  all.set(lease, changes);
+  return changes;
+}
+
+async function earlier(lease: Lease, key: string): Promise<Decided | undefined> {
+  const outcome = await lease.earlierOutcome(key);
+  return outcome === undefined ? undefined : { kind: "earlier", outcome };
+}
+
+function decideOne(changes: InstanceChanges, stream: StreamName, command: Command): Decided {
+  const { lease, drafts, keys, version: before } = changes;
+  const decision = lease.decide({ id: stream.id, state: changes.state, version: before }, command);
+  if (decision.kind === "rejection")
+    throw new CommandRejectedError(stream.type, stream.id, command.type, decision.rejection);
+  const { events, state } = decision;
+  for (const draft of decision.drafts) drafts.push(draft);
+  const version = before + decision.drafts.length;
+  const key = command.context.idempotencyKey;
+  if (key !== undefined && version > before) keys.set(key, { from: before + 1, to: version });
+  changes.state = state;
+  changes.version = version;
+  return { kind: "new", changes, events, state, version };
+}
+
+/** Moves the instances on after the commit whose last event has the given position. Gives each instance's last position. */
+function advance(written: readonly InstanceChanges[], last: number): ReadonlyMap<InstanceChanges, number> {
+  const lastPositions = new Map<InstanceChanges, number>();
+  let position = last - written.reduce((sum, { drafts }) => sum + drafts.length, 0);
+  for (const changes of written) {
+    position += changes.drafts.length;
+    lastPositions.set(changes, position);
+    changes.lease.advance(changes.state, changes.version, position, changes.keys);
   }
-  return parts.map(({ work, events, state, version, before: earlier }) => {
-    const first = firstPositions.get(work);
-    if (earlier !== undefined) return earlier;
-    if (first === undefined) return work.lease.outcome();
-    // Without an event of its own so far, the instance is where it was.
-    const end = version === work.from ? (before.get(work) ?? 0) : first + version - work.from - 1;
-    return { events: atPositions(events, end), state, version, position: end };
-  });
+  return lastPositions;
+}
+
+function outcomeOf(decided: Decided, lastPositions: ReadonlyMap<InstanceChanges, number>): CommandOutcome {
+  if (decided.kind === "earlier") return decided.outcome;
+  const { changes, events, state, version } = decided;
+  const last = lastPositions.get(changes);
+  // Before its first new event, the instance is where it was.
+  const isUnchanged = last === undefined || version === changes.versionBefore;
+  const position = isUnchanged ? changes.positionBefore : last - (changes.version - version);
+  return { events: atPositions(events, position), state, version, position };
+}
+
+function unchanged(decided: Decided): CommandOutcome {
+  return decided.kind === "earlier" ? decided.outcome : decided.changes.lease.outcome;
+}
+
+function throwError(error: unknown): never {
+  throw error;
 }

@@ -1,4 +1,4 @@
-import type { CommandOutcome } from "../aggregate/instance.ts";
+import type { CommandOutcome } from "../aggregate/instance/command-outcome.ts";
 import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";

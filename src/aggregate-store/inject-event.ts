@@ -1,13 +1,10 @@
 import { checkContext, metaOf } from "../aggregate/context.ts";
-import type { Lease } from "../aggregate/instance.ts";
+import { type Lessor, type Proposal, withLeases } from "../aggregate/instance/with-leases.ts";
 import type { EventRecord } from "../aggregate/messages.ts";
 import type { Environment } from "../aggregate/model.ts";
-import { ConflictError, EventfoldError } from "../errors.ts";
-import type { EventDraft, EventStore } from "../event-store/event-store.ts";
-import { tracedCommit } from "../event-store/traced-commit.ts";
+import { EventfoldError } from "../errors.ts";
+import type { EventDraft, EventStore, StreamName } from "../event-store/event-store.ts";
 import { isWellFormed, stringifyPayload } from "../json.ts";
-
-const MAX_ATTEMPTS = 100;
 
 /** An event that was made elsewhere: a recorded event of another store fits. What is left out is filled in. */
 export type InjectedEvent<Event = { readonly type: string; readonly data?: unknown }> = Event &
@@ -29,42 +26,35 @@ export interface InjectResult {
   readonly position: number;
 }
 
-/** Appends an event as it is, unless the instance has it already. The instance is held only for an event that is in order. */
-export async function injectEvent(
-  takeLease: () => Promise<Lease>,
-  eventStore: EventStore,
+/** Appends an event, unless the instance has one with the same id. */
+export function injectEvent(
+  lessor: Lessor,
+  store: EventStore,
+  stream: StreamName,
+  draft: EventDraft,
+): Promise<InjectResult> {
+  return withLeases(lessor, store, [stream], async (leases): Promise<Proposal<InjectResult>> => {
+    const lease = leases.of(stream);
+    const { version, position } = lease.outcome;
+    if (draft.eventId !== undefined && (await lease.hasEvent(draft.eventId)))
+      return { kind: "fact", answer: () => ({ injected: false, version, position }) };
+    return {
+      kind: "commit",
+      commit: { appends: [{ stream, expectedVersion: version, events: [draft] }] },
+      written: (last) => {
+        lease.markOutdated();
+        return { injected: true, version: version + 1, position: last };
+      },
+    };
+  });
+}
+
+/** Checks an injected event and fills in what it leaves out. */
+export function draftOf(
   event: InjectedEvent,
   schemaVersion: (type: string) => number,
   environment: Environment,
-): Promise<InjectResult> {
-  const draft = draftOf(event, schemaVersion, environment);
-  const lease = await takeLease();
-  let next: "keep" | "catch-up" | "reload" = "reload";
-  try {
-    for (let attempt = 1; ; attempt++) {
-      if (draft.eventId !== undefined && (await lease.hasEvent(draft.eventId))) {
-        next = "keep";
-        const { version, position } = lease.outcome();
-        return { injected: false, version, position };
-      }
-      const { version } = lease.situation();
-      const result = await tracedCommit(eventStore, {
-        appends: [{ stream: lease.stream, expectedVersion: version, events: [draft] }],
-      });
-      if (result.ok) {
-        next = "catch-up";
-        return { injected: true, version: version + 1, position: result.position };
-      }
-      if (attempt === MAX_ATTEMPTS && "stream" in result)
-        throw new ConflictError(lease.stream.type, lease.stream.id, version, result.actualVersion);
-      await lease.catchUp();
-    }
-  } finally {
-    lease.release(next);
-  }
-}
-
-function draftOf(event: InjectedEvent, schemaVersion: (type: string) => number, environment: Environment): EventDraft {
+): EventDraft {
   if (typeof event !== "object" || event === null || !isText(event.type)) {
     throw new EventfoldError(
       "INVALID_ARGUMENT",

@@ -1,14 +1,17 @@
 import type { AnyAggregate } from "../aggregate/aggregate.ts";
 import { checkContext, ownContext } from "../aggregate/context.ts";
-import { type CommandOutcome, Instance, type Lease } from "../aggregate/instance.ts";
+import type { CommandOutcome } from "../aggregate/instance/command-outcome.ts";
+import { Instance } from "../aggregate/instance/instance.ts";
+import type { Lease } from "../aggregate/instance/lease.ts";
 import type { CommandContext, RecordedEvent } from "../aggregate/messages.ts";
 import { recordedEvent } from "../aggregate/event-reader.ts";
 import { AggregateModel, type Command, type Environment } from "../aggregate/model.ts";
 import { EventfoldError, isCommandRejected } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
+import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { isWellFormed } from "../json.ts";
 import { instanceEvicted, instanceLoaded, executing, type ExecuteTrace } from "../tracing/tracing.ts";
-import { injectEvent, type InjectedEvent, type InjectResult } from "./inject-event.ts";
+import { draftOf, injectEvent, type InjectedEvent, type InjectResult } from "./inject-event.ts";
 import { monotonicNow, sleep, startTimer } from "../real-timers.ts";
 import { turn } from "../event-loop.ts";
 import { isDate, isPromise } from "../realm.ts";
@@ -42,7 +45,7 @@ export class Instances {
     this.eventStore = events;
     this.#environment = environment;
     this.#idleTimeout = idleTimeout;
-    this.#stopWatching = events.watchForeign((stream) => this.#instances.get(keyOf(stream))?.markStale());
+    this.#stopWatching = events.watchForeign((stream) => this.#instances.get(keyOf(stream))?.markOutdated());
   }
 
   /** Makes an aggregate known. Another definition with the same type is an error. */
@@ -141,8 +144,9 @@ export class Instances {
   async inject(aggregate: AnyAggregate, id: string, event: InjectedEvent): Promise<InjectResult> {
     return this.during(async () => {
       const model = this.register(aggregate);
-      const lease = (): Promise<Lease> => this.lease({ type: aggregate.type, id });
-      return injectEvent(lease, this.eventStore, event, (type) => model.schemaVersion(type), this.#environment);
+      const stream = { type: aggregate.type, id };
+      const draft = draftOf(event, (name) => model.schemaVersion(name), this.#environment);
+      return injectEvent(this, this.eventStore, stream, draft);
     });
   }
 
@@ -171,6 +175,7 @@ export class Instances {
     if (!(Number.isSafeInteger(from) && from >= 1))
       throw new EventfoldError("INVALID_ARGUMENT", `from is a version, 1 or more, not ${from}`);
     const model = this.#models.get(type);
+    await refreshBeforeReading(this.eventStore);
     for await (const batch of this.eventStore.readStream({ type, id }, { from })) {
       for (const event of batch) yield model === undefined ? recordedEvent(event, event.data) : model.recorded(event);
     }

@@ -1,7 +1,7 @@
 /**
- * The port between the runtime (aggregates, projections, process managers) and whatever keeps the
- * events. It speaks of events and positions, never of files, so that a database or a browser store can
- * implement it too. `testing/contract/` says what every implementation must do.
+ * The port between the runtime (aggregates, projections, process managers) and the store that keeps the events. It speaks
+ * of events and positions, never of files, so that a database or a browser store can implement it too. The rules in
+ * `testing/contract/` check an implementation.
  */
 
 /** Names one stream: all events of one aggregate instance. */
@@ -44,7 +44,11 @@ export interface StoredEvent {
   readonly meta: StoredMeta | undefined;
 }
 
-/** The part of a commit that goes to one stream. */
+/**
+ * The part of a commit that goes to one stream. Without events it only checks: the commit happens if the stream has the
+ * expected version. That is how a decision to write nothing is checked against the newest version of its stream, so a store
+ * must check it exactly like an append with events.
+ */
 export interface StreamAppend {
   readonly stream: StreamName;
   /** The version that the stream must have for the commit to happen; 0 for a stream without events. */
@@ -81,8 +85,8 @@ export interface ConsumerAppend {
 }
 
 /**
- * Commits that rest on each other: each was decided as if the ones before it were written. Once one of
- * them is not, none after it will be, whatever its expected version.
+ * Commits that rest on each other: each was decided as if the ones before it were written. Once one of them conflicts, fails
+ * or ends unknown, the store writes none after it, whatever its expected version: it answers them with a conflict or a failure.
  */
 export interface CommitChain {
   /** Set by the store. */
@@ -162,12 +166,26 @@ export interface EventStore {
   readonly capabilities: EventStoreCapabilities;
 
   /**
-   * Appends atomically. Resolves when the commit is durable (in the store's mode). Rejects when the
-   * write failed: then nothing of it counts. Commits are applied in the order of the calls.
+   * How often, in milliseconds, a waiting reader has to call `refresh` to notice the commits of other processes. A store
+   * without it is never polled: it calls its watchers by itself, or no other process can commit to it.
+   */
+  readonly pollInterval?: number;
+
+  /**
+   * Appends atomically, in the order of the calls. Resolves when the commit is durable (in the store's mode). A rejection
+   * means that nothing was written, with one exception: after `COMMIT_UNKNOWN` the commit may have been written, or may still
+   * be. A store must not answer so before it has looked for the commit, and must never send it again blindly. A store that cannot
+   * be reached rejects with `STORE_UNAVAILABLE` if it certainly wrote nothing.
    */
   commit(commit: Commit): Promise<CommitResult>;
 
-  /** Reads a stream's committed events in order, in batches. An unknown stream has none. */
+  /**
+   * Reads a stream's committed events in order, in batches. An unknown stream has none.
+   *
+   * This read and all others see at least the commits of this process and those that the last awaited `refresh` saw. They may
+   * see more. On a store with `refreshNow` they see everything committed so far. A read that the store cannot answer rejects
+   * with `STORE_UNAVAILABLE`.
+   */
   readStream(stream: StreamName, options?: ReadStreamOptions): AsyncIterable<readonly StoredEvent[]>;
 
   /**
@@ -179,7 +197,7 @@ export interface EventStore {
   /** What helps `readAll` to go on behind a position, or not far before it; plain JSON. Nothing if there is no such help. */
   bookmark(position: number): unknown;
 
-  /** Position of the last committed event that can be seen now. */
+  /** Position of the last committed event that readers here can see; 0 if there is none. */
   head(): Promise<number>;
 
   /** A process manager's notes behind a sequence, in order. A `bookmark` of a position whose events came before them makes it cheap. */
@@ -199,16 +217,29 @@ export interface EventStore {
   /** Throws when `stream` cannot be stored (bad, too long or colliding id). Does no I/O. */
   checkName(stream: StreamName): void;
 
-  /** Sees commits of other processes up to now; calls the watchers for them. */
+  /**
+   * Sees every commit that was acknowledged before the call, in any process, and calls the watchers for those that are new.
+   * Resolves when the watchers have been called, also those that an earlier call began to tell.
+   */
   refresh(): Promise<void>;
 
-  /** What `refresh` does, as far as it goes without waiting; nothing for a store that would have to. */
-  refreshNow(): void;
+  /**
+   * What `refresh` does, without waiting. Only a store that can look without waiting has it. On a store without it, the
+   * runtime awaits `refresh` before it reads something that must be new, and checks a decision to write nothing by a
+   * commit without events.
+   */
+  refreshNow?(): void;
 
-  /** Calls `listener` once for each stream that another process committed to. Returns the function that ends it. */
+  /**
+   * Calls `listener` for each stream that another process has committed to, once for each time this is noticed. Commits of this
+   * store are never told: they would make every instance load again. Returns the function that ends it.
+   */
   watchForeign(listener: (stream: StreamName) => void): () => void;
 
-  /** Calls `listener` after each commit that can be seen here, of this process at once. Returns the function that ends it. */
+  /**
+   * Calls `listener` after each commit that readers here can see: after one of this store at once, after one of another process
+   * when it is noticed. Returns the function that ends it.
+   */
   watch(listener: () => void): () => void;
 
   /** The newest snapshot of a stream, or nothing if there is none that can be trusted. */
@@ -216,7 +247,7 @@ export interface EventStore {
   /** Keeps a snapshot of `stream`. A failure is not an error: it is only a cache. Resolves when done. */
   saveSnapshot(stream: StreamName, snapshot: Snapshot): Promise<void>;
 
-  /** Tells the store that nobody holds this stream in memory any more, so that it can forget it too. */
+  /** The runtime no longer holds this stream in memory, so the store may forget it too. */
   release(stream: StreamName): void;
 
   close(): Promise<void>;

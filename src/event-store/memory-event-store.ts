@@ -70,7 +70,10 @@ export class MemoryEventStore implements EventStore {
     const { consumer } = commit;
     if (consumer !== undefined) {
       const actualSequence = this.#content.notes.get(consumer.name)?.length ?? 0;
-      if (actualSequence !== consumer.expectedSequence) return { ok: false, consumer: consumer.name, actualSequence };
+      if (actualSequence !== consumer.expectedSequence) {
+        if (commit.chain !== undefined) commit.chain.broken = true;
+        return { ok: false, consumer: consumer.name, actualSequence };
+      }
       this.#note(consumer);
     }
     for (const { stream, events } of commit.appends) {

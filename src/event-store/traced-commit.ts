@@ -1,7 +1,7 @@
 import { type CommitTrace, committing } from "../tracing/tracing.ts";
 import type { Commit, CommitResult, EventStore } from "./event-store.ts";
 
-/** Commits, and tells whoever listens. */
+/** Commits, and publishes the commit on its tracing channel. */
 export function tracedCommit(events: EventStore, commit: Commit): Promise<CommitResult> {
   if (!committing.isWatched) return events.commit(commit);
   const begin = (): CommitTrace => ({

@@ -69,6 +69,8 @@ export interface FileEventStoreOptions {
  */
 export class FileEventStore implements EventStore {
   readonly capabilities: EventStoreCapabilities;
+  /** Looking for commits of other processes costs one small read. */
+  readonly pollInterval = 25;
 
   readonly #fs: FileSystem;
   readonly #paths: StorePaths;

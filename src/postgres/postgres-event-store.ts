@@ -146,8 +146,6 @@ export class PostgresEventStore implements EventStore {
     return undefined;
   }
 
-  refreshNow(): void {}
-
   head(): Promise<number> {
     return this.#read("the last position", () => this.#reader.head());
   }

@@ -1,5 +1,6 @@
-import type { Lease } from "../aggregate/instance.ts";
-import type { Command } from "../aggregate/model.ts";
+import type { Lease } from "../aggregate/instance/lease.ts";
+import { type Lessor, type Proposal, withLeases } from "../aggregate/instance/with-leases.ts";
+import type { Command, Decision } from "../aggregate/model.ts";
 import type { CommandContext } from "../aggregate/messages.ts";
 import { CommandRejectedError, EventfoldError, isEventfoldError } from "../errors.ts";
 import type { ConsumerAppend, EventStore, StreamName } from "../event-store/event-store.ts";
@@ -10,12 +11,10 @@ import { isError, messageOf } from "../realm.ts";
 
 /** A chain of commands and events deeper than this is taken for a loop. */
 const MAX_DEPTH = 100;
-const MAX_ATTEMPTS = 100;
 
 /** What a process manager needs of the aggregates. */
-export interface CommandTargets {
+export interface CommandTargets extends Lessor {
   prepare(stream: StreamName, command: unknown, context: CommandContext): Promise<Command>;
-  lease(stream: StreamName): Promise<Lease>;
 }
 
 /**
@@ -32,36 +31,29 @@ export interface DispatcherParts {
   readonly now: () => number;
 }
 
-/** How a delivery ended. All but `"overtaken"` are in the log, together with the note. */
+/** How a delivery ended. Unless it was superseded, the end is in the log, together with the note. */
 export type DeliveryResult =
   | { readonly kind: "dispatched"; readonly events: number; readonly position: number }
   | { readonly kind: "dead-letter"; readonly error: unknown }
-  /** Another process has taken the step; nothing was written. */
-  | { readonly kind: "overtaken" };
+  /** Another process has made this progress; nothing was written. */
+  | { readonly kind: "superseded" };
 
-/** What is noted in the log in the same commit as the command's events. */
+/** The manager's progress, written in the same commit as the command's events. */
 export type StepNote = Omit<ConsumerAppend, "deadLetters">;
 
-/** What cannot succeed, however often it is tried; `error` says why. */
-class Hopeless extends Error {
-  readonly error: unknown;
-
-  constructor(error: unknown) {
-    super("hopeless");
-    this.error = error;
-  }
-}
+/** What to do with a command that cannot succeed: write a dead letter, or throw and write nothing. */
+export type OnFailure = "dead-letter" | "throw";
 
 /**
- * Sends one command: its events and the manager's note are one commit, so that its effect and the
- * knowledge of it are never apart. A command that cannot succeed becomes a dead letter in that commit. What may pass (a
- * full disk, a conflict) is thrown: then nothing was written.
+ * Sends one command. Its events and the manager's progress are one commit, so neither is ever written without the other. A
+ * command that cannot succeed becomes a dead letter in such a commit. A failure that may pass (a full disk, a conflict)
+ * is thrown: then nothing was written, or, after `COMMIT_UNKNOWN`, the manager's notes tell whether it was.
  */
 export function deliver(
   parts: DispatcherParts,
   delivery: Delivery,
   note: StepNote,
-  onFailure: "dead-letter" | "throw",
+  onFailure: OnFailure,
 ): Promise<DeliveryResult> {
   const { manager, envelope, cause } = delivery;
   const begin = (): DispatchTrace => ({
@@ -70,7 +62,8 @@ export function deliver(
     cause: cause?.position,
   });
   return dispatching.promise(begin, async (trace) => {
-    const result = await settle(parts, delivery, note, onFailure);
+    const result = await sendOrBury(parts, delivery, note, onFailure);
+    if (result.kind === "dead-letter") publishDeadLetter(delivery, result.error);
     if (trace === undefined) return result;
     if (result.kind === "dead-letter") trace.deadLetter = true;
     if (result.kind !== "dispatched") return result;
@@ -80,96 +73,121 @@ export function deliver(
   });
 }
 
-async function settle(
+async function sendOrBury(
   parts: DispatcherParts,
   delivery: Delivery,
   note: StepNote,
-  onFailure: "dead-letter" | "throw",
+  onFailure: OnFailure,
 ): Promise<DeliveryResult> {
   try {
-    return await send(parts, delivery, note);
+    const command = await prepare(parts, delivery);
+    return await send(parts, delivery, command, note, onFailure);
   } catch (thrown) {
-    const error = thrown instanceof Hopeless ? thrown.error : thrown;
-    if (onFailure === "throw" || (!(thrown instanceof Hopeless) && mayPass(error))) throw error;
+    // The command itself is wrong, whatever the state of its instance.
+    const isUnsendable = thrown instanceof UnsendableError;
+    const error = isUnsendable ? thrown.cause : thrown;
+    if (onFailure === "throw" || (!isUnsendable && mayPass(error))) throw error;
     const deadLetters = [letterOf(delivery, contextOf(delivery), error, parts.now())];
     const { ok } = await tracedCommit(parts.events, { appends: [], consumer: { ...note, deadLetters } });
-    if (!ok) return { kind: "overtaken" };
-    const { manager, envelope, identity } = delivery;
-    deadLetterWritten.publish(() => ({
-      processManager: manager,
-      key: identity,
-      aggregate: envelope.aggregate,
-      id: envelope.id,
-      command: envelope.command.type,
-      reason: messageOf(error),
-    }));
-    return { kind: "dead-letter", error };
+    return ok ? { kind: "dead-letter", error } : { kind: "superseded" };
   }
 }
 
-async function send(
-  { targets, allowed, events }: DispatcherParts,
+/** A command that no instance can accept; `cause` says why. */
+class UnsendableError extends Error {
+  override readonly name = "UnsendableError";
+}
+
+async function prepare({ targets, allowed }: DispatcherParts, delivery: Delivery): Promise<Command> {
+  const { envelope } = delivery;
+  try {
+    checkDelivery(delivery, allowed);
+    const stream = { type: envelope.aggregate, id: envelope.id };
+    return await targets.prepare(stream, envelope.command, contextOf(delivery));
+  } catch (cause) {
+    throw new UnsendableError("the command cannot be sent", { cause });
+  }
+}
+
+function send(
+  { targets, events, now }: DispatcherParts,
   delivery: Delivery,
+  command: Command,
   note: StepNote,
+  onFailure: OnFailure,
 ): Promise<DeliveryResult> {
   const { envelope, identity } = delivery;
+  const { idempotencyKey } = envelope.context ?? {};
+  const keys = idempotencyKey === undefined ? [identity] : [identity, idempotencyKey];
   const stream = { type: envelope.aggregate, id: envelope.id };
-  const command = await hopelessIfItFails(async () => {
-    checkDelivery(delivery, allowed);
-    return targets.prepare(stream, envelope.command, contextOf(delivery));
-  });
-  const lease = await targets.lease(stream);
-  let next: "keep" | "reload" = "reload";
-  try {
-    for (let attempt = 1; ; attempt++) {
-      const { idempotencyKey } = envelope.context ?? {};
-      const before =
-        (await lease.first(identity)) ?? (idempotencyKey === undefined ? undefined : await lease.first(idempotencyKey));
-      const { state, version } = lease.situation();
-      const decision =
-        before === undefined
-          ? await hopelessIfItFails(() => lease.decide({ id: stream.id, state, version }, command))
-          : undefined;
-      if (decision?.kind === "rejection")
-        throw new Hopeless(new CommandRejectedError(stream.type, stream.id, command.type, decision.rejection));
-      const drafts = decision?.drafts ?? [];
-      const appends = drafts.length === 0 ? [] : [{ stream, expectedVersion: version, events: drafts }];
-      const result = await tracedCommit(events, { appends, consumer: note });
-      if (result.ok) {
-        if (decision !== undefined && drafts.length > 0) {
-          const to = version + drafts.length;
-          const keys = idempotencyKey === undefined ? [identity] : [identity, idempotencyKey];
-          const versions = { from: version + 1, to };
-          lease.committed(decision.state, to, result.position, new Map(keys.map((key) => [key, versions])));
-        }
-        next = "keep";
-        const { events: made, position } = before ?? { events: drafts, position: lease.outcome().position };
-        return { kind: "dispatched", events: made.length, position };
-      }
-      if ("consumer" in result) {
-        next = "keep";
-        return { kind: "overtaken" };
-      }
-      if (attempt === MAX_ATTEMPTS)
-        throw new EventfoldError("CONFLICT", `${stream.type} ${stream.id} changes too fast`);
-      await lease.catchUp();
+  return withLeases(targets, events, [stream], async (leases): Promise<Proposal<DeliveryResult>> => {
+    const lease = leases.of(stream);
+    const superseded = (): DeliveryResult => ({ kind: "superseded" });
+    for (const key of keys) {
+      const earlier = await lease.earlierOutcome(key);
+      if (earlier === undefined) continue;
+      const { events: made, position } = earlier;
+      const written = (): DeliveryResult => ({ kind: "dispatched", events: made.length, position });
+      return { kind: "commit", commit: { appends: [], consumer: note }, written, superseded };
     }
+    const { version } = lease;
+    const decision = decide(lease, command);
+    if (decision.kind === "failure") {
+      const { error } = decision;
+      if (onFailure === "throw") return { kind: "verdict", answer: () => throwError(error) };
+      const deadLetters = [letterOf(delivery, contextOf(delivery), error, now())];
+      // The stream stands here without events so that the store checks that the refusal rests on its newest version.
+      const appends = [{ stream, expectedVersion: version, events: [] }];
+      const written = (): DeliveryResult => ({ kind: "dead-letter", error });
+      return { kind: "commit", commit: { appends, consumer: { ...note, deadLetters } }, written, superseded };
+    }
+    const { drafts, state } = decision;
+    return {
+      kind: "commit",
+      commit: { appends: [{ stream, expectedVersion: version, events: drafts }], consumer: note },
+      written: (position) => {
+        if (drafts.length === 0) return { kind: "dispatched", events: 0, position: lease.outcome.position };
+        const versions = { from: version + 1, to: version + drafts.length };
+        lease.advance(
+          state,
+          versions.to,
+          position,
+          keys.map((key) => [key, versions]),
+        );
+        return { kind: "dispatched", events: drafts.length, position };
+      },
+      superseded,
+    };
+  });
+}
+
+type Verdict = Extract<Decision, { readonly kind: "events" }> | { readonly kind: "failure"; readonly error: unknown };
+
+/** Decides a command. A rejection and an error of `handle` are failures alike: both rest on the state. */
+function decide(lease: Lease, command: Command): Verdict {
+  try {
+    const decision = lease.decide(lease.situation, command);
+    if (decision.kind === "events") return decision;
+    const { type, id } = lease.stream;
+    return { kind: "failure", error: new CommandRejectedError(type, id, command.type, decision.rejection) };
   } catch (error) {
-    // Rejected, or `handle` threw: the instance is as it was.
-    if (error instanceof Hopeless) next = "keep";
-    throw error;
-  } finally {
-    lease.release(next);
+    return { kind: "failure", error };
   }
 }
 
-/** Runs what depends on the command and the state alone. */
-async function hopelessIfItFails<T>(decide: () => T | Promise<T>): Promise<T> {
-  try {
-    return await decide();
-  } catch (error) {
-    throw new Hopeless(error);
-  }
+function publishDeadLetter({ manager, envelope, identity }: Delivery, error: unknown): void {
+  deadLetterWritten.publish(() => ({
+    processManager: manager,
+    key: identity,
+    aggregate: envelope.aggregate,
+    id: envelope.id,
+    command: envelope.command.type,
+    reason: messageOf(error),
+  }));
+}
+
+function throwError(error: unknown): never {
+  throw error;
 }
 
 function checkDelivery({ manager, envelope, cause }: Delivery, allowed: ReadonlySet<string>): void {
@@ -188,11 +206,13 @@ function checkDelivery({ manager, envelope, cause }: Delivery, allowed: Readonly
 }
 
 const PASSING = new Set([
+  "COMMIT_UNKNOWN",
   "CONFLICT",
   "DISK_FULL",
   "IO_ERROR",
   "STORE_BUSY",
   "STORE_CLOSED",
+  "STORE_UNAVAILABLE",
   "STREAM_LOCKED",
   "CORRUPT_LOG",
 ]);

@@ -1,6 +1,7 @@
 import type { CommandEnvelope } from "../aggregate/messages.ts";
 import { EventfoldError } from "../errors.ts";
 import type { ConsumerNote, EventStore, StoredDeadLetter, StoredEvent } from "../event-store/event-store.ts";
+import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { tracedCommit } from "../event-store/traced-commit.ts";
 import { reacting, type ReactTrace } from "../tracing/tracing.ts";
 import { EventSources, initialOf } from "../projection/event-sources.ts";
@@ -85,7 +86,7 @@ export class ProcessManagerRunner {
           progress.sequence = note.expectedSequence + 1;
           return;
         }
-        await this.#overtaken(progress);
+        await this.#superseded(progress);
       }
     });
   }
@@ -97,7 +98,7 @@ export class ProcessManagerRunner {
         await this.#letter(key);
         const progress = await this.#synchronised();
         if (await this.#note(progress, {}, [key])) return;
-        await this.#overtaken(progress);
+        await this.#superseded(progress);
       }
     });
   }
@@ -125,7 +126,7 @@ export class ProcessManagerRunner {
         for (const event of batch) {
           if (stopped()) return true;
           const outputs = this.#react(progress, event);
-          if (!(await this.#carryOut(progress, event, outputs, report))) return await this.#overtaken(progress);
+          if (!(await this.#carryOut(progress, event, outputs, report))) return await this.#superseded(progress);
           complete(progress, event, outputs.state);
         }
         if (progress.cursor.position - this.#saved >= SAVE_EVERY_EVENTS) await this.#save();
@@ -140,7 +141,7 @@ export class ProcessManagerRunner {
       if (stopped()) return true;
       const { id, envelope, cause } = appointment;
       const delivery = { manager: this.name, identity: id, envelope, cause };
-      if (!(await this.#deliver(progress, delivery, { fired: id }, report))) return this.#overtaken(progress);
+      if (!(await this.#deliver(progress, delivery, { fired: id }, report))) return this.#superseded(progress);
       progress.appointments.delete(id);
     }
     // What was just dispatched may have caused more.
@@ -178,7 +179,7 @@ export class ProcessManagerRunner {
   async #deliver(progress: Progress, delivery: Delivery, note: Note, report: Counts): Promise<boolean> {
     const consumer = { name: this.name, expectedSequence: progress.sequence, note };
     const result = await this.#send(delivery, consumer, "dead-letter");
-    if (result.kind === "overtaken") return false;
+    if (result.kind === "superseded") return false;
     progress.sequence = consumer.expectedSequence + 1;
     if (result.kind === "dispatched") report.dispatched++;
     else report.deadLettered++;
@@ -207,7 +208,8 @@ export class ProcessManagerRunner {
   }
 
   /** Another process has taken the step: what it noted is read before going on. */
-  async #overtaken(progress: Progress): Promise<false> {
+  async #superseded(progress: Progress): Promise<false> {
+    await refreshBeforeReading(this.#events);
     const notes = await this.#events.consumerNotes(this.name, progress.sequence);
     if (notes.length === 0) {
       // It was not another process: the checkpoint counts on notes that the log does not have.
@@ -256,6 +258,7 @@ export class ProcessManagerRunner {
 
   /** Progress with everything that was noted so far, by whatever process. */
   async #synchronised(): Promise<Progress> {
+    await refreshBeforeReading(this.#events);
     for (;;) {
       const progress = (this.#progress ??= await this.#load());
       const notes = await this.#events.consumerNotes(this.name, progress.sequence, progress.cursor.bookmark);
@@ -388,6 +391,7 @@ export class ProcessManagerRunner {
   }
 
   async #letter(key: string): Promise<StoredDeadLetter> {
+    await refreshBeforeReading(this.#events);
     const letter = (await this.#events.deadLetters(this.name)).find((candidate) => candidate.key === key);
     if (letter === undefined)
       throw new EventfoldError(

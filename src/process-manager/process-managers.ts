@@ -1,13 +1,14 @@
 import { EventfoldError } from "../errors.ts";
 import type { EventStore } from "../event-store/event-store.ts";
+import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { type DeadLetter, shownLetter } from "./dead-letter.ts";
 import type { CommandTargets } from "./dispatcher.ts";
 import { type AnyProcessManager, processManagerDefinition } from "./process-manager.ts";
 import { type ProcessManagerReport, ProcessManagerRunner } from "./process-manager-runner.ts";
 import { monotonicNow, startTimer } from "../real-timers.ts";
 
-/** How often commits of other processes and due appointments are looked for. */
-const POLL_MS = 50;
+/** How often the clock is compared with the times of scheduled commands, and the store asked for commits at most, in ms. */
+const TICK_MS = 50;
 const FIRST_RETRY_MS = 50;
 const LONGEST_RETRY_MS = 30_000;
 
@@ -29,6 +30,10 @@ export class ProcessManagers {
   #stopped = false;
   #unwatch: () => void = () => {};
   #cancelRun: () => void = () => {};
+  /** Something was committed since the managers last began to run. */
+  #hasNews = true;
+  /** Milliseconds of ticks since the store was last asked for commits of other processes. */
+  #sincePoll = 0;
 
   constructor(
     managers: readonly AnyProcessManager[],
@@ -49,7 +54,10 @@ export class ProcessManagers {
   /** Runs them from now on whenever there is something to do. */
   start(): void {
     if (this.#workers.size === 0) return;
-    this.#unwatch = this.#events.watch(() => this.#wake(0));
+    this.#unwatch = this.#events.watch(() => {
+      this.#hasNews = true;
+      this.#wake(0);
+    });
     this.#wake(0);
   }
 
@@ -65,6 +73,7 @@ export class ProcessManagers {
 
   /** Dead letters of one manager, or of all. */
   async deadLetters(manager?: string): Promise<DeadLetter[]> {
+    await refreshBeforeReading(this.#events);
     const names = manager === undefined ? [...this.#workers.keys()] : [manager];
     const lists = await Promise.all(
       names.map(async (name) => (await this.#events.deadLetters(name)).map((letter) => shownLetter(name, letter))),
@@ -124,20 +133,26 @@ export class ProcessManagers {
   }
 
   #wake(delay: number): void {
-    // Whoever is running looks for more before it ends.
+    // A run that is under way looks for more before it ends.
     if (this.#stopped || (delay === 0 && this.#running !== undefined)) return;
     this.#cancelRun();
-    this.#cancelRun = startTimer(() => void this.#runInBackground(), delay, "background");
+    this.#cancelRun = startTimer(() => void this.#tick(delay), delay, "background");
   }
 
-  async #runInBackground(): Promise<void> {
+  async #tick(waited: number): Promise<void> {
+    this.#sincePoll += waited;
     if (this.#stopped || this.#running !== undefined) {
-      this.#wake(POLL_MS);
+      this.#wake(TICK_MS);
       return;
     }
+    const ready = this.#readyWorkers();
+    if (ready.length === 0) {
+      this.#wake(TICK_MS);
+      return;
+    }
+    this.#hasNews = false;
+    this.#sincePoll = 0;
     const before = await this.#events.head().catch(() => 0);
-    const started = monotonicNow();
-    const ready = [...this.#workers.values()].filter(({ retryAt }) => retryAt <= started);
     const { failures } = await this.#afterOthers(() => this.#runAll(ready));
     if (this.#stopped) return;
     for (const [worker, { error }] of failures) {
@@ -149,7 +164,17 @@ export class ProcessManagers {
     const hasMore =
       working.some(({ runner }) => runner.nextDue <= this.#now()) ||
       (working.length > 0 && (await this.#events.head().catch(() => before)) > before);
-    this.#wake(hasMore ? 1 : POLL_MS);
+    if (hasMore) this.#hasNews = true;
+    this.#wake(hasMore ? 1 : TICK_MS);
+  }
+
+  /** Managers that may have something to do: after a commit, when the store wants to be asked, at their time, or after a failure. */
+  #readyWorkers(): readonly Worker[] {
+    const now = monotonicNow();
+    const able = [...this.#workers.values()].filter(({ retryAt }) => retryAt <= now);
+    const { pollInterval = Infinity } = this.#events;
+    if (this.#hasNews || this.#sincePoll >= pollInterval) return able;
+    return able.filter(({ retryAt, runner }) => retryAt > 0 || runner.nextDue <= this.#now());
   }
 
   #tell(error: unknown): void {
@@ -161,6 +186,7 @@ export class ProcessManagers {
   }
 
   async #holder(key: string): Promise<ProcessManagerRunner> {
+    await refreshBeforeReading(this.#events);
     for (const [name, { runner }] of this.#workers) {
       if ((await this.#events.deadLetters(name)).some((letter) => letter.key === key)) return runner;
     }

@@ -1,6 +1,7 @@
 import { GLANCE } from "../aggregate/event-reader.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventStore, StoredEvent } from "../event-store/event-store.ts";
+import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { usesOnly } from "../aggregate/source-inspection.ts";
 import { projecting, type ProjectTrace } from "../tracing/tracing.ts";
 import { EventSources, initialOf } from "./event-sources.ts";
@@ -64,6 +65,7 @@ export class ProjectionRunner {
 
   /** Catches up with everything committed so far. The state is the live one: later events change it. */
   async read(): Promise<{ readonly state: unknown; readonly position: number }> {
+    await refreshBeforeReading(this.#events);
     for (;;) {
       const head = await this.#events.head();
       const folded = this.#folded;
@@ -188,6 +190,7 @@ export class ProjectionRunner {
 
   async #rebuild({ signal, onProgress }: RebuildOptions, count: (events: number) => void): Promise<void> {
     signal?.throwIfAborted();
+    await refreshBeforeReading(this.#events);
     const fresh = this.#fresh();
     // Not until there is nothing new: with somebody who writes all the time that would never be.
     for (let pass = 0; pass < REBUILD_PASSES && fresh.cursor.position < (await this.#events.head()); pass++) {

@@ -1,14 +1,13 @@
 import { EventfoldError } from "../errors.ts";
+import { CommitSignal } from "../event-store/commit-signal.ts";
 import type { EventStore } from "../event-store/event-store.ts";
 import { Floor } from "./floor.ts";
 import { type AnyProjection, definitionOf } from "./projection.ts";
 import { ProjectionRunner, type RebuildOptions } from "./projection-runner.ts";
-import { monotonicNow, sleep } from "../real-timers.ts";
+import { monotonicNow } from "../real-timers.ts";
 
-/** How long a reader waits for a position that is not there yet. */
+/** How long a reader waits for a position that does not exist yet. */
 const DEFAULT_TIMEOUT_MS = 5000;
-/** How often it looks meanwhile: commits of other processes are noticed by looking. */
-const POLL_MS = 10;
 
 export interface ReadProjectionOptions {
   /** Waits until the event with this position is folded in: to read one's own write. */
@@ -49,17 +48,31 @@ export class Projections {
     if (typeof timeout !== "number" || !(timeout >= 0))
       throw new EventfoldError("INVALID_ARGUMENT", `timeout is milliseconds, 0 or more, not ${String(timeout)}`);
     const runner = this.register(projection);
+    const read = await runner.read();
+    return read.position >= after ? read.state : this.#await(runner, projection.name, after, timeout);
+  }
+
+  /** Reads again after each commit until the projection has come far enough. */
+  async #await(runner: ProjectionRunner, name: string, after: number, timeout: number): Promise<unknown> {
     const started = monotonicNow();
-    for (;;) {
-      const { state, position } = await runner.read();
-      if (position >= after) return state;
-      if (monotonicNow() - started >= timeout) {
-        throw new EventfoldError(
-          "TIMEOUT",
-          `projection ${projection.name} is at position ${position}; position ${after} did not come within ${timeout} ms`,
-        );
+    const commits = new CommitSignal(this.#events);
+    try {
+      for (;;) {
+        commits.reset();
+        const { state, position } = await runner.read();
+        if (position >= after) return state;
+        const left = timeout - (monotonicNow() - started);
+        if (left <= 0) {
+          throw new EventfoldError(
+            "TIMEOUT",
+            `expected projection ${name} to reach position ${after} within ${timeout} ms, found it at position ${position}; check the position, or wait longer with { timeout }`,
+          );
+        }
+        // A timer has no more than 31 bits.
+        await commits.wait(Math.min(left, 1_000_000_000));
       }
-      await sleep(POLL_MS);
+    } finally {
+      commits.close();
     }
   }
 

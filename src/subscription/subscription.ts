@@ -3,13 +3,13 @@ import type { AnyContract } from "../aggregate/aggregate.ts";
 import { recordedEvent } from "../aggregate/event-reader.ts";
 import type { RecordedEvent } from "../aggregate/messages.ts";
 import { EventfoldError } from "../errors.ts";
+import { CommitSignal } from "../event-store/commit-signal.ts";
 import type { EventStore, StoredEvent } from "../event-store/event-store.ts";
+import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { checkConsumerName } from "../projection/consumer-name.ts";
 import { ChangedHistoryError, LogCursor } from "../projection/log-cursor.ts";
 import { monotonicNow, startTimer } from "../real-timers.ts";
 
-/** Commits of other processes are noticed by looking this often, while a subscription waits. */
-const POLL_MS = 25;
 /** A handler that fails is tried again after this long, then twice as long, and so on. */
 const FIRST_RETRY_MS = 50;
 const LONGEST_RETRY_MS = 30_000;
@@ -82,7 +82,7 @@ async function* follow(
   const { name, signal } = options;
   const wanted = filterOf(options);
   const { signal: ended, release } = anyAborted([signal, source.closing]);
-  const bell = new Bell(events, ended);
+  const commits = new CommitSignal(events, ended);
   let saved = { position: 0, time: 0 };
   const save = async (final: boolean): Promise<void> => {
     const { cursor } = place;
@@ -101,8 +101,9 @@ async function* follow(
     const cursor = (place.cursor ??= await startOf(events, options));
     saved = { position: cursor.position, time: monotonicNow() };
     while (!ended.aborted) {
-      bell.reset();
+      commits.reset();
       try {
+        await refreshBeforeReading(events);
         for await (const batch of place.cursor.read()) {
           for (const event of batch) {
             if (ended.aborted) return;
@@ -118,13 +119,13 @@ async function* follow(
         place.cursor = await beginningOf(events, options);
         continue;
       }
-      await bell.rung(() => save(false));
+      while (!ended.aborted && !(await commits.wait(SAVE_AFTER_MS))) await save(false);
     }
   } catch (error) {
     // The store was closed while we were reading: the end, not a failure.
     if (!ended.aborted) throw error;
   } finally {
-    bell.close();
+    commits.close();
     release();
     await save(true);
   }
@@ -203,52 +204,6 @@ function tell({ onError }: SubscribeOptions, error: unknown, event: RecordedEven
     onError?.(error, event);
   } catch {
     // A listener that fails must not end the subscription.
-  }
-}
-
-/** Wakes a reader when there may be something new. */
-class Bell {
-  readonly #events: EventStore;
-  readonly #ended: AbortSignal;
-  readonly #unwatch: () => void;
-  readonly #onEnd = (): void => this.#ring();
-  #hasRung = false;
-  #ring: () => void = () => {};
-
-  constructor(events: EventStore, ended: AbortSignal) {
-    this.#events = events;
-    this.#ended = ended;
-    this.#unwatch = events.watch(() => {
-      this.#hasRung = true;
-      this.#ring();
-    });
-    ended.addEventListener("abort", this.#onEnd);
-  }
-
-  reset(): void {
-    this.#hasRung = false;
-  }
-
-  /** Resolves when something was committed since `reset`, here or elsewhere, or the end has come. Calls `meanwhile` now and then. */
-  async rung(meanwhile: () => Promise<void>): Promise<void> {
-    while (!this.#hasRung && !this.#ended.aborted) {
-      // This timer keeps the program alive on purpose: it is waiting for events.
-      await new Promise<void>((resolve) => {
-        const cancel = startTimer(resolve, POLL_MS, "foreground");
-        this.#ring = () => {
-          cancel();
-          resolve();
-        };
-      });
-      if (!this.#hasRung && !this.#ended.aborted && this.#events.capabilities.multiProcess)
-        await this.#events.refresh();
-      await meanwhile();
-    }
-  }
-
-  close(): void {
-    this.#unwatch();
-    this.#ended.removeEventListener("abort", this.#onEnd);
   }
 }
 

@@ -2,12 +2,15 @@ import type { EventStore, EventStoreCapabilities } from "../../event-store/event
 import { equal } from "./expect.ts";
 import { type Reopen, type Rule, runRule } from "./rule.ts";
 import { checkpoints } from "./rules/checkpoints.ts";
+import { checkedVerdicts } from "./rules/checked-verdicts.ts";
 import { closing } from "./rules/closing.ts";
 import { commits } from "./rules/commits.ts";
 import { conflicts } from "./rules/conflicts.ts";
 import { deadLetters } from "./rules/dead-letters.ts";
 import { durability } from "./rules/durability.ts";
 import { fields } from "./rules/fields.ts";
+import { freshness } from "./rules/freshness.ts";
+import { instances } from "./rules/instances.ts";
 import { names } from "./rules/names.ts";
 import { order } from "./rules/order.ts";
 import { progress } from "./rules/progress.ts";
@@ -34,6 +37,7 @@ export interface EventStoreContractOptions {
 const RULES: readonly Rule[] = [
   ...commits,
   ...conflicts,
+  ...checkedVerdicts,
   ...order,
   ...reading,
   ...fields,
@@ -47,6 +51,8 @@ const RULES: readonly Rule[] = [
   ...closing,
   ...durability,
   ...severalHandles,
+  ...freshness,
+  ...instances,
 ];
 
 /**

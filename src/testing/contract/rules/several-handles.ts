@@ -6,15 +6,17 @@ import type { Rule } from "../rule.ts";
 /** Several handles on one store, as separate processes have them. */
 export const severalHandles: readonly Rule[] = [
   {
-    name: "two handles see each other's commits",
+    name: "two handles see each other's commits after a refresh",
     needs: "multiProcess",
     async run({ store, second }) {
       await mustCommit(store, append(ADA, 0, "A"));
       const other = await second();
       equal((await stream(other, ADA)).map(placed), ["A@1:1"], "what was there before");
       await mustCommit(store, append(ADA, 1, "B"));
+      await other.refresh();
       equal((await stream(other, ADA)).map(placed), ["A@1:1", "B@2:2"], "a stream");
       await mustCommit(other, append(BOB, 0, "C"));
+      await store.refresh();
       equal((await all(store)).map(placed), ["A@1:1", "B@2:2", "C@1:3"], "all events");
       equal(await store.listStreams(), [ADA, BOB], "streams");
       equal(await store.head(), 3, "head");
@@ -31,6 +33,7 @@ export const severalHandles: readonly Rule[] = [
         const results = await Promise.all([store, other].map((each) => each.commit(append(ADA, round, "B"))));
         equal(results.filter(({ ok }) => ok).length, 1, `commits written in round ${round}`);
       }
+      await other.refresh();
       equal(
         (await all(other)).map(({ version, position }) => [version, position]),
         numbers(11).map((n) => [n, n]),
@@ -52,6 +55,7 @@ export const severalHandles: readonly Rule[] = [
         "returned positions",
       );
       for (const each of [store, other]) {
+        await each.refresh();
         const events = await all(each);
         equal(
           events.map(({ position }) => position),

@@ -1,0 +1,210 @@
+import type { EventStore, StoredEvent, StreamName } from "../../event-store/event-store.ts";
+import { refreshBeforeReading } from "../../event-store/freshness.ts";
+import { loading, type LoadTrace } from "../../tracing/tracing.ts";
+import type { RecordedEvent } from "../messages.ts";
+import { type AggregateModel, type Environment, freeze } from "../model.ts";
+import type { CommandOutcome } from "./command-outcome.ts";
+import { IdempotencyKeys, type VersionRange } from "./idempotency-keys.ts";
+import { stateAt } from "./past-state.ts";
+
+/**
+ * How the state in memory compares with the stream:
+ *
+ * - `absent`: nothing is loaded, or what was loaded cannot be relied on any more.
+ * - `reading`: events are being read.
+ * - `outdated`: usable as an old state; another process has committed since it was read.
+ * - `current`: no newer event is known.
+ */
+type Freshness = "absent" | "reading" | "outdated" | "current";
+
+/**
+ * The state of one stream as far as it is committed: what callers may see. Loads itself from a snapshot and the events
+ * after it, follows the commits of other processes, and is moved forward by the commits of this one.
+ */
+export class CommittedState {
+  readonly stream: StreamName;
+  readonly #model: AggregateModel;
+  readonly #store: EventStore;
+  readonly #environment: Environment;
+  #freshness: Freshness = "absent";
+  #state: unknown;
+  #version = 0;
+  #position = 0;
+  /** Version of the snapshot that the last load began with; 0 for none. */
+  #loadedSnapshot = 0;
+  /** Read when the first command with an idempotency key arrives. */
+  #keys: IdempotencyKeys | undefined;
+  /** Ids of all events; read when the first event is injected. */
+  #eventIds: Set<string> | undefined;
+
+  constructor(stream: StreamName, model: AggregateModel, store: EventStore, environment: Environment) {
+    this.stream = stream;
+    this.#model = model;
+    this.#store = store;
+    this.#environment = environment;
+  }
+
+  get state(): unknown {
+    return this.#state;
+  }
+
+  get version(): number {
+    return this.#version;
+  }
+
+  get position(): number {
+    return this.#position;
+  }
+
+  get isAbsent(): boolean {
+    return this.#freshness === "absent";
+  }
+
+  get isCurrent(): boolean {
+    return this.#freshness === "current";
+  }
+
+  get loadedSnapshot(): number {
+    return this.#loadedSnapshot;
+  }
+
+  /** `undefined` until they are read. */
+  get keys(): IdempotencyKeys | undefined {
+    return this.#keys;
+  }
+
+  /** The outcome of a command that changes nothing. */
+  get outcome(): CommandOutcome {
+    return { events: [], state: this.#state, version: this.#version, position: this.#position };
+  }
+
+  /** The stream has newer events than this state. */
+  markOutdated(): void {
+    if (this.#freshness !== "absent") this.#freshness = "outdated";
+  }
+
+  /** The next use loads the stream again. Readers that are being answered still get the state of before. */
+  unload(): void {
+    this.#freshness = "absent";
+    this.#keys = undefined;
+    this.#eventIds = undefined;
+  }
+
+  /** Loads the state, or reads the events that it does not have yet. Rejects when reading fails. */
+  bringUpToDate(): Promise<void> {
+    const begin = (): LoadTrace => ({ aggregate: this.stream.type, id: this.stream.id });
+    return loading.promise(begin, async (trace) => {
+      const isLoad = this.#freshness === "absent";
+      const before = this.#version;
+      if (isLoad) await this.#load();
+      else await this.catchUp();
+      if (trace === undefined) return;
+      trace.snapshotVersion = isLoad ? this.#loadedSnapshot : 0;
+      trace.events = this.#version - (isLoad ? this.#loadedSnapshot : before);
+      trace.version = this.#version;
+      trace.position = this.#position;
+    });
+  }
+
+  /** May load an old state from a store that answers from what it knows: the first commit on it conflicts then. */
+  async #load(): Promise<void> {
+    const snapshot = await this.#store.loadSnapshot(this.stream, this.#model.fingerprint);
+    this.#state = snapshot === undefined ? this.#model.initial() : snapshot.state;
+    this.#version = this.#loadedSnapshot = snapshot?.version ?? 0;
+    this.#position = snapshot?.position ?? 0;
+    this.#keys = undefined;
+    this.#eventIds = undefined;
+    try {
+      await this.#readNewEvents();
+    } catch (error) {
+      this.unload();
+      throw error;
+    }
+    // A stream without events has no keys, so they need not be read later.
+    if (this.#version === 0) this.#keys = new IdempotencyKeys();
+  }
+
+  /** Folds the events that came since. On failure the old state stays, and the next use tries again. */
+  async catchUp(): Promise<void> {
+    await refreshBeforeReading(this.#store);
+    await this.#readNewEvents();
+  }
+
+  async #readNewEvents(): Promise<void> {
+    this.#freshness = "reading";
+    let state = this.#state;
+    let last: StoredEvent | undefined;
+    try {
+      for await (const batch of this.#store.readStream(this.stream, { from: this.#version + 1 })) {
+        for (const event of batch) {
+          state = this.#model.fold(state, event, this.#environment.onUnknownEvent);
+          this.#keys?.recordEvent(event);
+          if (event.eventId !== undefined) this.#eventIds?.add(event.eventId);
+          last = event;
+        }
+      }
+      state = freeze(state);
+    } catch (error) {
+      this.#freshness = "outdated";
+      throw error;
+    }
+    this.#state = state;
+    if (last !== undefined) {
+      this.#version = last.version;
+      this.#position = last.position;
+    }
+    this.#becomeCurrent();
+  }
+
+  /** A commit of another process may have been noticed while the events were read: then they are read again before the next use. */
+  #becomeCurrent(): void {
+    if (this.#freshness === "reading") this.#freshness = "current";
+  }
+
+  /** Moves on after a commit of this process. */
+  advance(state: unknown, version: number, position: number): void {
+    this.#state = state;
+    this.#version = version;
+    this.#position = position;
+  }
+
+  async loadKeys(): Promise<IdempotencyKeys> {
+    this.#keys ??= await IdempotencyKeys.read(this.#store, this.stream, this.#version);
+    return this.#keys;
+  }
+
+  /** Whether the stream has an event with this id. */
+  async hasEvent(eventId: string): Promise<boolean> {
+    this.#eventIds ??= await this.#readEventIds();
+    return this.#eventIds.has(eventId);
+  }
+
+  /** Records the ids of newly committed events, if ids are kept at all. */
+  recordEventIds(events: readonly { readonly eventId: string }[]): void {
+    if (this.#eventIds === undefined) return;
+    for (const { eventId } of events) this.#eventIds.add(eventId);
+  }
+
+  /** The next `hasEvent` reads the ids again. */
+  forgetEventIds(): void {
+    this.#eventIds = undefined;
+  }
+
+  async #readEventIds(): Promise<Set<string>> {
+    const ids = new Set<string>();
+    for await (const batch of this.#store.readStream(this.stream)) {
+      for (const { eventId } of batch) if (eventId !== undefined) ids.add(eventId);
+    }
+    return ids;
+  }
+
+  /** Reads back the outcome of the command that produced these versions. */
+  async outcomeOf(versions: VersionRange): Promise<CommandOutcome> {
+    const events: RecordedEvent[] = [];
+    for await (const batch of this.#store.readStream(this.stream, { from: versions.from })) {
+      for (const event of batch) if (event.version <= versions.to) events.push(this.#model.recorded(event));
+    }
+    const past = await stateAt(this.stream, this.#model, this.#store, this.#environment, { version: versions.to });
+    return { events, ...past };
+  }
+}

@@ -1,0 +1,45 @@
+import type { EventStore, StoredEvent, StreamName } from "../../event-store/event-store.ts";
+import { idempotencyKeysOf } from "../context.ts";
+
+/** The versions of the events that one command produced. */
+export interface VersionRange {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** The idempotency keys of one stream's events, with the versions that each key produced. */
+export class IdempotencyKeys {
+  readonly #ranges = new Map<string, VersionRange>();
+
+  /** Reads the keys of a stream's events up to a version. */
+  static async read(store: EventStore, stream: StreamName, upToVersion: number): Promise<IdempotencyKeys> {
+    const keys = new IdempotencyKeys();
+    for await (const batch of store.readStream(stream)) {
+      for (const event of batch) if (event.version <= upToVersion) keys.recordEvent(event);
+    }
+    return keys;
+  }
+
+  find(key: string): VersionRange | undefined {
+    return this.#ranges.get(key);
+  }
+
+  record(key: string, range: VersionRange): void {
+    this.#ranges.set(key, range);
+  }
+
+  /** Records the keys in an event's metadata. Events must come in the order of their versions. */
+  recordEvent(event: StoredEvent): void {
+    const { version } = event;
+    for (const key of idempotencyKeysOf(event)) {
+      const known = this.#ranges.get(key);
+      if (known === undefined) this.#ranges.set(key, { from: version, to: version });
+      else if (known.to === version - 1) this.#ranges.set(key, { from: known.from, to: version });
+    }
+  }
+
+  /** Forgets keys whose events come after a version, because these events were not written. */
+  forgetAfter(version: number): void {
+    for (const [key, { from }] of this.#ranges) if (from > version) this.#ranges.delete(key);
+  }
+}

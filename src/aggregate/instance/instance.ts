@@ -1,0 +1,281 @@
+import { CommandRejectedError, ConflictError, isEventfoldError } from "../../errors.ts";
+import { isTurnLong } from "../../event-loop.ts";
+import type { EventStore, StreamName } from "../../event-store/event-store.ts";
+import { refreshBeforeReading } from "../../event-store/freshness.ts";
+import { inNextTurn, monotonicNow } from "../../real-timers.ts";
+import type { AggregateModel, Command, Decision, Environment } from "../model.ts";
+import type { CommandOutcome } from "./command-outcome.ts";
+import { CommittedState } from "./committed-state.ts";
+import { DecidedCommands, type Undone } from "./decided-commands.ts";
+import type { VersionRange } from "./idempotency-keys.ts";
+import { Lease } from "./lease.ts";
+import { type CommandJob, type Job, Mailbox } from "./mailbox.ts";
+import { type PastState, type PointInTime, stateAt } from "./past-state.ts";
+import { PhaseMachine } from "./phase.ts";
+import { SnapshotSchedule } from "./snapshot-schedule.ts";
+
+/** How often a command is decided because another process has committed to the stream. */
+const MAX_ATTEMPTS = 100;
+
+/**
+ * One aggregate instance in memory: a mailbox whose commands are decided strictly one after the other.
+ *
+ * A command is decided on the state that includes the commands before it, also those whose commit is still in flight, so
+ * that many commands share a flush. The committed state, which callers see, moves on only when a commit is durable. If a commit
+ * fails, every command decided on top of it fails, and the instance loads itself again. If another process has
+ * committed first, the commands are decided again on the new state.
+ */
+export class Instance {
+  readonly stream: StreamName;
+  readonly #model: AggregateModel;
+  readonly #store: EventStore;
+  readonly #environment: Environment;
+  readonly #phase = new PhaseMachine();
+  readonly #mailbox = new Mailbox();
+  readonly #committed: CommittedState;
+  readonly #decided: DecidedCommands;
+  readonly #snapshots: SnapshotSchedule;
+  /** Outcomes of earlier commands that are being read back for commands with the same idempotency key. */
+  #readingBack = 0;
+  /** When it was last used, in ms of the monotonic clock. */
+  lastUsed: number = monotonicNow();
+
+  constructor(stream: StreamName, model: AggregateModel, store: EventStore, environment: Environment) {
+    this.stream = stream;
+    this.#model = model;
+    this.#store = store;
+    this.#environment = environment;
+    this.#committed = new CommittedState(stream, model, store, environment);
+    this.#decided = new DecidedCommands(stream, store, () => this.#answerDecided());
+    this.#snapshots = new SnapshotSchedule(model, store);
+  }
+
+  /** Whether it has nothing to do, so that it can leave memory. */
+  get isIdle(): boolean {
+    return (
+      this.#phase.isOpen &&
+      this.#mailbox.isEmpty &&
+      this.#decided.isEmpty &&
+      this.#readingBack === 0 &&
+      !this.#snapshots.isSaving
+    );
+  }
+
+  /** The committed version. */
+  get version(): number {
+    return this.#committed.version;
+  }
+
+  /** Another process has committed to the stream. */
+  markOutdated(): void {
+    this.#committed.markOutdated();
+  }
+
+  execute(command: Command): Promise<CommandOutcome> {
+    return new Promise((resolve, reject) => this.#enqueue({ kind: "command", command, conflicts: 0, resolve, reject }));
+  }
+
+  /** The newest committed state. */
+  async read(): Promise<CommandOutcome> {
+    this.lastUsed = monotonicNow();
+    // Loading looks for the newest events by itself, if the store can do so without waiting.
+    if (!this.#committed.isAbsent || this.#store.refreshNow === undefined) await this.#store.refresh();
+    if (!this.#committed.isCurrent)
+      await new Promise<void>((resolve, reject) => this.#enqueue({ kind: "read", run: resolve, reject }));
+    return this.#committed.outcome;
+  }
+
+  /** Waits until every decided command is answered, and keeps new ones waiting until the lease is given back. */
+  lease(): Promise<Lease> {
+    return new Promise((resolve, reject) => {
+      const run = (): void => {
+        this.#phase.begin("leased");
+        resolve(new Lease(this.#committed, this.#model, this.#environment, () => this.#endLease()));
+      };
+      this.#enqueue({ kind: "exclusive", run, reject });
+    });
+  }
+
+  #endLease(): void {
+    this.#phase.end("leased");
+    this.#decided.continueFrom(this.#committed);
+    this.#goOn();
+  }
+
+  /** State and version at an earlier point, folded from the first event. */
+  async at(until: PointInTime): Promise<PastState> {
+    this.lastUsed = monotonicNow();
+    await refreshBeforeReading(this.#store);
+    return stateAt(this.stream, this.#model, this.#store, this.#environment, until);
+  }
+
+  /** Saves a snapshot, unless the newest one has this version already. */
+  saveSnapshot(): Promise<void> {
+    return this.#snapshots.save(this.#committed);
+  }
+
+  #enqueue(job: Job): void {
+    this.lastUsed = monotonicNow();
+    this.#mailbox.append(job);
+    this.#workThroughMailbox();
+  }
+
+  #workThroughMailbox(): void {
+    for (let job = this.#mailbox.first; job !== undefined && this.#phase.isOpen; job = this.#mailbox.first) {
+      if (isTurnLong()) {
+        this.#pause();
+        return;
+      }
+      const reading = this.#readingBefore(job);
+      if (reading !== undefined) {
+        // Reading while commits are in flight would mix the decided with the committed.
+        if (this.#decided.isEmpty) this.#read(reading);
+        return;
+      }
+      if (job.kind === "exclusive" && !this.#decided.isEmpty) return;
+      this.#mailbox.removeFirst();
+      if (job.kind === "command") this.#decide(job);
+      else job.run();
+    }
+  }
+
+  #pause(): void {
+    this.#phase.begin("paused");
+    inNextTurn(() => {
+      this.#phase.end("paused");
+      this.#workThroughMailbox();
+    });
+  }
+
+  /** What has to be read before a job can run; `undefined` for nothing. */
+  #readingBefore(job: Job): (() => Promise<unknown>) | undefined {
+    if (!this.#committed.isCurrent) return () => this.#bringUpToDate();
+    if (job.kind !== "command" || job.command.context.idempotencyKey === undefined) return undefined;
+    return this.#committed.keys === undefined ? () => this.#committed.loadKeys() : undefined;
+  }
+
+  #read(reading: () => Promise<unknown>): void {
+    this.#phase.begin("reading");
+    reading().then(
+      () => {
+        this.#phase.end("reading");
+        this.#workThroughMailbox();
+      },
+      (error: unknown) => {
+        this.#phase.end("reading");
+        this.#committed.unload();
+        this.#mailbox.rejectAll(error);
+      },
+    );
+  }
+
+  async #bringUpToDate(): Promise<void> {
+    const isLoad = this.#committed.isAbsent;
+    await this.#committed.bringUpToDate();
+    if (isLoad) this.#snapshots.recordLoaded(this.#committed.loadedSnapshot);
+    this.#decided.continueFrom(this.#committed);
+  }
+
+  #decide(job: CommandJob): void {
+    const { command } = job;
+    const { idempotencyKey } = command.context;
+    const earlier = idempotencyKey === undefined ? undefined : this.#committed.keys?.find(idempotencyKey);
+    if (earlier !== undefined) {
+      this.#answer(job, () => this.#readBack(job, earlier));
+      return;
+    }
+    let decision: Decision;
+    this.#phase.begin("deciding");
+    try {
+      const { state, version } = this.#decided;
+      decision = this.#model.decide({ id: this.stream.id, state, version }, command, this.#environment);
+    } catch (error) {
+      this.#answer(job, () => job.reject(error));
+      return;
+    } finally {
+      this.#phase.end("deciding");
+    }
+    if (decision.kind === "rejection") {
+      const { type, id } = this.stream;
+      const error = new CommandRejectedError(type, id, command.type, decision.rejection);
+      this.#answer(job, () => job.reject(error));
+    } else if (decision.drafts.length === 0) {
+      this.#answer(job, () => job.resolve(this.#committed.outcome));
+    } else {
+      const { drafts, events, state } = decision;
+      if (idempotencyKey !== undefined) {
+        const { version } = this.#decided;
+        this.#committed.keys?.record(idempotencyKey, { from: version + 1, to: version + drafts.length });
+      }
+      this.#decided.write(job, drafts, events, state);
+    }
+  }
+
+  /**
+   * Answers a command that writes nothing, once everything that the decision rests on is committed. If that is nothing but the
+   * committed state, it must be the newest: another process may have changed it.
+   */
+  #answer(job: CommandJob, answer: () => void): void {
+    if (!this.#decided.isEmpty || this.#store.refreshNow === undefined) {
+      this.#decided.addVerdict(job, answer);
+      return;
+    }
+    try {
+      this.#store.refreshNow();
+    } catch (error) {
+      job.reject(error);
+      return;
+    }
+    if (this.#committed.isCurrent) answer();
+    else this.#mailbox.prepend([job]);
+  }
+
+  #readBack(job: CommandJob, versions: VersionRange): void {
+    this.#readingBack++;
+    void this.#committed
+      .outcomeOf(versions)
+      .then(job.resolve, job.reject)
+      .finally(() => this.#readingBack--);
+  }
+
+  #answerDecided(): void {
+    const undone = this.#decided.answer(this.#committed);
+    if (undone !== undefined) this.#undo(undone);
+    this.#goOn();
+  }
+
+  #goOn(): void {
+    this.lastUsed = monotonicNow();
+    this.#snapshots.saveWhenDue(this.#committed);
+    this.#workThroughMailbox();
+  }
+
+  /** Decides commands again that lost their version to another process, and fails those whose commit failed. */
+  #undo({ cause, commands }: Undone): void {
+    if ("failed" in cause) this.#committed.unload();
+    else {
+      this.#committed.markOutdated();
+      this.#committed.keys?.forgetAfter(this.#committed.version);
+    }
+    this.#decided.continueFrom(this.#committed);
+    const again: CommandJob[] = [];
+    for (const { job, result } of commands) {
+      const error = this.#errorOf(job, cause, result);
+      if (error === undefined) again.push(job);
+      else job.reject(error);
+    }
+    this.#mailbox.prepend(again);
+  }
+
+  /** Why a command fails whose chain of commits was broken by `cause`; `undefined` if it is decided again. */
+  #errorOf(job: CommandJob, cause: Undone["cause"], result: Undone["commands"][number]["result"]): unknown {
+    if (result !== undefined && "failed" in result) return result.failed;
+    if ("failed" in cause && !isEventfoldError(cause.failed, "COMMIT_UNKNOWN")) return cause.failed;
+    // Certainly not written. After COMMIT_UNKNOWN that must not be taken for unknown.
+    job.conflicts++;
+    if (job.conflicts < MAX_ATTEMPTS) return undefined;
+    const { version } = this.#committed;
+    const actual = "failed" in cause || !("actualVersion" in cause) ? version : cause.actualVersion;
+    return new ConflictError(this.stream.type, this.stream.id, version, actual);
+  }
+}

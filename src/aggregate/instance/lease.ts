@@ -1,0 +1,97 @@
+import type { StreamName } from "../../event-store/event-store.ts";
+import type { AggregateModel, Command, Decision, Environment, Situation } from "../model.ts";
+import type { CommandOutcome } from "./command-outcome.ts";
+import type { CommittedState } from "./committed-state.ts";
+import type { VersionRange } from "./idempotency-keys.ts";
+
+/**
+ * Exclusive use of one instance: all its decided commands are answered, and new ones wait until the lease is given back.
+ * Used through `withLeases`.
+ */
+export class Lease {
+  readonly stream: StreamName;
+  readonly #committed: CommittedState;
+  readonly #model: AggregateModel;
+  readonly #environment: Environment;
+  readonly #onReturn: () => void;
+  #isHeld = true;
+
+  constructor(committed: CommittedState, model: AggregateModel, environment: Environment, onReturn: () => void) {
+    this.stream = committed.stream;
+    this.#committed = committed;
+    this.#model = model;
+    this.#environment = environment;
+    this.#onReturn = onReturn;
+  }
+
+  get situation(): Situation {
+    const { state, version } = this.#held();
+    return { id: this.stream.id, state, version };
+  }
+
+  get version(): number {
+    return this.#held().version;
+  }
+
+  /** False when another process is known to have committed to the stream. */
+  get isCurrent(): boolean {
+    return this.#held().isCurrent;
+  }
+
+  /** The outcome of a command that changes nothing. */
+  get outcome(): CommandOutcome {
+    return this.#held().outcome;
+  }
+
+  /** The outcome of an earlier command with this idempotency key. */
+  async earlierOutcome(key: string): Promise<CommandOutcome | undefined> {
+    const committed = this.#held();
+    const versions = (await committed.loadKeys()).find(key);
+    return versions === undefined ? undefined : committed.outcomeOf(versions);
+  }
+
+  /** Whether the instance has an event with this id. */
+  hasEvent(eventId: string): Promise<boolean> {
+    return this.#held().hasEvent(eventId);
+  }
+
+  decide(situation: Situation, command: Command): Decision {
+    this.#held();
+    return this.#model.decide(situation, command, this.#environment);
+  }
+
+  /** Reads the events that other processes have committed. */
+  catchUp(): Promise<void> {
+    return this.#held().catchUp();
+  }
+
+  /** Moves the instance on after a commit whose state is known. */
+  advance(state: unknown, version: number, position: number, keys: Iterable<readonly [string, VersionRange]>): void {
+    const committed = this.#held();
+    for (const [key, versions] of keys) committed.keys?.record(key, versions);
+    committed.advance(state, version, position);
+    committed.forgetEventIds();
+  }
+
+  /** After a commit whose events are not folded into the state: the instance reads them before its next use. */
+  markOutdated(): void {
+    this.#held().markOutdated();
+  }
+
+  /** After a failed commit: the instance loads again before its next use. */
+  unload(): void {
+    this.#held().unload();
+  }
+
+  /** Lets the mailbox go on. */
+  giveBack(): void {
+    this.#held();
+    this.#isHeld = false;
+    this.#onReturn();
+  }
+
+  #held(): CommittedState {
+    if (!this.#isHeld) throw new Error(`expected a held lease of ${this.stream.type}, found one that was given back`);
+    return this.#committed;
+  }
+}

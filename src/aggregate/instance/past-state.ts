@@ -1,0 +1,44 @@
+import { EventfoldError } from "../../errors.ts";
+import type { EventStore, StreamName } from "../../event-store/event-store.ts";
+import { type AggregateModel, type Environment, freeze } from "../model.ts";
+
+/** A point in a stream's history: a version, a time in milliseconds since 1970, or whichever of the two comes first. */
+export interface PointInTime {
+  readonly version?: number;
+  readonly time?: number;
+}
+
+export interface PastState {
+  readonly state: unknown;
+  readonly version: number;
+  readonly position: number;
+}
+
+/** Folds a stream's events up to a point. Throws `VERSION_NOT_FOUND` for a version that the stream does not have yet. */
+export async function stateAt(
+  stream: StreamName,
+  model: AggregateModel,
+  store: EventStore,
+  environment: Environment,
+  until: PointInTime,
+): Promise<PastState> {
+  const { version: lastVersion = Infinity, time: lastTime = Infinity } = until;
+  let state = model.initial();
+  let version = 0;
+  let position = 0;
+  for await (const batch of store.readStream(stream)) {
+    for (const event of batch) {
+      if (event.version > lastVersion || event.timestamp > lastTime) return { state: freeze(state), version, position };
+      state = model.fold(state, event, environment.onUnknownEvent);
+      version = event.version;
+      position = event.position;
+    }
+  }
+  if (until.version !== undefined && until.version > version) {
+    throw new EventfoldError(
+      "VERSION_NOT_FOUND",
+      `expected version ${until.version} of ${stream.type} ${JSON.stringify(stream.id)}, found ${version} events; ask for a version from 0 to ${version}`,
+    );
+  }
+  return { state: freeze(state), version, position };
+}

@@ -1,0 +1,48 @@
+import type { EventStore } from "../../event-store/event-store.ts";
+import { snapshotSaved } from "../../tracing/tracing.ts";
+import type { AggregateModel } from "../model.ts";
+import type { CommittedState } from "./committed-state.ts";
+
+/** Saves snapshots of one instance: by the number of events since the last one, and when asked to. */
+export class SnapshotSchedule {
+  readonly #model: AggregateModel;
+  readonly #store: EventStore;
+  /** Version of the newest snapshot that is known. */
+  #savedVersion = 0;
+  #isSaving = false;
+
+  constructor(model: AggregateModel, store: EventStore) {
+    this.#model = model;
+    this.#store = store;
+  }
+
+  get isSaving(): boolean {
+    return this.#isSaving;
+  }
+
+  /** The store had a snapshot of this version when the instance was loaded; 0 for none. */
+  recordLoaded(version: number): void {
+    this.#savedVersion = version;
+  }
+
+  /** Saves a snapshot in the background once enough events have come. */
+  saveWhenDue(committed: CommittedState): void {
+    if (!this.#isSaving && committed.version - this.#savedVersion >= this.#model.snapshotEvery)
+      void this.save(committed);
+  }
+
+  /** Saves a snapshot, unless the newest one has this version already. */
+  async save(committed: CommittedState): Promise<void> {
+    if (committed.isAbsent || committed.version <= this.#savedVersion || this.#isSaving) return;
+    this.#isSaving = true;
+    const { stream, state, version, position } = committed;
+    const { fingerprint } = this.#model;
+    try {
+      await this.#store.saveSnapshot(stream, { state, version, position, fingerprint });
+      this.#savedVersion = version;
+      snapshotSaved.publish(() => ({ aggregate: stream.type, id: stream.id, version }));
+    } finally {
+      this.#isSaving = false;
+    }
+  }
+}
