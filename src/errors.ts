@@ -64,7 +64,7 @@ export class CommandRejectedError<
   }
 }
 
-/** Somebody else's events came first, and deciding again did not help within the allowed number of times. */
+/** Other commits to the instance came first, each time that the command was decided again, until the last attempt. */
 export class ConflictError extends EventfoldError {
   override readonly name = "ConflictError";
   readonly expectedVersion: number;
@@ -73,7 +73,7 @@ export class ConflictError extends EventfoldError {
   constructor(aggregate: string, id: string, expectedVersion: number, actualVersion: number) {
     super(
       "CONFLICT",
-      `${aggregate} ${JSON.stringify(id)} is at version ${actualVersion}, not ${expectedVersion}: somebody else wrote to it; try the command again`,
+      `${aggregate} ${JSON.stringify(id)} is at version ${actualVersion}, not ${expectedVersion}: another commit came first; try the command again`,
     );
     this.expectedVersion = expectedVersion;
     this.actualVersion = actualVersion;

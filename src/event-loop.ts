@@ -23,12 +23,12 @@ export class Slice {
   }
 }
 
-/** When somebody first asked in the present turn of the event loop. */
+/** When the present turn of the event loop was first measured. */
 let began: number | undefined;
 
 /**
- * For how long, in ms, the event loop has not had its turn, as far as anybody has asked: what is done for many in one go, a little for
- * each, is a long piece of work too.
+ * For how long, in ms, the event loop has not had its turn, measured since the first call in this turn. Small pieces of work for many
+ * callers in one turn add up to a long piece of work.
  */
 export function timeInTurn(): number {
   const now = monotonicNow();

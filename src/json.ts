@@ -1,7 +1,7 @@
 import { EventfoldError } from "./errors.ts";
 import { isArrayPrototype, isObjectPrototype } from "./realm.ts";
 
-/** The original refuses a line whose payload is nested deeper, and with it the whole stream. */
+/** The Rust crate refuses a line whose payload is nested deeper, and with it the whole stream. */
 const MAX_DEPTH = 126;
 
 /** Whether a value comes back from JSON exactly as it is: no `undefined`, `-0`, `NaN`, dates, maps, class instances or cycles. */

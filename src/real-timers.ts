@@ -102,7 +102,7 @@ export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => void startTimer(resolve, ms, "foreground"));
 }
 
-/** A channel to oneself. Nobody replaces this way of coming back later. */
+/** A channel to this process itself. Fake timers do not replace it. */
 function throughMessages(): (work: Work) => void {
   const { port1, port2 } = channel();
   const waiting: Work[] = [];
@@ -127,7 +127,7 @@ function stayAlive(): () => void {
   return () => port1.close();
 }
 
-/** A timer for when all others were replaced before this module was loaded: nobody replaces `Atomics`. */
+/** A timer for when all others were replaced before this module was loaded. Fake timers do not replace `Atomics`. */
 function throughAtomics(work: Work, ms: number, kind: "foreground" | "background"): () => void {
   const flag = new Int32Array(new SharedArrayBuffer(4));
   const release = kind === "foreground" ? stayAlive() : () => {};

@@ -1,11 +1,11 @@
 /**
  * An account at the bank. Amounts are whole cents.
  *
- * What somebody waits for is an event, also when the answer is no: a transfer has to hear that its withdrawal or deposit
+ * A refusal that others react to is an event, not a rejection: a transfer has to learn that its withdrawal or deposit
  * was refused. A rejection would write nothing, and the process manager's command would end as a dead letter.
  *
  * An account does not look whether it has seen a movement before. It need not: a process manager's command takes effect once.
- * If it did so twice, the auditor would find money that nobody has paid in.
+ * If it did so twice, the auditor would find money that was never paid in.
  */
 import { aggregate, data } from "eventfold-es";
 

@@ -36,7 +36,7 @@ class Books {
   readonly problems: string[] = [];
   readonly transfers = new Map<string, Story>();
   readonly balances = new Map<string, number>();
-  /** What was ever paid in. */
+  /** The sum of all payments from outside. */
   money = 0;
   position = 0;
   readonly #versions = new Map<string, number>();

@@ -6,9 +6,9 @@ export const FIRST_BALANCE = 100_000;
 export const accountId = (n: number): string => `a-${String(n).padStart(3, "0")}`;
 export const transferId = (n: number): string => `t-${String(n).padStart(6, "0")}`;
 
-const NOBODY = "a-nobody";
+const MISSING_ACCOUNT = "a-missing";
 
-/** Transfer number `n` among so many accounts. Some are for an account that does not exist, or are more than anybody has. */
+/** Transfer number `n` among so many accounts. Some are for an account that does not exist, or exceed every balance. */
 export function orderOf(n: number, accounts: number): { from: string; to: string; amount: number } {
   const from = hash(n, 1) % accounts;
   const to = (from + 1 + (hash(n, 2) % (accounts - 1))) % accounts;
@@ -16,7 +16,7 @@ export function orderOf(n: number, accounts: number): { from: string; to: string
   const oddity = hash(n, 4) % 50;
   return {
     from: accountId(from),
-    to: oddity === 0 ? NOBODY : accountId(to),
+    to: oddity === 0 ? MISSING_ACCOUNT : accountId(to),
     amount: oddity === 1 ? FIRST_BALANCE * accounts : amount,
   };
 }

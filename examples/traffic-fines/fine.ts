@@ -7,11 +7,11 @@
  * - What is owed is the fine and the postage. A penalty *replaces* the fine by a higher one, it is not added to it.
  * - A penalty falls due 60 days after the notification, and only on a fine that is not paid by then. Part payment does not prevent it.
  * - A payment is never refused for being too high, for coming late, or because the fine was dismissed: the money is
- *   in the municipality's account, and books that deny it are wrong. What was paid too much is a credit, to be paid back.
+ *   in the municipality's account, and books that deny it are wrong. An overpayment is a credit, to be paid back.
  * - A payment that carries a running total must agree with the books. If it does not, a payment is missing or is
  *   booked twice, and a person has to look at it.
  * - A letter may go out after the fine was paid: both were in the post. Its postage is owed all the same.
- * - Whoever has paid can no longer appeal. While the prefect decides, nothing goes to the debt collector and the judge has to wait.
+ * - After a payment, there is no appeal. While the prefect decides, nothing goes to the debt collector and the judge has to wait.
  */
 import { aggregate, type CommandContext, data, type RejectionOf, type Rejections } from "eventfold-es";
 
@@ -71,9 +71,9 @@ const initial: FineState = {
 
 /** All that was ever charged; a dismissed fine is charged nothing. */
 export const charged = (state: FineState): number => (state.dismissed ? 0 : state.fine + state.postage);
-/** What is still to be paid. */
+/** The amount still to be paid. */
 export const outstanding = (state: FineState): number => Math.max(0, charged(state) - state.paid);
-/** What was paid too much. */
+/** The overpaid amount. */
 export const credit = (state: FineState): number => Math.max(0, state.paid - charged(state));
 
 /** `#`: the prefect dismissed the fine. `G`: the judge did. The log's other codes are kept, but do not end a fine. */

@@ -23,7 +23,7 @@ export const Office = processManager("office", { dispatches: [Fine] }).on(Fine, 
         : { at: penaltyAt + DAYS_BEFORE_COLLECTION * DAY, key: id, dispatch: collect(id) },
     ],
   }),
-  // Whoever added it: a fine that the office takes care of can still get its penalty from a file that has grown.
+  // From the office or from the file: a file that has grown can add a penalty to a fine that the office handles.
   PenaltyAdded: (_, { id }) => ({ schedule: [{ in: `${DAYS_BEFORE_COLLECTION}d`, key: id, dispatch: collect(id) }] }),
   // While the prefect decided, the debt collector had to wait: perhaps it is his turn now.
   AppealResultNotified: (_, { id }) => collect(id),

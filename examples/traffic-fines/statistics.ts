@@ -23,7 +23,7 @@ export const STEPS = [
 
 type Step = (typeof STEPS)[number];
 
-/** What has to be known of one fine for the next event. */
+/** The facts about one fine that its next event needs. */
 type Case = {
   readonly group: string;
   fine: number;

@@ -5,7 +5,7 @@ import { isError } from "../realm.ts";
  * (`error.code` is `"ENOSPC"`, `"ENOENT"` …). Paths use `/`.
  *
  * Small calls are synchronous on purpose: a write to the page cache takes 2–5 µs, the same through
- * the thread pool 30 µs. Whatever may wait for the disk itself (a flush, a durable write) is not, unless somebody asks for it.
+ * the thread pool 30 µs. Calls that may wait for the disk itself (a flush, a durable write) are asynchronous, unless the caller asks otherwise.
  */
 export interface FileSystem {
   /**
@@ -49,12 +49,12 @@ export interface FileHandle {
     position: number,
     onTheSpot?: boolean,
   ): Promise<void> | void;
-  /** Brings everything that was written to this file, by anybody, to stable storage. */
+  /** Makes all writes to this file durable, also those of other processes. */
   flush(): Promise<void>;
   /** Does the same before it returns: for what is small and rare, where nothing else can go on anyway. */
   flushNow(): void;
   truncate(size: number): void;
-  /** Takes the file's `flock` if nobody else has it. */
+  /** Takes the file's `flock` if it is free. Returns whether it did. */
   tryLock(): boolean;
   unlock(): void;
   close(): void;

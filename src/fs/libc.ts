@@ -12,7 +12,7 @@ export interface Libc {
   unlock(descriptor: number): void;
   /**
    * The size of a file. Unlike `fstat` this does not look at the file's times: Linux (since 6.13, multigrain timestamps) writes them
-   * anew at the next write after somebody has looked, and then each flush of the log took a third longer (ext4).
+   * anew at the next write after a process has read them, and then each flush of the log took a third longer (ext4).
    */
   size(descriptor: number): number;
 }

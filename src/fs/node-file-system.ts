@@ -4,7 +4,7 @@ import type { FileHandle, FileSystem, LockFile } from "./file-system.ts";
 import { systemErrorCode } from "./file-system.ts";
 import { type Libc, loadLibc } from "./libc.ts";
 
-/** libuv's flag for opening a file that nobody else can open meanwhile (Windows). */
+/** libuv's flag for opening a file exclusively (Windows). */
 const WINDOWS_EXCLUSIVE = 0x10000000;
 
 /** The real file system. */

@@ -2,7 +2,7 @@ import type { Channel, TracingChannel } from "node:diagnostics_channel";
 import { diagnosticsChannel } from "./diagnostics-channel.ts";
 import { monotonicNow } from "../real-timers.ts";
 
-/** What is known of an operation while it runs; what it led to is added before the end is published. */
+/** The message of an operation while it runs. Its result is added before the end is published. */
 interface Traced {
   /** How long it took, in milliseconds. */
   duration?: number;
@@ -28,7 +28,7 @@ export interface CommitTrace extends Traced {
   /** The process manager whose progress is in the commit. */
   readonly processManager: string | undefined;
   position?: number;
-  /** Somebody else's events came first; nothing was written. */
+  /** Another commit came first; nothing was written. */
   conflict?: boolean;
 }
 

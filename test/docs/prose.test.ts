@@ -5,7 +5,26 @@ import { ROOT } from "./documentation.ts";
 import { AVOIDED, type AvoidedWording } from "./wording.ts";
 
 /** Folders and files whose text is checked: documents, comments, messages and test titles. */
-const CHECKED = ["bench", "scripts", "src/testing", "test"];
+const CHECKED = [
+  ...["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench", "examples", "scripts", "test"],
+  ...[
+    "docs/guides",
+    "docs/decisions",
+    "docs/durability.md",
+    "docs/errors.md",
+    "docs/from-rust.md",
+    "docs/performance.md",
+  ],
+  ...[
+    "src/errors.ts",
+    "src/event-loop.ts",
+    "src/fs",
+    "src/json.ts",
+    "src/real-timers.ts",
+    "src/testing",
+    "src/tracing",
+  ],
+];
 const SKIPPED =
   /(^|\/)(node_modules|\.[a-z]+|fixtures|data)(\/|$)|^test\/docs\/(wording|prose\.test)\.ts$|^bench\/package-lock\.json$/;
 
