@@ -4,3 +4,13 @@ export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   for await (const item of items) collected.push(item);
   return collected;
 }
+
+/** The positions of the first `count` events of an iterable, which it then ends. */
+export async function firstPositions(
+  count: number,
+  events: AsyncIterable<{ readonly position: number }>,
+): Promise<number[]> {
+  const positions: number[] = [];
+  for await (const { position } of events) if (positions.push(position) === count) break;
+  return positions;
+}

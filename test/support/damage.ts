@@ -346,3 +346,17 @@ export function sameImage(a: Image, b: Image): boolean {
     a.size === b.size && [...a].every(([path, bytes]) => Buffer.compare(bytes, b.get(path) ?? Buffer.alloc(0)) === 0)
   );
 }
+
+/** The image with a part of a file's text replaced by as many other characters. */
+export function overwrite(image: Image, path: string, piece: string, by = "#"): Image {
+  const bytes = Buffer.from(image.get(path) ?? []);
+  const at = bytes.indexOf(piece);
+  if (at < 0) throw new Error(`${path} has no ${piece}`);
+  bytes.fill(by, at, at + Buffer.byteLength(piece));
+  return withFile(image, path, bytes);
+}
+
+/** Where a file's last commit begins. */
+export function lastRecord(image: Image, path: string): number {
+  return Buffer.from(image.get(path) ?? []).lastIndexOf('{"commit"');
+}

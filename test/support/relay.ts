@@ -1,4 +1,4 @@
-import { aggregate, type AggregateStore, data, processManager, type RecordedEvent } from "eventfold-es";
+import { aggregate, AggregateStore, data, processManager, type RecordedEvent } from "eventfold-es";
 import { Counter } from "./counter.ts";
 
 /** Accepts numbers, rejects negative ones, and throws on 666. */
@@ -38,3 +38,12 @@ export async function allEvents(store: AggregateStore): Promise<RecordedEvent[]>
     for await (const event of store.readEvents(type, id)) events.push(event);
   return events.sort((a, b) => a.position - b.position);
 }
+
+/** Opens a store with the relay. */
+export const openRelay = (directory: string, mode: "manual" | "automatic" = "manual") =>
+  AggregateStore.builder(directory)
+    .aggregate(Counter)
+    .aggregate(Sink)
+    .processManager(Relay)
+    .processManagerMode(mode)
+    .open();
