@@ -130,8 +130,6 @@ export interface Checkpoint {
   readonly versions?: ReadonlyMap<string, number> | undefined;
   /** Digest of the event at `position`, to tell whether the store still has it, and a position before it from which to look. */
   readonly last?: { readonly since: number; readonly event: string } | undefined;
-  /** Helps the store to find a position again (`last.since`, where there is one); see `bookmark`. */
-  readonly bookmark?: unknown;
 }
 
 /** The kinds of consumers that keep checkpoints. */
@@ -156,8 +154,6 @@ export type EventTypes = ReadonlyMap<string, ReadonlySet<string>>;
 export interface ReadAllOptions {
   /** First position to read; 1 if left out. */
   readonly from?: number;
-  /** What `bookmark` gave for a position before `from`: makes the start cheap; a wrong one changes nothing. */
-  readonly bookmark?: unknown;
   /** The store may leave out all other events, and save reading them. */
   readonly wanted?: EventTypes | undefined;
 }
@@ -194,14 +190,11 @@ export interface EventStore {
    */
   readAll(options?: ReadAllOptions): AsyncIterable<readonly StoredEvent[]>;
 
-  /** What helps `readAll` to go on behind a position, or not far before it; plain JSON. Nothing if there is no such help. */
-  bookmark(position: number): unknown;
-
   /** Position of the last committed event that readers here can see; 0 if there is none. */
   head(): Promise<number>;
 
-  /** A process manager's notes behind a sequence, in order. A `bookmark` of a position whose events came before them makes it cheap. */
-  consumerNotes(name: string, afterSequence: number, bookmark?: unknown): Promise<readonly ConsumerNote[]>;
+  /** A process manager's notes after a sequence, in order. */
+  consumerNotes(name: string, afterSequence: number): Promise<readonly ConsumerNote[]>;
 
   /** A process manager's dead letters that are not settled, oldest first. */
   deadLetters(name: string): Promise<readonly StoredDeadLetter[]>;

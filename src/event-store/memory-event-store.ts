@@ -111,10 +111,6 @@ export class MemoryEventStore implements EventStore {
     yield* inBatches(this.#content.all, options.from ?? 1);
   }
 
-  bookmark(_position: number): unknown {
-    return undefined;
-  }
-
   async head(): Promise<number> {
     this.#checkOpen();
     return this.#content.all.length;

@@ -97,8 +97,13 @@ export function checkId(id: unknown): asserts id is string {
  * moved from each to each.
  */
 export function checkStreamName({ type, id }: StreamName): void {
-  if (isPlainName(type) !== "safe") throw new EventfoldError("INVALID_ID", `${JSON.stringify(type)} is not a type`);
+  checkTypeName(type);
   encodeId(id);
+}
+
+/** Throws when an aggregate's type cannot be a directory's name as it is. */
+export function checkTypeName(type: string): void {
+  if (isPlainName(type) !== "safe") throw new EventfoldError("INVALID_ID", `${JSON.stringify(type)} is not a type`);
 }
 
 /** How many bytes a text has in UTF-8, or a little fewer than it has when it is too short to matter. */

@@ -1,7 +1,7 @@
 import type { FileSystem } from "../fs/file-system.ts";
 import { openNodeFileSystem } from "../fs/node-file-system.ts";
 import type { EventStore } from "../event-store/event-store.ts";
-import { type Durability, FileEventStore } from "./file-event-store.ts";
+import { type Durability, openFileEventStore } from "./open-store.ts";
 
 /**
  * Opens the event store in a directory, with Node's file system unless another is given. Imported as `#open-directory`, in whose
@@ -12,5 +12,5 @@ export async function openDirectory(
   options: { readonly durability: Durability; readonly fileSystem: FileSystem | undefined },
 ): Promise<EventStore> {
   const { durability, fileSystem = await openNodeFileSystem() } = options;
-  return FileEventStore.open(fileSystem, directory, { durability });
+  return openFileEventStore(fileSystem, directory, { durability });
 }

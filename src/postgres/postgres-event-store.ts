@@ -142,10 +142,6 @@ export class PostgresEventStore implements EventStore {
     }
   }
 
-  bookmark(): unknown {
-    return undefined;
-  }
-
   head(): Promise<number> {
     return this.#read("the last position", () => this.#reader.head());
   }

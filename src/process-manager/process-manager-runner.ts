@@ -261,7 +261,7 @@ export class ProcessManagerRunner {
     await refreshBeforeReading(this.#events);
     for (;;) {
       const progress = (this.#progress ??= await this.#load());
-      const notes = await this.#events.consumerNotes(this.name, progress.sequence, progress.cursor.bookmark);
+      const notes = await this.#events.consumerNotes(this.name, progress.sequence);
       try {
         if (notes.length > 0 || this.#handled > progress.cursor.position) await this.#follow(progress, notes);
         this.#handled = 0;
@@ -370,7 +370,7 @@ export class ProcessManagerRunner {
     if (progress === undefined || !progress.cursor.isSettled || progress.cursor.position === this.#saved) return;
     // A reaction that is not carried out yet may have changed the state.
     if (progress.done > 0 || progress.reacted !== undefined) return;
-    // The bookmark says: all notes behind the sequence are behind this place. So there must be none that we do not know.
+    // A checkpoint takes all notes into account that are in the log when it is saved.
     if ((await this.#events.consumerNotes(this.name, progress.sequence)).length > 0) return;
     const { state, sequence, appointments, versions } = progress;
     const kept: Kept = {

@@ -2,7 +2,7 @@ import type { Checkpoint, EventStore, EventTypes, StoredEvent } from "../event-s
 import { fingerprint } from "../fingerprint.ts";
 
 /** What a checkpoint keeps of a cursor. */
-export type CursorMark = Pick<Checkpoint, "position" | "last" | "bookmark">;
+export type CursorMark = Pick<Checkpoint, "position" | "last">;
 
 /**
  * A consumer's place in the global order. It goes on from a checkpoint only if the store still has, at the checkpoint's position,
@@ -18,10 +18,10 @@ export class LogCursor {
   #lastPosition: number;
   /** The event at `#lastPosition`; its digest when it comes from a checkpoint. */
   #last: StoredEvent | string | undefined;
-  /** A place at or before the last event, from which it can be read again. */
-  #before: { readonly since: number; readonly bookmark: unknown };
+  /** A position before the last event, after which it can be read again. */
+  #since: number;
   /** The same for the events that are being read. */
-  #batch: { readonly since: number; readonly bookmark: unknown };
+  #batchSince: number;
   /** From a checkpoint, and not compared yet with what the store has. */
   #isSettled: boolean;
 
@@ -29,21 +29,16 @@ export class LogCursor {
   constructor(events: EventStore, from: number | CursorMark, wanted?: EventTypes) {
     this.#events = events;
     this.#wanted = wanted;
-    const { position, last, bookmark } = typeof from === "number" ? { position: from } : from;
+    const { position, last } = typeof from === "number" ? { position: from } : from;
     this.#position = this.#lastPosition = position;
     this.#last = last?.event;
-    this.#before = this.#batch = { since: last?.since ?? position, bookmark };
+    this.#since = this.#batchSince = last?.since ?? position;
     this.#isSettled = typeof from === "number" || position === 0;
   }
 
   /** Position up to which everything was passed or left out. */
   get position(): number {
     return this.#position;
-  }
-
-  /** Of a place before the last event that was passed. */
-  get bookmark(): unknown {
-    return this.#before.bookmark;
   }
 
   /** Whether what it goes on from is what the store has. Reading settles it. */
@@ -59,11 +54,10 @@ export class LogCursor {
   async *read(known?: number): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     const head = known ?? (await this.#events.head());
     if (!this.#isSettled && (this.#position > head || this.#last === undefined)) throw new ChangedHistoryError();
-    const { since, bookmark } = this.#isSettled ? { since: this.#position, bookmark: undefined } : this.#before;
-    const hint = bookmark ?? this.#events.bookmark(since);
-    for await (const batch of this.#events.readAll({ from: since + 1, bookmark: hint, wanted: this.#wanted })) {
+    const since = this.#isSettled ? this.#position : this.#since;
+    for await (const batch of this.#events.readAll({ from: since + 1, wanted: this.#wanted })) {
       const start = (batch[0]?.position ?? since + 1) - 1;
-      this.#batch = { since: start, bookmark: this.#events.bookmark(start) ?? hint };
+      this.#batchSince = start;
       if (!this.#isSettled) this.#settle(batch);
       yield start >= this.#position ? batch : batch.filter(({ position }) => position > this.#position);
     }
@@ -75,7 +69,7 @@ export class LogCursor {
   pass(event: StoredEvent): void {
     this.#position = this.#lastPosition = event.position;
     this.#last = event;
-    this.#before = this.#batch;
+    this.#since = this.#batchSince;
   }
 
   /**
@@ -83,12 +77,10 @@ export class LogCursor {
    * recognised. What follows it and was left out is left out once more.
    */
   mark(): CursorMark {
-    const { since, bookmark } = this.#before;
     const event = typeof this.#last === "object" ? digestOf(this.#last) : this.#last;
     return {
       position: this.#lastPosition,
-      ...(event === undefined ? {} : { last: { since, event } }),
-      bookmark,
+      ...(event === undefined ? {} : { last: { since: this.#since, event } }),
     };
   }
 

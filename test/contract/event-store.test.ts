@@ -5,7 +5,7 @@ import { eventStoreContract, type EventStore, openNodeFileSystem } from "eventfo
 import { afterAll, describe, expect, test } from "vitest";
 // The stores have no public names: users get them through AggregateStore.
 import { MemoryEventStore } from "../../src/event-store/memory-event-store.ts";
-import { FileEventStore, type FileEventStoreOptions } from "../../src/file-store/file-event-store.ts";
+import { type FileEventStoreOptions, openFileEventStore } from "../../src/file-store/open-store.ts";
 
 describe("the store in memory", () => {
   eventStoreContract({
@@ -29,7 +29,7 @@ describe.each<{ name: string; options: FileEventStoreOptions; multiProcess: bool
 ])("$name", ({ options, multiProcess }) => {
   const directories = new WeakMap<EventStore, string>();
   const open = async (directory: string): Promise<EventStore> => {
-    const store = await FileEventStore.open(await openNodeFileSystem(), directory, options);
+    const store = await openFileEventStore(await openNodeFileSystem(), directory, options);
     directories.set(store, directory);
     return store;
   };

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { CrashError, type CrashScenario, exploreCrashes, type FileHandle, type FileSystem } from "eventfold-es/testing";
 import type * as applierModule from "../../src/file-store/apply/applier.ts";
+import type * as dirtyFilesModule from "../../src/file-store/apply/dirty-files.ts";
 import type * as commitLogModule from "../../src/file-store/log/commit-log.ts";
 import { readRecord } from "../../src/file-store/log/record-format.ts";
 import { readSections } from "../../src/file-store/log/record-sections.ts";
@@ -170,15 +171,16 @@ interface Mutation extends Place {
 const LOG = "../../src/file-store/log/commit-log.ts";
 const RECORD = "../../src/file-store/log/record-format.ts";
 const APPLIER = "../../src/file-store/apply/applier.ts";
+const DIRTY_FILES = "../../src/file-store/apply/dirty-files.ts";
 const WHOLE_FILE = "../../src/file-store/disk/whole-file.ts";
 
 const MUTATIONS: readonly Mutation[] = [
   {
     what: "the marker moves without a flush of the streams",
     kind: "close and reopen",
-    module: APPLIER,
-    mutate: ({ Applier }: typeof applierModule) => ({
-      Applier: class extends Applier {
+    module: DIRTY_FILES,
+    mutate: ({ DirtyFiles }: typeof dirtyFilesModule) => ({
+      DirtyFiles: class extends DirtyFiles {
         override async flush(): Promise<void> {}
       },
     }),

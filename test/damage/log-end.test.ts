@@ -2,7 +2,8 @@ import { isEventfoldError } from "eventfold-es";
 import { repair, verify } from "eventfold-es/doctor";
 import { exploreCrashes } from "eventfold-es/testing";
 import { describe, expect, test } from "vitest";
-import { FileEventStore } from "../../src/file-store/file-event-store.ts";
+import type { FileEventStore } from "../../src/file-store/file-event-store.ts";
+import { openFileEventStore } from "../../src/file-store/open-store.ts";
 import { collect } from "../support/collect.ts";
 import {
   changedParts,
@@ -257,7 +258,7 @@ describe("a repair that a power cut interrupts", () => {
           isRepaired = true;
           let store: FileEventStore | undefined;
           try {
-            store = await FileEventStore.open(fileSystem, STORE);
+            store = await openFileEventStore(fileSystem, STORE);
             await collect(store.readAll());
             return store;
           } catch (error) {
@@ -265,7 +266,7 @@ describe("a repair that a power cut interrupts", () => {
             await store?.close();
             await repair(STORE, { fileSystem });
           }
-          return FileEventStore.open(fileSystem, STORE);
+          return openFileEventStore(fileSystem, STORE);
         },
         workload: async () => {},
         check: async ({ store, disk }) => {
@@ -291,7 +292,7 @@ describe("a repair that a power cut interrupts", () => {
 
   test("or a kill at any call leaves no marker inside the rewritten part", async () => {
     const disk = diskOf(await notesStore({ commits: ["event"], closed: true }));
-    const store = await FileEventStore.open(disk, STORE);
+    const store = await openFileEventStore(disk, STORE);
     const event = { type: "Added", data: "null", schemaVersion: 0, timestamp: 1, eventId: "last" };
     await store.commit({ appends: [{ stream: { type: "s", id: "p" }, expectedVersion: 3, events: [event] }] });
     // The marker is between the last two commits, and the head is lost.

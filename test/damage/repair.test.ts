@@ -1,7 +1,8 @@
 import { repair, verify } from "eventfold-es/doctor";
 import { SimulatedDisk } from "eventfold-es/testing";
 import { describe, expect, test } from "vitest";
-import { FileEventStore } from "../../src/file-store/file-event-store.ts";
+import type { FileEventStore } from "../../src/file-store/file-event-store.ts";
+import { openFileEventStore } from "../../src/file-store/open-store.ts";
 import {
   diskOf,
   imageOf,
@@ -88,7 +89,7 @@ describe("repair", () => {
 
   test("writes a missing segment again when its events do not fit into the one before", async () => {
     const disk = new SimulatedDisk({ record: false });
-    const store = await FileEventStore.open(disk, STORE);
+    const store = await openFileEventStore(disk, STORE);
     await writeP(store, 0, "x".repeat(64 << 20));
     await writeP(store, 1, "");
     await store.close();
@@ -101,7 +102,7 @@ describe("repair", () => {
 
   test("finds lost commits without events by the numbers of notes, and keeps the numbers", async () => {
     const disk = new SimulatedDisk();
-    const store = await FileEventStore.open(disk, STORE, { log: { segmentBytes: 650, preallocateBytes: 100 } });
+    const store = await openFileEventStore(disk, STORE, { log: { segmentBytes: 650, preallocateBytes: 100 } });
     const note = (expectedSequence: number): Promise<unknown> =>
       store.commit({ appends: [], consumer: { name: "copier", expectedSequence, note: {} } });
     const fill = "x".repeat(100);
@@ -127,7 +128,7 @@ describe("repair", () => {
       ]);
       expect({ lost: lost.map(({ kind }) => kind), clean: after.clean }).toEqual({ lost: ["notes-lost"], clean: true });
       expect((await repair(STORE, { fileSystem: cut })).actions).toEqual([]);
-      const again = await FileEventStore.open(cut, STORE);
+      const again = await openFileEventStore(cut, STORE);
       expect((await again.consumerNotes("copier", 0)).map(({ sequence }) => sequence)).toEqual([1, 2, 3]);
       await again.close();
     }

@@ -1,7 +1,7 @@
 import { repair, verify } from "eventfold-es/doctor";
 import { SimulatedDisk } from "eventfold-es/testing";
 import { describe, expect, test } from "vitest";
-import { FileEventStore } from "../../src/file-store/file-event-store.ts";
+import { openFileEventStore } from "../../src/file-store/open-store.ts";
 import {
   diskOf,
   imageOf,
@@ -67,7 +67,7 @@ describe("verify", () => {
 
   test("finds bytes that are no character where U+FFFD, which replaces such bytes, was written", async () => {
     const disk = new SimulatedDisk();
-    const store = await FileEventStore.open(disk, STORE);
+    const store = await openFileEventStore(disk, STORE);
     const stream = { type: "s", id: "a\ufffd" };
     const event = { type: "Added", data: "null", schemaVersion: 0, timestamp: 1 };
     await store.commit({
@@ -110,7 +110,7 @@ describe("verify", () => {
 
   test("runs while a store is being written to", async () => {
     const disk = new SimulatedDisk({ record: false, latency: () => 3 });
-    const store = await FileEventStore.open(disk, STORE);
+    const store = await openFileEventStore(disk, STORE);
     const event = { type: "Added", data: "null", schemaVersion: 0, timestamp: 1 };
     let writing = true;
     const writer = (async () => {
@@ -137,7 +137,7 @@ describe("verify", () => {
 
   test("reports the traces of a crash as no damage", async () => {
     const disk = new SimulatedDisk();
-    const store = await FileEventStore.open(disk, STORE);
+    const store = await openFileEventStore(disk, STORE);
     const event = { type: "Added", data: "null", schemaVersion: 0, timestamp: 1 };
     await store.commit({ appends: [{ stream: { type: "s", id: "p" }, expectedVersion: 0, events: [event, event] }] });
     const torn = Buffer.from(disk.bytesOf(LOG) ?? []);
@@ -154,7 +154,7 @@ describe("verify", () => {
     image.set(`${STORE}/notes.txt`, Buffer.from("mine"));
     image.set(`${STORE}/meta/marker.json.tmp`, Buffer.from("{"));
     const disk = diskOf(image);
-    const store = await FileEventStore.open(disk, STORE);
+    const store = await openFileEventStore(disk, STORE);
     for await (const _ of store.readStream({ type: "s", id: "P" }));
     await store.close();
     const { findings } = await verify(STORE, { fileSystem: disk });

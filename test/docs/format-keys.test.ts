@@ -28,7 +28,7 @@ const tables = new Map<string, Map<string, string>>();
   }
 }
 
-/** Which table describes an object, and which ones those below it. What has none is described in the row of its key. */
+/** Which table describes an object, and which ones those below it. An object without a table is described in the row of its key. */
 interface Shape {
   readonly table: string;
   readonly below?: Readonly<Record<string, Shape>>;

@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 import { Account } from "../support/account.ts";
 import { type Tally, TalliedFileSystem } from "../support/tallied-file-system.ts";
 import { copyOf, temporaryDirectory } from "../support/temporary-directory.ts";
+import { Purse, Transfer, Transfers } from "../support/transfer.ts";
 import type * as realTimers from "../../src/real-timers.ts";
 
 const time = vi.hoisted(() => {
@@ -325,4 +326,39 @@ test("loading an instance with a snapshot reads the snapshot and the events afte
   await store.close();
   // Snapshots are taken every 100 events: 251 leave 51 after the last one.
   expectAtMost(counts, { calls: 22, flushes: 0, bytesWritten: 0, bytesRead: 24_000, streamsOpened: 4, parsed: 1200 });
+});
+
+describe("a process manager", () => {
+  const open = (directory: string) =>
+    AggregateStore.builder(directory)
+      .aggregate(Purse)
+      .aggregate(Transfer)
+      .processManager(Transfers)
+      .processManagerMode("manual")
+      .fileSystem(tallied.fileSystem)
+      .open();
+
+  type TransferStore = Awaited<ReturnType<typeof open>>;
+
+  async function request(store: TransferStore, from: number, count: number): Promise<void> {
+    for (let n = from; n < from + count; n++) {
+      const transfer = Transfer.commands.Request({ from: "a", to: "b", amount: 1 });
+      await store.get(Transfer, `t${n}`).execute(transfer);
+    }
+  }
+
+  test.each([5, 100])("reads only what is new, after %i transfers", async (transfers) => {
+    const directory = temporaryDirectory();
+    const store = await open(directory);
+    await store.get(Purse, "a").execute(Purse.commands.Fill({ amount: 1000 }));
+    await request(store, 0, transfers);
+    await store.runProcessManagers();
+    const running = await countsOf(async () => {
+      await request(store, transfers, 1);
+      await store.runProcessManagers();
+    });
+    time.go();
+    await store.close();
+    expect(running.bytesRead).toBeLessThan(10_000);
+  });
 });

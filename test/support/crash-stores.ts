@@ -9,7 +9,8 @@ import {
   type SeenEvent,
 } from "eventfold-es/testing";
 import { DEFAULT_LOG_OPTIONS } from "../../src/file-store/log/commit-log.ts";
-import { FileEventStore, type FileEventStoreOptions } from "../../src/file-store/file-event-store.ts";
+import type { FileEventStore } from "../../src/file-store/file-event-store.ts";
+import { type FileEventStoreOptions, openFileEventStore } from "../../src/file-store/open-store.ts";
 
 /** A sum with frequent snapshots. */
 export const Sum = aggregate("sum", {
@@ -72,7 +73,7 @@ const SMALL_LOG = { segmentBytes: 1500, preallocateBytes: 700 };
 Object.assign(DEFAULT_LOG_OPTIONS, { segmentBytes: 5000, preallocateBytes: 1500 });
 
 export function openLog(fileSystem: FileSystem, options: FileEventStoreOptions = {}): Promise<FileEventStore> {
-  return FileEventStore.open(fileSystem, "/store", { log: SMALL_LOG, ...options });
+  return openFileEventStore(fileSystem, "/store", { log: SMALL_LOG, ...options });
 }
 
 /** Compares the events of `readAll` with those of every stream, with the list of streams, and with the files. */

@@ -1,7 +1,8 @@
 import { aggregate, AggregateStore, data, isEventfoldError, processManager, projection } from "eventfold-es";
 import { repair, verify } from "eventfold-es/doctor";
 import { type FileSystem, SimulatedDisk } from "eventfold-es/testing";
-import { FileEventStore } from "../../src/file-store/file-event-store.ts";
+import type { FileEventStore } from "../../src/file-store/file-event-store.ts";
+import { openFileEventStore } from "../../src/file-store/open-store.ts";
 import { collect } from "./collect.ts";
 
 export const STORE = "/store";
@@ -105,7 +106,7 @@ export async function itemStore(): Promise<Image> {
 /** A store whose log has several segments, and streams that grow in turns. */
 export async function segmentedStore(): Promise<Image> {
   const disk = new SimulatedDisk();
-  const store = await FileEventStore.open(disk, STORE, { log: SMALL_LOG });
+  const store = await openFileEventStore(disk, STORE, { log: SMALL_LOG });
   const versions = new Map<string, number>();
   for (let n = 0; n < 14; n++) {
     const appends = ["p", "q", "r"].slice(n % 3).map((id) => {
@@ -138,7 +139,7 @@ export interface NotesEnd {
 /** A store with two events and then other commits, which the process manager's checkpoint does not cover. */
 export async function notesStore({ commits, closed, segmentBytes = 1 << 20 }: NotesEnd): Promise<Image> {
   const disk = new SimulatedDisk();
-  const store = await FileEventStore.open(disk, STORE, { log: { segmentBytes, preallocateBytes: 300 } });
+  const store = await openFileEventStore(disk, STORE, { log: { segmentBytes, preallocateBytes: 300 } });
   let version = 0;
   let sequence = 0;
   for (const kind of ["event", "event", ...commits]) {
@@ -218,7 +219,7 @@ const ITEM_EVENTS = 7;
 export async function observeSegments(disk: SimulatedDisk): Promise<Observation> {
   let store: FileEventStore;
   try {
-    store = await FileEventStore.open(disk, STORE, { log: SMALL_LOG });
+    store = await openFileEventStore(disk, STORE, { log: SMALL_LOG });
   } catch (error) {
     if (isEventfoldError(error)) return { open: `error ${error.code}` };
     throw error;
@@ -243,7 +244,7 @@ export async function observeSegments(disk: SimulatedDisk): Promise<Observation>
 export async function observeNotes(disk: SimulatedDisk): Promise<Observation> {
   let store: FileEventStore;
   try {
-    store = await FileEventStore.open(disk, STORE);
+    store = await openFileEventStore(disk, STORE);
   } catch (error) {
     if (isEventfoldError(error)) return { open: `error ${error.code}` };
     throw error;

@@ -1,6 +1,6 @@
 import type { FileSystem } from "../../fs/file-system.ts";
 import { systemErrorCode } from "../../fs/file-system.ts";
-import { DamagedEndsError, EndsFile } from "../../file-store/streams/stream-index-file.ts";
+import { DamagedStreamIndexError, StreamIndexFile } from "../../file-store/streams/stream-index-file.ts";
 import type { StorePaths } from "../../file-store/disk/store-paths.ts";
 import { type Problem, readAt } from "../findings.ts";
 import type { SurveyedStream } from "../scan/stream-survey.ts";
@@ -31,9 +31,9 @@ export function checkEnds(
       remedy: "remove the table of the streams' ends",
     },
   ];
-  let ends: EndsFile | undefined;
+  let ends: StreamIndexFile | undefined;
   try {
-    ends = EndsFile.open(fs, file);
+    ends = StreamIndexFile.open(fs, file);
   } catch (error) {
     // In a directory that may only be read, the table cannot be checked.
     if (systemErrorCode(error) === undefined) throw error;
@@ -52,7 +52,7 @@ export function checkEnds(
     }
     return [];
   } catch (error) {
-    if (!(error instanceof DamagedEndsError)) throw error;
+    if (!(error instanceof DamagedStreamIndexError)) throw error;
     return damaged(`the table of the streams' ends is damaged (${error.message})`);
   } finally {
     ends.close();

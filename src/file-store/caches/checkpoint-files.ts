@@ -2,10 +2,11 @@ import { crc32 } from "node:zlib";
 import { sealed } from "../disk/checksum.ts";
 import type { Checkpoint, ConsumerKind } from "../../event-store/event-store.ts";
 import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
-import { isJsonValue } from "../../json.ts";
+import { isCount, isJsonValue } from "../../json.ts";
 import { ioError } from "../disk/io-error.ts";
 import type { StorePaths } from "../disk/store-paths.ts";
 import { readWhole, replaceFile } from "../disk/whole-file.ts";
+import type { LogPlace } from "../log/log-place.ts";
 import { readLines } from "../lines/line-reader.ts";
 import { encodeId } from "../../event-store/stream-names.ts";
 import { type StreamKey } from "../disk/stream-key.ts";
@@ -17,9 +18,18 @@ const DIRECTORIES: Readonly<Record<ConsumerKind, string>> = {
   subscription: "subscriptions",
 };
 
+/** A checkpoint with what only this store knows of it. */
+export interface SavedCheckpoint {
+  readonly checkpoint: Checkpoint;
+  /** A place in the log before the checkpoint's last event; only a hint. */
+  readonly place: LogPlace | undefined;
+  /** The sequence of a process manager's last note in the log when the checkpoint was saved. */
+  readonly sequence: number | undefined;
+}
+
 /**
  * `projections/<name>/checkpoint.json` and `process_managers/<name>/checkpoint.json`: `state, position,
- * fingerprint, last, bookmark`, and `crc` over all before it. The original's form `{state, cursors}` is
+ * fingerprint, last, bookmark, sequence`, and `crc` over all before it. The Rust crate's form `{state, cursors}` is
  * understood: its cursors say how far each stream was read.
  */
 export class CheckpointFiles {
@@ -33,7 +43,7 @@ export class CheckpointFiles {
     this.#openStream = openStream;
   }
 
-  load(kind: ConsumerKind, name: string): Checkpoint | undefined {
+  load(kind: ConsumerKind, name: string): SavedCheckpoint | undefined {
     try {
       const text = readWhole(this.#fs, this.#path(kind, name))?.toString("utf8");
       if (text === undefined) return undefined;
@@ -41,7 +51,7 @@ export class CheckpointFiles {
       if (match === null) return this.#fromOriginal(text);
       const checked = text.slice(0, -match[0].length);
       if (crc32(checked) !== Number.parseInt(match[1] ?? "", 16)) return undefined;
-      return JSON.parse(`${checked}}`) as Checkpoint;
+      return savedCheckpoint(JSON.parse(`${checked}}`) as Checkpoint & Hints);
     } catch (error) {
       // A damaged cache is not used; a disk that does not answer is another matter.
       if (isError(error) && error.name === "SyntaxError") return undefined;
@@ -50,10 +60,11 @@ export class CheckpointFiles {
   }
 
   /** Not kept (and so rebuilt at the next opening) when the state would not come back from JSON as it is. */
-  async save(kind: ConsumerKind, name: string, checkpoint: Checkpoint): Promise<void> {
+  async save(kind: ConsumerKind, name: string, { checkpoint, place, sequence }: SavedCheckpoint): Promise<void> {
     if (!isJsonValue(checkpoint.state)) return;
-    const { state, position, fingerprint, last, bookmark } = checkpoint;
-    const text = JSON.stringify({ state, position, fingerprint, last, bookmark }).slice(0, -1);
+    const { state, position, fingerprint, last } = checkpoint;
+    const bookmark = place === undefined ? undefined : [place.segment, place.offset, place.position];
+    const text = JSON.stringify({ state, position, fingerprint, last, bookmark, sequence }).slice(0, -1);
     const path = this.#path(kind, name);
     try {
       this.#fs.makeDirectory(path.slice(0, path.lastIndexOf("/")));
@@ -63,7 +74,7 @@ export class CheckpointFiles {
     }
   }
 
-  #fromOriginal(text: string): Checkpoint | undefined {
+  #fromOriginal(text: string): SavedCheckpoint | undefined {
     const value = JSON.parse(text) as { readonly state?: unknown; readonly cursors?: unknown } | null;
     if (typeof value?.cursors !== "object" || value.cursors === null || value.state === undefined) return undefined;
     const versions = new Map<string, number>();
@@ -75,7 +86,7 @@ export class CheckpointFiles {
       if (slash < 0 || !Number.isSafeInteger(offset)) return undefined;
       versions.set(stream, this.#linesBefore(stream, offset as number));
     }
-    return { state: value.state, position: 0, versions };
+    return { checkpoint: { state: value.state, position: 0, versions }, place: undefined, sequence: undefined };
   }
 
   /** How many events of a stream stand before a byte offset; the original names streams by their plain ids. */
@@ -96,4 +107,21 @@ export class CheckpointFiles {
   #path(kind: ConsumerKind, name: string): string {
     return `${this.#paths.base}/${DIRECTORIES[kind]}/${name}/checkpoint.json`;
   }
+}
+
+/** What the file has besides the checkpoint itself. */
+interface Hints {
+  readonly bookmark?: unknown;
+  readonly sequence?: unknown;
+}
+
+function savedCheckpoint({ bookmark, sequence, ...checkpoint }: Checkpoint & Hints): SavedCheckpoint {
+  return { checkpoint, place: placeOf(bookmark), sequence: isCount(sequence) ? sequence : undefined };
+}
+
+function placeOf(bookmark: unknown): LogPlace | undefined {
+  if (!Array.isArray(bookmark)) return undefined;
+  const [segment, offset, position] = bookmark as readonly unknown[];
+  if (!isCount(segment) || !isCount(offset) || !isCount(position) || offset === 0) return undefined;
+  return { segment, offset, position };
 }

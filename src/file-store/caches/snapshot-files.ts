@@ -5,7 +5,7 @@ import { lineBefore, type ReadableFile } from "../lines/line-reader.ts";
 import { decodeSnapshot, encodeSnapshot, type LineHash, type SnapshotFile } from "./snapshot-format.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 import type { StreamFiles } from "../streams/stream-files.ts";
-import type { StreamPlace } from "../streams/stream-table.ts";
+import type { StreamEnd } from "../streams/stream-end.ts";
 
 /** A snapshot of a version this far behind the stream's end is not worth looking for its place. */
 const REACH = 1000;
@@ -42,7 +42,7 @@ export class SnapshotFiles {
   }
 
   /** Keeps a snapshot of a stream that ends at `end` now. Not being able to is no error. */
-  async save(key: StreamKey, snapshot: Snapshot, end: StreamPlace): Promise<void> {
+  async save(key: StreamKey, snapshot: Snapshot, end: StreamEnd): Promise<void> {
     if (end.version - snapshot.version > REACH) return;
     try {
       const file = this.#files.openForReading(key);

@@ -1,90 +1,74 @@
-import { CorruptionError } from "../../errors.ts";
-import type { CommitResult } from "../../event-store/event-store.ts";
-import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
-import type { WrittenEnd } from "../log/record-writer.ts";
-import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
-import type { Batch, QueuedCommit } from "./batch.ts";
-import type { CommitLog } from "../log/commit-log.ts";
-import type { ProgressLog } from "../progress/progress-log.ts";
-import type { StorePaths } from "../disk/store-paths.ts";
-import { quarantine } from "../disk/quarantine.ts";
-import { endOfLastLine, readLines } from "../lines/line-reader.ts";
-import { positionOfLine } from "../lines/line-scanner.ts";
-import type { PendingBatches } from "../streams/unapplied-records.ts";
-import type { StreamFiles } from "../streams/stream-files.ts";
-import type { StreamTable } from "../streams/stream-table.ts";
 import { isPromise } from "../../realm.ts";
+import type { CommitResult } from "../../event-store/event-store.ts";
+import type { FileHandle } from "../../fs/file-system.ts";
+import type { StreamKey } from "../disk/stream-key.ts";
+import type { WrittenEnd } from "../log/record-writer.ts";
+import type { ProgressLog } from "../progress/progress-log.ts";
+import type { StreamFiles } from "../streams/stream-files.ts";
+import type { StreamIndex } from "../streams/stream-index.ts";
+import type { UnappliedRecords } from "../streams/unapplied-records.ts";
+import type { Batch } from "./batch.ts";
+import { ForeignLines, type ForeignLinesParts } from "./foreign-lines.ts";
+import type { QueuedAppend, QueuedCommit } from "./queued-commit.ts";
 
-export interface BatchPlanParts {
-  readonly fs: FileSystem;
-  readonly paths: StorePaths;
-  readonly log: CommitLog;
+export interface BatchPlanParts extends ForeignLinesParts {
   readonly files: StreamFiles;
-  readonly table: StreamTable;
-  readonly pending: PendingBatches;
+  readonly index: StreamIndex;
+  readonly unapplied: UnappliedRecords;
   readonly progress: ProgressLog;
 }
 
-/** `"blocked"`: another program holds one of the streams. */
-export type Added = CommitResult | "blocked" | undefined;
+/** How adding a commit ended: it is in the batch, it conflicts, or another program holds one of its streams. */
+export type Added = CommitResult | "locked" | undefined;
 
-/**
- * A batch in the making: which streams it touches, their locks, and where they will end. Nothing of it is seen by anybody
- * before `carryOut`.
- */
+/** A batch in the making: which streams it touches, their locks, and where they will end. Readers see nothing of it. */
 export class BatchPlan {
   readonly batch: Batch;
   readonly #parts: BatchPlanParts;
+  readonly #foreignLines: ForeignLines;
   readonly #ends = new Map<StreamKey, WrittenEnd>();
   readonly #sequences = new Map<string, number>();
   readonly #locked: Map<StreamKey, FileHandle>;
-  /** Events of another program may have come to light. */
-  #foreign = false;
+  /** Foreign lines may have moved a stream's end since the conflicts were checked. */
+  #hasForeign = false;
 
   /** `locked`: the streams that are locked already; those that the plan locks are added. */
   constructor(parts: BatchPlanParts, batch: Batch, locked: Map<StreamKey, FileHandle>) {
     this.#parts = parts;
+    this.#foreignLines = new ForeignLines(parts);
     this.batch = batch;
     this.#locked = locked;
   }
 
-  /**
-   * Adds a commit. Returns nothing when it is in, the conflict when a stream has another version, `"blocked"` when another
-   * program holds one of its streams.
-   */
+  /** Adds a commit, unless it conflicts or is locked out. */
   add(queued: QueuedCommit): Added | Promise<Added> {
     const early = this.#conflict(queued);
     if (early !== undefined) return early;
-    for (let index = 0; index < queued.keys.length; index++) {
-      const locked = this.#lockFor(queued, index);
-      if (isPromise(locked)) return this.#addWaiting(queued, index, locked);
-      if (!locked) return "blocked";
+    const { appends } = queued;
+    for (const [index, append] of appends.entries()) {
+      const isLocked = this.#lockFor(append);
+      if (isPromise(isLocked)) return this.#addWaiting(queued, appends.slice(index + 1), isLocked);
+      if (!isLocked) return "locked";
     }
     return this.#add(queued);
   }
 
-  async #addWaiting(queued: QueuedCommit, from: number, first: Promise<boolean>): Promise<Added> {
-    if (!(await first)) return "blocked";
-    for (let index = from + 1; index < queued.keys.length; index++)
-      if (!(await this.#lockFor(queued, index))) return "blocked";
+  async #addWaiting(queued: QueuedCommit, rest: readonly QueuedAppend[], first: Promise<boolean>): Promise<Added> {
+    if (!(await first)) return "locked";
+    for (const append of rest) if (!(await this.#lockFor(append))) return "locked";
     return this.#add(queued);
   }
 
-  #lockFor(queued: QueuedCommit, index: number): boolean | Promise<boolean> {
-    // An append without events only checks the version.
-    return queued.commit.appends[index]?.events.length === 0 || this.#lock(queued.keys[index] ?? "");
+  #lockFor({ key, events }: QueuedAppend): boolean | Promise<boolean> {
+    return events.length === 0 || this.#lock(key);
   }
 
   #add(queued: QueuedCommit): Added {
-    const late = this.#foreign ? this.#conflict(queued) : undefined;
+    const late = this.#hasForeign ? this.#conflict(queued) : undefined;
     if (late !== undefined) return late;
-    const { keys } = queued;
-    for (let index = 0; index < keys.length; index++) {
-      const key = keys[index];
-      if (key !== undefined && queued.commit.appends[index]?.events.length !== 0)
-        this.batch.addAppend(queued, index, this.#end(key));
-    }
-    const { consumer } = queued.commit;
+    for (const append of queued.appends)
+      if (append.events.length > 0) this.batch.addAppend(append, this.#end(append.key));
+    const { consumer } = queued;
     if (consumer !== undefined) {
       const { name, expectedSequence, note, deadLetters, settledLetters } = consumer;
       const sequence = expectedSequence + 1;
@@ -101,108 +85,58 @@ export class BatchPlan {
     return undefined;
   }
 
-  /** Adds the events that another program has appended to a stream's file. */
+  /** Adds the foreign lines of a stream. */
   async adopt(key: StreamKey): Promise<void> {
     await this.#adopt(key, undefined);
   }
 
-  /** Lets everybody see where the streams end now. */
-  carryOut(): void {
-    for (const [key, { version, end, crc }] of this.#ends) {
-      const entry = this.#parts.table.getCommitted(key);
-      entry.version = version;
-      entry.end = end;
-      entry.crc = crc;
-      entry.mark = { version, end, crc };
-    }
-    for (const section of this.batch.record.notes) this.#parts.progress.add(section);
-  }
-
   #end(key: StreamKey): WrittenEnd {
     let end = this.#ends.get(key);
-    if (end === undefined) {
-      const { version, end: offset, crc } = this.#parts.table.getCommitted(key);
-      this.#ends.set(key, (end = { version, end: offset, crc }));
-    }
+    if (end === undefined) this.#ends.set(key, (end = { ...this.#parts.index.committed(key).end }));
     return end;
   }
 
-  #conflict({ commit, keys }: QueuedCommit): CommitResult | undefined {
-    const { table, progress } = this.#parts;
-    if (commit.consumer !== undefined) {
-      const { name, expectedSequence } = commit.consumer;
+  #conflict({ appends, consumer, chain }: QueuedCommit): CommitResult | undefined {
+    const { progress } = this.#parts;
+    if (consumer !== undefined) {
+      const { name, expectedSequence } = consumer;
       const actualSequence = this.#sequences.get(name) ?? progress.sequence(name);
       if (actualSequence !== expectedSequence) return { ok: false, consumer: name, actualSequence };
     }
-    for (let index = 0; index < commit.appends.length; index++) {
-      const append = commit.appends[index];
-      if (append === undefined) continue;
-      const { stream, expectedVersion } = append;
-      const key = keys[index] ?? "";
-      const entry = this.#ends.get(key) ?? table.get(key);
-      // Foreign events are taken in when the stream is locked, and conflict then.
-      if (entry === "foreign") this.#foreign = true;
-      if (commit.chain?.broken !== true && (entry === "foreign" || entry.version === expectedVersion)) continue;
-      if (entry === "foreign") return { ok: false, stream, actualVersion: 0 };
-      return { ok: false, stream, actualVersion: entry.version };
+    for (const { stream, key, expectedVersion } of appends) {
+      const version = this.#version(key);
+      const isBroken = chain?.broken === true;
+      if (version === "foreign") {
+        // Foreign lines are adopted when the stream is locked, and conflict then.
+        this.#hasForeign = true;
+        if (isBroken) return { ok: false, stream, actualVersion: 0 };
+      } else if (isBroken || version !== expectedVersion) return { ok: false, stream, actualVersion: version };
     }
     return undefined;
   }
 
-  /** Keeps other programs away from a stream and takes in what they have written. False if somebody has it. */
+  #version(key: StreamKey): number | "foreign" {
+    const planned = this.#ends.get(key);
+    if (planned !== undefined) return planned.version;
+    const known = this.#parts.index.find(key);
+    return known === "foreign" ? known : known.end.version;
+  }
+
+  /** Keeps other programs away from a stream and adopts its foreign lines. False if another program holds it. */
   #lock(key: StreamKey): boolean | Promise<boolean> {
     if (this.#locked.has(key)) return true;
-    const { files, pending } = this.#parts;
+    const { files, unapplied } = this.#parts;
     const { file, created } = files.acquire(key);
     if (!created) this.batch.existing.add(key);
     if (!file.tryLock()) return false;
     this.#locked.set(key, file);
     const { end } = this.#end(key);
-    return pending.has(key) || file.size() === end || this.#adopt(key, file).then(() => true);
+    return unapplied.has(key) || file.size() === end || this.#adopt(key, file).then(() => true);
   }
 
-  /** `file` is given when the stream is locked. */
-  async #adopt(key: StreamKey, file: FileHandle | undefined): Promise<void> {
-    const { files, fs, paths } = this.#parts;
-    this.#foreign = true;
-    const known = this.#end(key);
-    const reader = files.openForReading(key);
-    if (reader === undefined) return;
-    try {
-      const size = reader.size();
-      if (size < known.end) {
-        const where = { file: files.path(key), line: known.version, offset: size };
-        throw new CorruptionError("CORRUPT_STREAM", where, `the file ends here; ${known.end} bytes were committed`);
-      }
-      const end = endOfLastLine(reader, size);
-      if (end > known.end) {
-        let events = 0;
-        for (const lines of readLines(reader, known.end, end)) {
-          for (const { text, offset } of lines) {
-            events++;
-            const ours = text === undefined ? undefined : positionOfLine(text);
-            if (ours === undefined) continue;
-            const where = { file: files.path(key), line: known.version + events, offset };
-            const why = `there is an event with position ${ours} that the commit log does not have`;
-            throw new CorruptionError("CORRUPT_STREAM", where, why);
-          }
-        }
-        const bytes = Buffer.alloc(end - known.end);
-        reader.read(bytes, 0, bytes.length, known.end);
-        if (events > 0) {
-          if (known.version === 0) this.batch.created.push({ stream: streamOfKey(key), seconds: 0, mayBeKnown: true });
-          this.batch.record.addLines(key, known, events, bytes, true);
-        } else known.end = end;
-      }
-      if (size > known.end && file !== undefined) {
-        // A line that its writer never completed; with the lock in our hands nobody is writing it.
-        const torn = Buffer.alloc(size - known.end);
-        reader.read(torn, 0, torn.length, known.end);
-        await quarantine(fs, paths, `${key}.${known.end}`, torn);
-        file.truncate(known.end);
-      }
-    } finally {
-      reader.close();
-    }
+  /** `locked` is the stream's file when the stream is locked. */
+  async #adopt(key: StreamKey, locked: FileHandle | undefined): Promise<void> {
+    this.#hasForeign = true;
+    await this.#foreignLines.adopt(this.batch, key, this.#end(key), locked);
   }
 }

@@ -19,8 +19,8 @@ export class FlushPace {
     return this.#average < QUICK_MS && timeInTurn() < STRETCH_MS;
   }
 
-  /** Takes note of how long a write took, in ms. */
-  note(ms: number): void {
+  /** Adds how long a write took, in ms. */
+  add(ms: number): void {
     this.#average += (ms - this.#average) / 4;
   }
 

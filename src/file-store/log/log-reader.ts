@@ -1,4 +1,3 @@
-import { isCount } from "../../json.ts";
 import { isAscii } from "node:buffer";
 import type { EventTypes, ReadAllOptions, StoredEvent, StreamName } from "../../event-store/event-store.ts";
 import type { CommitLog } from "./commit-log.ts";
@@ -10,6 +9,7 @@ import { LazyEvent, type LineOrigin, parsePayloads } from "../lines/lazy-event.t
 import { type LineStart, lineStart, startOf, startOfOurs, START } from "../lines/line-scanner.ts";
 import { Slice } from "../../event-loop.ts";
 import { isBlank } from "../lines/line-reader.ts";
+import { PlaceIndex } from "./place-index.ts";
 import type { RecordCache } from "./record-cache.ts";
 import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
 
@@ -20,8 +20,6 @@ const MAX_STREAMS = 1 << 17;
 /** More types than this are told apart line by line only. */
 const MAX_SEARCHED = 8;
 const NEWLINE = 0x0a;
-/** Places that are remembered, for readers who come back for what is new. */
-const MAX_PLACES = 256;
 
 /** A stream whose events somebody comes across. */
 interface Source {
@@ -62,8 +60,9 @@ export class LogReader {
   readonly #log: CommitLog;
   readonly #recent: RecordCache;
   readonly #origin: (stream: StreamName, key: StreamKey) => LineOrigin;
-  /** Places behind a position, most recently used last. */
-  readonly #places = new Map<number, LogPlace>();
+  readonly #places = new PlaceIndex();
+  /** Places that come from checkpoints. */
+  readonly #hints = new PlaceIndex();
   /** Of those who are reading now. */
   #streams: Streams | undefined;
   #passes = 0;
@@ -75,10 +74,10 @@ export class LogReader {
     this.#origin = origin;
   }
 
-  async *read({ from = 1, bookmark, wanted }: ReadAllOptions): AsyncGenerator<readonly StoredEvent[], void, undefined> {
+  async *read({ from = 1, wanted }: ReadAllOptions): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     const limit = this.#log.end;
     if (from > limit.position) return;
-    let place = this.start(from, bookmark);
+    let place = this.start(from);
     if (place === undefined) return;
     const pass = this.#begin(from, wanted);
     const cursor = new ScanCursor();
@@ -90,24 +89,17 @@ export class LogReader {
           if (header.position + header.events > from) this.#collect(header, buffer, base, pass, events);
           return events.length < BATCH && !slice.isOver;
         };
-        const recent = this.#recent.at(place);
-        if (recent !== undefined) {
-          visit(recent.header, recent.bytes, recent.base, place.segment);
-          place = recent.end;
-          this.#remember(place);
-          parsePayloads(events);
-          yield events;
-          continue;
+        let goesOn: boolean | void = true;
+        for (
+          let cached = this.#recent.at(place);
+          cached !== undefined && goesOn !== false && isBefore(place, limit);
+          cached = this.#recent.at(place)
+        ) {
+          goesOn = visit(cached.header, cached.bytes, cached.base, place.segment);
+          place = cached.end;
         }
-        const result = this.#log.scanner.scan(place, limit, visit, cursor);
-        if (result.invalid !== undefined) throw this.#log.scanner.corruption(result.end, result.invalid);
-        if (!isBefore(place, result.end))
-          throw this.#log.scanner.corruption(
-            result.end,
-            `the commit log ends here; position ${limit.position} was committed`,
-          );
-        place = result.end;
-        this.#remember(place);
+        if (goesOn !== false && isBefore(place, limit)) place = this.#scan(place, limit, visit, cursor);
+        this.#places.add(place);
         parsePayloads(events);
         yield events;
         if (slice.isOver && isBefore(place, limit)) await slice.next();
@@ -116,6 +108,16 @@ export class LogReader {
       cursor.close();
       if (--this.#passes === 0) this.#streams = undefined;
     }
+  }
+
+  /** Reads records from the log's files. Returns the place after the last one. */
+  #scan(place: LogPlace, limit: LogPlace, visit: RecordVisitor, cursor: ScanCursor): LogPlace {
+    const { scanner } = this.#log;
+    const { end, invalid } = scanner.scan(place, limit, visit, cursor);
+    if (invalid !== undefined) throw scanner.corruption(end, invalid);
+    if (!isBefore(place, end))
+      throw scanner.corruption(end, `the commit log ends here; position ${limit.position} was committed`);
+    return end;
   }
 
   #begin(from: number, wanted: EventTypes | undefined): Pass {
@@ -133,52 +135,39 @@ export class LogReader {
     };
   }
 
-  /** A known place at or before a position, as near as there is one, as `[segment, offset, position]`. */
-  bookmark(position: number): unknown {
-    const place = this.#near(position);
-    return place === undefined ? undefined : [place.segment, place.offset, place.position];
+  /** The last known place at or before a position. */
+  place(position: number): LogPlace | undefined {
+    return this.#places.find(position);
   }
 
-  /** A place from which reading on finds the event with position `from`; nothing if there is no log yet. */
-  start(from: number, bookmark: unknown): LogPlace | undefined {
-    const near = this.#near(from - 1);
-    if (near?.position === from - 1) return near;
+  /** Remembers a place that another session knew. It is checked before it is used. */
+  addHint(place: LogPlace): void {
+    this.#hints.add(place);
+  }
+
+  /** A place from which a reader finds the event with position `from`; `undefined` if there is no log yet. */
+  start(from: number): LogPlace | undefined {
+    const known = this.#places.find(from - 1);
+    if (known?.position === from - 1) return known;
     const segment = this.#log.scanner.segments().findLast((first) => first <= from);
     if (segment === undefined) return undefined;
-    let best: LogPlace = { segment, offset: 0, position: segment - 1 };
-    if (near?.segment === segment && near.position > best.position) best = near;
-    const marked = this.#placeOf(bookmark);
-    return marked?.segment === segment && marked.position > best.position && marked.position < from ? marked : best;
+    const beginning: LogPlace = { segment, offset: 0, position: segment - 1 };
+    const best = known !== undefined && isBefore(beginning, known) ? known : beginning;
+    const hint = this.#hints.find(from - 1);
+    if (hint === undefined || hint.segment !== segment || hint.position <= best.position || !this.#isPlace(hint))
+      return best;
+    this.#places.add(hint);
+    return hint;
   }
 
-  #near(position: number): LogPlace | undefined {
-    const exact = this.#places.get(position);
-    if (exact !== undefined) return exact;
-    let near: LogPlace | undefined;
-    for (const place of this.#places.values())
-      if (place.position < position && place.position > (near?.position ?? -1)) near = place;
-    return near;
-  }
-
-  /** The place that a bookmark names, if it is one: only a hint, so a record that begins with the right position must stand there. */
-  #placeOf(bookmark: unknown): LogPlace | undefined {
-    if (!Array.isArray(bookmark)) return undefined;
-    const [segment, offset, position] = bookmark as readonly unknown[];
-    if (!isCount(segment) || !isCount(offset) || !isCount(position) || offset === 0) return undefined;
-    const place = { segment, offset, position };
+  /** Whether a hint is a place in this log: a record that begins with the next position must be there. */
+  #isPlace(hint: LogPlace): boolean {
     let found = false;
-    const { invalid } = this.#log.scanner.scan(place, this.#log.end, () => {
+    const { invalid } = this.#log.scanner.scan(hint, this.#log.end, () => {
       found = true;
       return false;
     });
-    return found && invalid === undefined ? place : undefined;
-  }
-
-  #remember(place: LogPlace): void {
-    this.#places.delete(place.position);
-    this.#places.set(place.position, place);
-    const [oldest] = this.#places.keys();
-    if (this.#places.size > MAX_PLACES && oldest !== undefined) this.#places.delete(oldest);
+    return found && invalid === undefined;
   }
 
   #collect(header: RecordHeader, buffer: Buffer, base: number, pass: Pass, events: LazyEvent[]): void {

@@ -1,10 +1,11 @@
+import type { CommitObserver, CommittedRecord } from "./committed-record.ts";
 import type { LogPlace } from "./log-place.ts";
 import { type RecordHeader, readRecord } from "./record-format.ts";
 
 /** Bytes that are kept at most. */
 const MAX_BYTES = 1 << 20;
 
-/** A record that we have committed, as it stands in the log. */
+/** A committed record, as it is in the log. */
 export interface CachedRecord {
   readonly header: RecordHeader;
   readonly bytes: Buffer;
@@ -14,16 +15,16 @@ export interface CachedRecord {
   readonly end: LogPlace;
 }
 
-/** Our own last commits: whoever follows the log, as projections do, gets them from memory. */
-export class RecordCache {
+/** The last records, from memory, for those that follow the log, as projections do. */
+export class RecordCache implements CommitObserver {
   /** Oldest first; by their place. */
   readonly #records = new Map<string, Pick<CachedRecord, "bytes" | "base" | "end">>();
   #bytes = 0;
 
-  add(record: Buffer, place: LogPlace, end: LogPlace): void {
-    if (record.length > MAX_BYTES) return;
-    // The buffer is used again for the next batch.
-    const bytes = Buffer.from(record);
+  onCommitted({ buffer, start, stop, place, end }: CommittedRecord): void {
+    if (stop - start > MAX_BYTES) return;
+    // The buffer is used again for other bytes.
+    const bytes = Buffer.from(buffer.subarray(start, stop));
     this.#records.set(nameOf(place), { bytes, base: place.offset, end });
     this.#bytes += bytes.length;
     for (const [name, oldest] of this.#records) {

@@ -2,14 +2,26 @@ import type { ConsumerNote, StoredDeadLetter } from "../../event-store/event-sto
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { StorePaths } from "../disk/store-paths.ts";
 import type { CommitLog } from "../log/commit-log.ts";
+import type { CommitObserver, CommittedRecord } from "../log/committed-record.ts";
 import type { LogPlace } from "../log/log-place.ts";
 import { DeadLetterFiles } from "./dead-letter-files.ts";
 import { type NoteSection, readSections } from "../log/record-sections.ts";
 
 interface Consumer {
   sequence: number;
-  /** The notes behind the first one that somebody asked for. */
+  /** The notes after the sequence that was last asked for. */
   readonly notes: ConsumerNote[];
+}
+
+/** Where to read a process manager's notes from: those after `sequence` are after `place`. */
+export interface NotesStart {
+  readonly place: LogPlace;
+  readonly sequence: number;
+}
+
+/** Whether all notes after a sequence are at hand. */
+function hasNotesAfter({ sequence, notes: [first] }: Consumer, after: number): boolean {
+  return first === undefined ? sequence <= after : first.sequence <= after + 1;
 }
 
 /** A process manager's dead letters, as far as they are in the log. */
@@ -18,7 +30,7 @@ interface Letters {
   readonly open: Map<string, StoredDeadLetter>;
   /** The keys of all that were ever written or settled. */
   readonly known: Set<string>;
-  /** Of the last section that was taken in. */
+  /** Of the last note that is included. */
   sequence: number;
 }
 
@@ -36,11 +48,11 @@ function addLetters(letters: Letters, { sequence, deadLetters = [], settledLette
 }
 
 /** What process managers have noted in the log, and their dead letters. */
-export class ProgressLog {
+export class ProgressLog implements CommitObserver {
   readonly #files: DeadLetterFiles;
   readonly #log: CommitLog;
   readonly #consumers = new Map<string, Consumer>();
-  /** Of those whose letters somebody has asked for. */
+  /** By name, for the managers whose letters were asked for. */
   readonly #letters = new Map<string, Letters>();
 
   constructor(fs: FileSystem, paths: StorePaths, log: CommitLog) {
@@ -48,8 +60,11 @@ export class ProgressLog {
     this.#log = log;
   }
 
-  /** Takes note of a section that was committed, by whomever. */
-  add(section: NoteSection): void {
+  onCommitted({ notes }: CommittedRecord): void {
+    for (const section of notes) this.#add(section);
+  }
+
+  #add(section: NoteSection): void {
     const { name, sequence, note } = section;
     const letters = this.#letters.get(name);
     if (letters !== undefined) addLetters(letters, section);
@@ -59,31 +74,31 @@ export class ProgressLog {
     consumer.notes.push({ sequence, note });
   }
 
-  /** The sequence of a consumer's last note; 0 for none. */
+  /** The sequence of a process manager's last note; 0 for none. */
   sequence(name: string): number {
-    return this.#load(name, 0, undefined).sequence;
+    return this.knownSequence(name) ?? this.#read(name, 0, undefined).sequence;
   }
 
-  /** The notes behind a sequence; `from` is a place before the first of them. What came before is forgotten here. */
-  notes(name: string, after: number, from: LogPlace | undefined): readonly ConsumerNote[] {
-    const consumer = this.#load(name, after, from);
-    const keep = consumer.notes.findIndex(({ sequence }) => sequence > after);
-    consumer.notes.splice(0, keep < 0 ? consumer.notes.length : keep);
+  /** The same, if it is known without reading the log. */
+  knownSequence(name: string): number | undefined {
+    return this.#consumers.get(name)?.sequence;
+  }
+
+  /** The notes after a sequence. Forgets those before them. `start` finds a place to read from, if the log must be read. */
+  notes(name: string, after: number, start: () => NotesStart | undefined): readonly ConsumerNote[] {
+    const known = this.#consumers.get(name);
+    const consumer = known !== undefined && hasNotesAfter(known, after) ? known : this.#read(name, after, start());
+    const first = consumer.notes.findIndex(({ sequence }) => sequence > after);
+    consumer.notes.splice(0, first < 0 ? consumer.notes.length : first);
     return [...consumer.notes];
   }
 
-  #load(name: string, after: number, from: LogPlace | undefined): Consumer {
-    const known = this.#consumers.get(name);
-    if (
-      known !== undefined &&
-      (known.notes[0] === undefined ? known.sequence <= after : known.notes[0].sequence <= after + 1)
-    )
-      return known;
-    const [first] = this.#log.scanner.segments();
-    const start = from ?? (first === undefined ? undefined : { segment: first, offset: 0, position: first - 1 });
-    const consumer: Consumer = { sequence: from === undefined ? 0 : after, notes: [] };
-    if (start !== undefined) {
-      this.#log.scanner.read(start, this.#log.end, (header, buffer, base) => {
+  #read(name: string, after: number, start: NotesStart | undefined): Consumer {
+    const { scanner, end } = this.#log;
+    const hint = start !== undefined && start.sequence <= after ? start : undefined;
+    const consumer: Consumer = { sequence: hint?.sequence ?? 0, notes: [] };
+    if (hint !== undefined || scanner.segments().length > 0) {
+      scanner.read(hint?.place ?? scanner.beginning(), end, (header, buffer, base) => {
         readSections(
           buffer,
           header,

@@ -1,31 +1,39 @@
 import type { FileSystem } from "../../fs/file-system.ts";
-import type { Applier } from "../apply/applier.ts";
-import type { CommitLog } from "../log/commit-log.ts";
-import { isBefore, type LogPlace } from "../log/log-place.ts";
-import type { StorePaths } from "../disk/store-paths.ts";
-import { readMarker, writeMarker } from "./marker.ts";
-import type { PendingBatches } from "../streams/unapplied-records.ts";
-import type { StoreLock } from "../disk/store-lock.ts";
-import type { StreamEnds } from "../streams/stream-index.ts";
 import { startTimer } from "../../real-timers.ts";
+import type { Applier } from "../apply/applier.ts";
+import type { DirtyFiles } from "../apply/dirty-files.ts";
+import type { StorePaths } from "../disk/store-paths.ts";
+import type { StoreLock } from "../disk/store-lock.ts";
+import type { CommitLog } from "../log/commit-log.ts";
+import { scannedRecord } from "../log/committed-record.ts";
+import { isBefore, type LogPlace } from "../log/log-place.ts";
+import type { StreamIndex } from "../streams/stream-index.ts";
+import type { StreamRegistry } from "../streams/stream-registry.ts";
+import type { UnappliedRecords } from "../streams/unapplied-records.ts";
+import { readMarker, writeMarker } from "./marker.ts";
 
 /** How much log the next opening may have to apply again, and how long it may lie there. */
 const MAX_BYTES = 8 << 20;
 const DELAY_MS = 1000;
 
+export interface CheckpointerParts {
+  readonly fs: FileSystem;
+  readonly paths: StorePaths;
+  readonly log: CommitLog;
+  readonly lock: StoreLock;
+  readonly registry: StreamRegistry;
+  readonly applier: Applier;
+  readonly dirty: DirtyFiles;
+  readonly unapplied: UnappliedRecords;
+  readonly index: StreamIndex;
+}
+
 /**
- * Moves the marker behind the commits, in the background: makes the streams' files durable, then notes
- * up to where that holds.
+ * Moves the marker in the background: makes the files that follow the log durable, saves the stream index, then writes up to
+ * where both hold. The next opening recovers from there.
  */
 export class Checkpointer {
-  readonly #fs: FileSystem;
-  readonly #paths: StorePaths;
-  readonly #log: CommitLog;
-  readonly #lock: StoreLock;
-  readonly #applier: Applier;
-  readonly #pending: PendingBatches;
-  readonly #ends: StreamEnds;
-  readonly #reapply: (from: LogPlace) => void;
+  readonly #parts: CheckpointerParts;
   #marked: LogPlace;
   #running: Promise<void> | undefined;
   #cancelStart: (() => void) | undefined;
@@ -33,27 +41,8 @@ export class Checkpointer {
   #flushFailed = false;
 
   /** `marked` is where the marker is now. */
-  constructor(
-    parts: {
-      readonly fs: FileSystem;
-      readonly paths: StorePaths;
-      readonly log: CommitLog;
-      readonly lock: StoreLock;
-      readonly applier: Applier;
-      readonly pending: PendingBatches;
-      readonly ends: StreamEnds;
-      readonly reapply: (from: LogPlace) => void;
-    },
-    marked: LogPlace,
-  ) {
-    this.#fs = parts.fs;
-    this.#paths = parts.paths;
-    this.#log = parts.log;
-    this.#lock = parts.lock;
-    this.#applier = parts.applier;
-    this.#pending = parts.pending;
-    this.#ends = parts.ends;
-    this.#reapply = parts.reapply;
+  constructor(parts: CheckpointerParts, marked: LogPlace) {
+    this.#parts = parts;
     this.#marked = marked;
   }
 
@@ -75,7 +64,7 @@ export class Checkpointer {
   }
 
   get #isFarBehind(): boolean {
-    const { segment, offset } = this.#log.end;
+    const { segment, offset } = this.#parts.log.end;
     return segment !== this.#marked.segment || offset - this.#marked.offset > MAX_BYTES;
   }
 
@@ -98,27 +87,35 @@ export class Checkpointer {
   }
 
   async #move(): Promise<void> {
-    const end = this.#pending.list[0]?.place ?? this.#log.end;
-    if (!isBefore(this.#marked, end) && !this.#ends.needsWriting) return;
-    const ends = this.#ends.take();
+    const { fs, paths, log, lock, dirty, unapplied, index } = this.#parts;
+    const end = unapplied.start ?? log.end;
+    if (!isBefore(this.#marked, end) && !index.needsSaving) return;
+    const ends = index.beginSave();
     try {
-      if (this.#flushFailed) {
-        // The system may have dropped what it could not write: only what is written again can be trusted.
-        await this.#lock.hold(async () => this.#reapply(this.#marked));
-      }
+      // After a failed flush the system may have dropped pages: only bytes that are written again can be trusted.
+      if (this.#flushFailed) await lock.hold(async () => this.#reapply());
       this.#flushFailed = true;
-      await this.#applier.flush();
+      await dirty.flush();
       this.#flushFailed = false;
-      await this.#lock.hold(async () => {
-        await this.#ends.write(ends, end.position);
+      await lock.hold(async () => {
+        await index.save(ends, end.position);
         // Another process may be further.
-        const there = readMarker(this.#fs, this.#paths.marker);
-        if (there === undefined || isBefore(there, end)) await writeMarker(this.#fs, this.#paths.marker, end);
+        const marked = readMarker(fs, paths.marker);
+        if (marked === undefined || isBefore(marked, end)) await writeMarker(fs, paths.marker, end);
       });
     } catch (error) {
-      this.#ends.notWritten();
+      index.saveFailed();
       throw error;
     }
     this.#marked = end;
+  }
+
+  /** Writes everything after the marker to its files once more. */
+  #reapply(): void {
+    const { log, registry, applier } = this.#parts;
+    const registered = registry.names();
+    log.scanner.read(this.#marked, log.end, (header, buffer, base, segment) => {
+      applier.reapply(scannedRecord(header, buffer, base, segment), registered);
+    });
   }
 }

@@ -1,52 +1,88 @@
 import type { FileSystem } from "../../fs/file-system.ts";
-import type { CommitLog } from "../log/commit-log.ts";
-import { type LogPlace, endsBefore } from "../log/log-place.ts";
-import type { RecordVisitor, ScanResult } from "../log/log-scanner.ts";
-import { readRecord } from "../log/record-format.ts";
-import type { StorePaths } from "../disk/store-paths.ts";
+import { storeRecovered } from "../../tracing/tracing.ts";
+import type { Applier } from "../apply/applier.ts";
+import type { LogFollower } from "../apply/log-follower.ts";
 import { quarantine } from "../disk/quarantine.ts";
+import type { StorePaths } from "../disk/store-paths.ts";
+import type { CommitLog } from "../log/commit-log.ts";
+import { endsBefore, type LogPlace } from "../log/log-place.ts";
+import { readRecord } from "../log/record-format.ts";
+import type { StreamRegistry } from "../streams/stream-registry.ts";
+import type { Checkpointer } from "./checkpointer.ts";
 
-/**
- * Reads the log from a place to its end and leaves it fit for the next record: what a dead process left
- * behind the last whole record is kept aside and cut off. Damage in the middle (a bad record that was once durable) is an error; nothing is cut then. `known` is
- * what `meta/head` tells: it is only written when the log is durable up to there. Needs the store's lock. Returns how many bytes were cut.
- */
-export async function recoverLog(
-  fs: FileSystem,
-  paths: StorePaths,
-  log: CommitLog,
-  from: LogPlace,
-  known: LogPlace | undefined,
-  visit: RecordVisitor,
-): Promise<number> {
-  // The dead process may not have flushed what we are about to accept, and nothing reaches the streams'
-  // files before it is durable in the log.
-  await log.flushFrom(from);
-  const result = log.scanner.scan(from, undefined, visit);
-  log.moveTo(result.end);
-  if (wasDurable(log, result) || (known !== undefined && endsBefore(result.end, known))) {
-    throw log.scanner.corruption(result.end, result.invalid ?? "records are missing");
-  }
-  const tail = log.tail();
-  if (tail.length > 0) {
-    await quarantine(fs, paths, `commit_log.${result.end.segment}.${result.end.offset}`, tail);
-    await log.cutTail();
-  }
-  await log.renewBeginning();
-  return tail.length;
+export interface RecoveryParts {
+  readonly fs: FileSystem;
+  readonly paths: StorePaths;
+  readonly log: CommitLog;
+  readonly follower: LogFollower;
+  readonly registry: StreamRegistry;
+  readonly applier: Applier;
+  readonly checkpointer: Checkpointer;
 }
 
-/**
- * Whether what a scan stopped at had once been acknowledged: then something valid that was written after
- * its flush follows. A torn tail has nothing behind it that says so.
- */
-function wasDurable(log: CommitLog, { end }: ScanResult): boolean {
-  if (log.scanner.segments().some((segment) => segment > end.position + 1)) return true;
-  const bytes = log.tail();
-  const start = Buffer.from('{"commit":');
-  for (let at = bytes.indexOf(start, 1); at >= 0; at = bytes.indexOf(start, at + 1)) {
-    const read = readRecord(bytes, at, bytes.length, end.offset);
-    if (read.kind === "record" && read.header.flushed > end.offset) return true;
+/** Completes what a dead process began: accepts the whole records at the end of the log, and cuts off a torn one. */
+export class Recovery {
+  readonly #parts: RecoveryParts;
+
+  constructor(parts: RecoveryParts) {
+    this.#parts = parts;
   }
-  return false;
+
+  /**
+   * Leaves the log fit for the next record, from the known end of the log on:
+   *
+   * 1. flush the log: a dead process may not have, and nothing may reach the streams' files that could still vanish;
+   * 2. apply whole records to the streams' files, as many as there are;
+   * 3. if what follows them was once durable, it is damage: throw `CORRUPT_LOG` and cut nothing;
+   * 4. otherwise it is a torn write: copy it to the quarantine and cut it off.
+   *
+   * Needs the store's lock.
+   */
+  async recover(): Promise<void> {
+    const { paths, log, follower, registry, applier, checkpointer } = this.#parts;
+    const from = log.end;
+    const announced = follower.announced();
+    await log.flushFrom(from);
+    let registered: Set<string> | undefined;
+    const { end, invalid } = follower.readTail((record) => {
+      registered ??= registry.names();
+      applier.reapply(record, registered);
+    });
+    if (this.#wasDurable(end) || (announced !== undefined && endsBefore(end, announced)))
+      throw log.scanner.corruption(end, invalid ?? "records are missing");
+    const tornBytes = await this.#cutTornTail(end);
+    await log.renewBeginning();
+    follower.announceEnd();
+    checkpointer.schedule();
+    const { position } = log.end;
+    if (position > from.position || tornBytes > 0)
+      storeRecovered.publish(() => ({ directory: paths.base, from: from.position, position, tornBytes }));
+  }
+
+  /** Moves the bytes after the last record to the quarantine. Returns how many there were. */
+  async #cutTornTail({ segment, offset }: LogPlace): Promise<number> {
+    const { fs, paths, log } = this.#parts;
+    const tail = log.tail();
+    if (tail.length > 0) {
+      await quarantine(fs, paths, `commit_log.${segment}.${offset}`, tail);
+      await log.cutTail();
+    }
+    return tail.length;
+  }
+
+  /**
+   * Whether the bytes after the last record had once been acknowledged. Then a later segment or a valid record follows that was
+   * written after they had been flushed. Nothing of that kind follows a torn write.
+   */
+  #wasDurable(end: LogPlace): boolean {
+    const { log } = this.#parts;
+    if (log.scanner.segments().some((segment) => segment > end.position + 1)) return true;
+    const bytes = log.tail();
+    const start = Buffer.from('{"commit":');
+    for (let at = bytes.indexOf(start, 1); at >= 0; at = bytes.indexOf(start, at + 1)) {
+      const read = readRecord(bytes, at, bytes.length, end.offset);
+      if (read.kind === "record" && read.header.flushed > end.offset) return true;
+    }
+    return false;
+  }
 }

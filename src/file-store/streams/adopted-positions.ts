@@ -1,6 +1,7 @@
-import type { CommitLog } from "../log/commit-log.ts";
-import { readSections, type Section } from "../log/record-sections.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
+import type { CommitLog } from "../log/commit-log.ts";
+import type { CommitObserver, CommittedRecord } from "../log/committed-record.ts";
+import { readSections, type Section } from "../log/record-sections.ts";
 
 /** First version, first position and number of events of a section whose lines carry no position. */
 interface AdoptedSection {
@@ -9,31 +10,18 @@ interface AdoptedSection {
   readonly events: number;
 }
 
-/**
- * The positions of the lines that another program wrote: they do not carry them. Made (by reading the whole
- * log) when the first such line is met.
- */
-export class LogIndex {
-  readonly #streams = new Map<StreamKey, AdoptedSection[]>();
+/** The positions of foreign lines, which do not carry them. Reads the whole log when the first such line is met. */
+export class AdoptedPositions implements CommitObserver {
+  readonly #log: CommitLog;
+  #streams: Map<StreamKey, AdoptedSection[]> | undefined;
 
-  static build(log: CommitLog): LogIndex {
-    const index = new LogIndex();
-    log.scanner.read(log.scanner.beginning(), log.end, (header, buffer, base) => {
-      readSections(buffer, header, base, (section) => index.add(section));
-    });
-    return index;
+  constructor(log: CommitLog) {
+    this.#log = log;
   }
 
-  add({ key, version, position, events, adopted }: Omit<Section, "at" | "start" | "end">): void {
-    if (!adopted) return;
-    const sections = this.#streams.get(key);
-    if (sections === undefined) this.#streams.set(key, [{ version, position, events }]);
-    else sections.push({ version, position, events });
-  }
-
-  /** The position of an event whose line does not carry one; nothing if the log does not have it either. */
-  position(key: StreamKey, version: number): number | undefined {
-    const sections = this.#streams.get(key) ?? [];
+  /** The position of an event whose line does not carry one; `undefined` if the log does not have it either. */
+  find(key: StreamKey, version: number): number | undefined {
+    const sections = (this.#streams ??= this.#readLog()).get(key) ?? [];
     let low = 0;
     let high = sections.length;
     while (low < high) {
@@ -47,4 +35,25 @@ export class LogIndex {
       ? undefined
       : section.position + version - section.version;
   }
+
+  onCommitted({ sections }: CommittedRecord): void {
+    if (this.#streams === undefined) return;
+    for (const section of sections) addSection(this.#streams, section);
+  }
+
+  #readLog(): Map<StreamKey, AdoptedSection[]> {
+    const streams = new Map<StreamKey, AdoptedSection[]>();
+    this.#log.scanner.read(this.#log.scanner.beginning(), this.#log.end, (header, buffer, base) => {
+      readSections(buffer, header, base, (section) => addSection(streams, section));
+    });
+    return streams;
+  }
+}
+
+function addSection(streams: Map<StreamKey, AdoptedSection[]>, section: Section): void {
+  if (!section.adopted) return;
+  const { key, version, position, events } = section;
+  const sections = streams.get(key);
+  if (sections === undefined) streams.set(key, [{ version, position, events }]);
+  else sections.push({ version, position, events });
 }

@@ -3,20 +3,13 @@ import { crc32 } from "node:zlib";
 import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
 import { systemErrorCode } from "../../fs/file-system.ts";
 import { Slice } from "../../event-loop.ts";
+import { present } from "../../assert-invariant.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
-
-/** Where a stream ends: all of it that is committed, durable, and in its file. */
-export interface StreamEnd {
-  version: number;
-  /** Byte offset behind the last event in the stream's file. */
-  end: number;
-  /** CRC-32 of the stream's lines with their LFs, blank ones left out. */
-  crc: number;
-}
+import type { StreamEnd } from "./stream-end.ts";
 
 /**
  * `meta/stream_ends`: a hash table with a slot for each stream, so that a stream's version is known, and
- * its bytes can be checked, without reading the log. Layout (numbers are big-endian):
+ * its bytes can be checked, without reading the log. StorePaths (numbers are big-endian):
  *
  *     header, 64 bytes: 16 "eventfold ends 1", 8 slots, 8 used slots, 8 position, 4 CRC-32 of these; zeros
  *     slot,   32 bytes: 12 SHA-256 of the key (its beginning), 5 version, 6 end, 4 crc, 1 zero, 4 CRC-32 of these; all zeros when free
@@ -35,8 +28,8 @@ const FIRST_SLOTS = 256;
 const PROBE = 4;
 
 /** The table says something about itself that cannot be. */
-export class DamagedEndsError extends Error {
-  override readonly name = "DamagedEndsError";
+export class DamagedStreamIndexError extends Error {
+  override readonly name = "DamagedStreamIndexError";
 }
 
 interface Header {
@@ -45,7 +38,7 @@ interface Header {
   readonly position: number;
 }
 
-export class EndsFile {
+export class StreamIndexFile {
   readonly #fs: FileSystem;
   readonly #path: string;
   readonly #file: FileHandle;
@@ -59,7 +52,7 @@ export class EndsFile {
   }
 
   /** Opens the table; nothing if there is none that can be used. */
-  static open(fs: FileSystem, path: string): EndsFile | undefined {
+  static open(fs: FileSystem, path: string): StreamIndexFile | undefined {
     let file: FileHandle;
     try {
       file = fs.open(path, "update");
@@ -68,7 +61,7 @@ export class EndsFile {
       throw error;
     }
     const header = readHeader(file);
-    if (header !== undefined) return new EndsFile(fs, path, file, header);
+    if (header !== undefined) return new StreamIndexFile(fs, path, file, header);
     file.close();
     return undefined;
   }
@@ -77,7 +70,7 @@ export class EndsFile {
   static async create(
     fs: FileSystem,
     path: string,
-    older: EndsFile | undefined,
+    older: StreamIndexFile | undefined,
     ends: ReadonlyMap<StreamKey, StreamEnd>,
     position: number,
   ): Promise<void> {
@@ -102,7 +95,7 @@ export class EndsFile {
     return this.#header.position;
   }
 
-  /** Throws `DamagedEndsError`. */
+  /** Throws `DamagedStreamIndexError`. */
   find(key: StreamKey): StreamEnd | undefined {
     const name = nameOf(key);
     const { end } = this.#search(name);
@@ -112,7 +105,7 @@ export class EndsFile {
   /** Writes these ends, durably, unless the table has newer ones. Needs the store's lock. */
   async write(ends: ReadonlyMap<StreamKey, StreamEnd>, position: number): Promise<void> {
     if (this.#header.used + ends.size > this.#header.slots * MAX_LOAD) {
-      await EndsFile.create(this.#fs, this.#path, this, ends, position);
+      await StreamIndexFile.create(this.#fs, this.#path, this, ends, position);
       return;
     }
     let { used } = this.#header;
@@ -130,14 +123,14 @@ export class EndsFile {
     await this.#file.flush();
   }
 
-  /** All slots that are in use. Throws `DamagedEndsError`. */
+  /** All slots that are in use. Throws `DamagedStreamIndexError`. */
   *slots(): Generator<Buffer, void, undefined> {
     const { slots } = this.#header;
     const buffer = Buffer.alloc(1024 * SLOT);
     for (let first = 0; first < slots; first += 1024) {
       const length = Math.min(1024, slots - first) * SLOT;
       if (this.#file.read(buffer, 0, length, HEADER + first * SLOT) < length)
-        throw new DamagedEndsError("the table is cut short");
+        throw new DamagedStreamIndexError("the table is cut short");
       for (let at = 0; at < length; at += SLOT) {
         const slot = buffer.subarray(at, at + SLOT);
         if (isFree(slot)) continue;
@@ -158,7 +151,7 @@ export class EndsFile {
     for (let probed = 0; probed < slots;) {
       const count = Math.min(PROBE, slots - slot);
       if (this.#file.read(buffer, 0, count * SLOT, HEADER + slot * SLOT) < count * SLOT)
-        throw new DamagedEndsError("the table is cut short");
+        throw new DamagedStreamIndexError("the table is cut short");
       for (let i = 0; i < count; i++, slot++, probed++) {
         const found = buffer.subarray(i * SLOT, (i + 1) * SLOT);
         if (isFree(found)) return { end: undefined, slot };
@@ -167,14 +160,14 @@ export class EndsFile {
       }
       if (slot === slots) slot = 0;
     }
-    throw new DamagedEndsError("the table has no free slot");
+    throw new DamagedStreamIndexError("the table has no free slot");
   }
 }
 
 const MAX_LOAD = 0.7;
 
 async function build(
-  older: EndsFile | undefined,
+  older: StreamIndexFile | undefined,
   ends: ReadonlyMap<StreamKey, StreamEnd>,
 ): Promise<readonly [buffer: Buffer, used: number]> {
   const slotsByName = new Map<string, Buffer>();
@@ -210,7 +203,7 @@ function isFree(slot: Buffer): boolean {
 
 function checkSlot(slot: Buffer): void {
   if (crc32(slot.subarray(0, CHECKED)) !== slot.readUInt32BE(CHECKED))
-    throw new DamagedEndsError("the checksum of a slot does not match");
+    throw new DamagedStreamIndexError("the checksum of a slot does not match");
 }
 
 function encodeSlot(name: Buffer, { version, end, crc }: StreamEnd): Buffer {
@@ -219,7 +212,7 @@ function encodeSlot(name: Buffer, { version, end, crc }: StreamEnd): Buffer {
   slot.writeUIntBE(Math.floor(version / 2 ** 32), 12, 1);
   slot.writeUInt32BE(version % 2 ** 32, 13);
   slot.writeUIntBE(end, 17, 6);
-  slot.writeUInt32BE(crc, 23);
+  slot.writeUInt32BE(present(crc, "a stream's end is saved with its checksum only"), 23);
   slot.writeUInt32BE(crc32(slot.subarray(0, CHECKED)), CHECKED);
   return slot;
 }

@@ -1,129 +1,202 @@
+import { present } from "../../assert-invariant.ts";
+import { CorruptionError } from "../../errors.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
+import type { StreamKey } from "../disk/stream-key.ts";
+import { crcOfSection } from "../lines/line-reader.ts";
 import type { CommitLog } from "../log/commit-log.ts";
+import type { CommitObserver, CommittedRecord } from "../log/committed-record.ts";
 import { isBefore, type LogPlace } from "../log/log-place.ts";
 import { readSections, type Section } from "../log/record-sections.ts";
-import { DamagedEndsError, EndsFile, type StreamEnd } from "./stream-index-file.ts";
-import { crcOfSection } from "../lines/line-reader.ts";
-import type { StreamKey } from "../disk/stream-key.ts";
+import { endOfFile, hasLinesAfter, STREAM_START, type StreamEnd } from "./stream-end.ts";
+import type { StreamFiles } from "./stream-files.ts";
+import { DamagedStreamIndexError, StreamIndexFile } from "./stream-index-file.ts";
+import type { UnappliedRecords } from "./unapplied-records.ts";
 
-const NONE: StreamEnd = { version: 0, end: 0, crc: 0 };
+/** A stream that is in use. Only the index changes it. */
+export interface KnownStream {
+  /** Where its committed events end. */
+  readonly end: StreamEnd;
+  /** A place up to which it was read or written here: a reader that starts there need not count lines. */
+  readonly mark: StreamEnd;
+  /** From this offset on, the file has been compared with its checksum. */
+  readonly verifiedFrom: number;
+}
 
-export interface StreamEndsParts {
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+type Ends = ReadonlyMap<StreamKey, StreamEnd>;
+
+export interface StreamIndexParts {
   readonly fs: FileSystem;
-  /** Of the table. */
+  /** Of the index on disk. */
   readonly path: string;
   readonly log: CommitLog;
-  /** Up to here the log is in the streams' files. */
-  readonly applied: () => LogPlace;
+  readonly files: StreamFiles;
+  readonly unapplied: UnappliedRecords;
 }
 
 /**
- * Where every stream ends, as far as its events are durable and in its file: the table on disk, which is as
- * old as the marker or newer, and in memory what was committed since.
+ * Where every stream ends. Three layers, each ahead of the next: the streams in use, up to the last commit; the ends that were
+ * applied to the streams' files since the index was saved; the index on disk, which is as new as the marker or newer.
  */
-export class StreamEnds {
-  readonly #parts: StreamEndsParts;
-  #file: EndsFile | undefined;
-  /** What the table on disk does not have yet, as far as we know. */
-  #recent = new Map<StreamKey, StreamEnd>();
-  /** What is being written to the table. */
-  #writing: ReadonlyMap<StreamKey, StreamEnd> | undefined;
-  /** `"suspect"`: the last attempt to write failed, the file has to be replaced; `"lost"`: memory has all that there is. */
+export class StreamIndex implements CommitObserver {
+  readonly #parts: StreamIndexParts;
+  readonly #known = new Map<StreamKey, Mutable<KnownStream>>();
+  /** Ends of records that are committed and not applied: with durability `"os"`, these must not reach the disk yet. */
+  readonly #committed = new Map<CommittedRecord, Ends>();
+  /** Applied ends that the index on disk may lack. */
+  #unsaved = new Map<StreamKey, StreamEnd>();
+  /** Those of them that are being written. */
+  #saving: Ends | undefined;
+  #file: StreamIndexFile | undefined;
+  /** `"suspect"`: the last attempt to save failed, the file has to be replaced; `"lost"`: memory has all that there is. */
   #state: "good" | "suspect" | "lost" = "good";
-  /** The log is damaged and cannot tell either. */
-  #unknown = false;
+  /** The index was lost and the log is damaged, so that neither knows where the other streams end. */
+  #isIncomplete = false;
 
-  constructor(parts: StreamEndsParts) {
+  constructor(parts: StreamIndexParts) {
     this.#parts = parts;
   }
 
-  /** Opens the table; makes it again from the log up to the marker if it is not as new as that. */
+  /** Opens the index on disk; makes it again from the log up to the marker if it is older than that. */
   open(marker: LogPlace): void {
-    this.#file = EndsFile.open(this.#parts.fs, this.#parts.path);
+    this.#file = StreamIndexFile.open(this.#parts.fs, this.#parts.path);
     if ((this.#file?.position ?? 0) < marker.position) this.#rebuild(marker);
   }
 
-  /** After recovery: a table that knows more than the log belongs to another log. */
+  /** After recovery: an index that is ahead of the log belongs to another log. */
   check(): void {
     if ((this.#file?.position ?? 0) > this.#parts.log.end.position) this.rebuild();
   }
 
-  /** Writing the table is worth while even if nothing was committed. */
-  get needsWriting(): boolean {
-    return this.#state !== "good";
+  /** The stream, if it is in use. */
+  known(key: StreamKey): KnownStream | undefined {
+    return this.#known.get(key);
   }
 
-  /** Where a stream ends; `undefined` when nothing but its file can tell. */
-  of(key: StreamKey): StreamEnd | undefined {
-    const known = this.#recent.get(key) ?? this.#writing?.get(key);
-    if (known !== undefined) return known;
+  /**
+   * A stream for a reader; `"foreign"` when the file has lines that are not in the commit log yet. `mark` is a place that the
+   * caller knows.
+   */
+  find(key: StreamKey, mark: StreamEnd = STREAM_START): KnownStream | "foreign" {
+    const known = this.#known.get(key) ?? this.#enterFromFile(key);
+    if (known === "foreign") return known;
+    if (mark.version > known.mark.version && mark.version <= known.end.version && mark.end <= known.end.end)
+      known.mark = mark;
+    return known;
+  }
+
+  /** A stream by what is committed, for a caller that is about to adopt what else its file has. */
+  committed(key: StreamKey): KnownStream {
+    return this.#known.get(key) ?? this.#enter(key, this.applied(key) ?? this.#endOfFile(key));
+  }
+
+  /** Where a stream ends by what was applied to the streams' files; `undefined` when only its file can tell. */
+  applied(key: StreamKey): StreamEnd | undefined {
+    const unsaved = this.#unsaved.get(key) ?? this.#saving?.get(key);
+    if (unsaved !== undefined) return unsaved;
     try {
-      const found = this.#file?.find(key);
-      if (found !== undefined) return found;
+      const saved = this.#file?.find(key);
+      if (saved !== undefined) return saved;
     } catch (error) {
-      if (!(error instanceof DamagedEndsError)) throw error;
+      if (!(error instanceof DamagedStreamIndexError)) throw error;
       this.rebuild();
     }
-    return this.#recent.get(key) ?? (this.#unknown ? undefined : NONE);
+    return this.#unsaved.get(key) ?? (this.#isIncomplete ? undefined : STREAM_START);
   }
 
-  /** Takes note of where a stream ends. */
-  note(key: StreamKey, end: StreamEnd): void {
-    this.#recent.set(key, end);
+  /** Remembers that a reader has read a stream up to `mark`, which becomes the place to read on from. */
+  passed(key: StreamKey, stream: KnownStream, mark: StreamEnd): void {
+    const known = this.#known.get(key);
+    if (known === stream && known.mark.version < mark.version) known.mark = mark;
   }
 
-  /** Takes note of a section that was read from the log. */
-  add(section: Section, buffer: Buffer): void {
-    let before = this.of(section.key);
-    if (before !== undefined && before.version >= section.version + section.events - 1) {
-      // The table knows already. It may turn out to be damaged, and is made again from the log up to here only.
-      this.note(section.key, before);
+  /** Remembers that a stream's lines from an offset on are those that its checksum was made of. */
+  verified(key: StreamKey, stream: KnownStream, from: number): void {
+    const known = this.#known.get(key);
+    if (known === stream) known.verifiedFrom = Math.min(known.verifiedFrom, from);
+  }
+
+  /** Forgets a stream that is not in use any more, unless its end is known only here. */
+  release(key: StreamKey): void {
+    if (!this.#parts.unapplied.has(key)) this.#known.delete(key);
+  }
+
+  onCommitted(record: CommittedRecord): void {
+    const ends = new Map<StreamKey, StreamEnd>();
+    for (const section of record.sections) {
+      const end = this.#endAfter(section, record, ends.get(section.key));
+      if (end === undefined) continue;
+      ends.set(section.key, end);
+      const known = this.#known.get(section.key);
+      if (record.isOwn) {
+        const own = known ?? this.#enter(section.key, end);
+        own.end = own.mark = end;
+      } else if (known !== undefined && known.end.version < end.version) known.end = end;
+    }
+    this.#committed.set(record, ends);
+  }
+
+  onApplied(record: CommittedRecord): void {
+    const ends = present(this.#committed.get(record), "a record is applied once, after it was committed");
+    this.#committed.delete(record);
+    for (const [key, end] of ends) this.#unsaved.set(key, end);
+  }
+
+  /** Makes the index again from the log, as far as that is in the streams' files. */
+  rebuild(): void {
+    this.#rebuild(this.#parts.unapplied.start ?? this.#parts.log.end);
+  }
+
+  /** After a stream's checksum turned out to be wrong: rebuilds the index. The file itself is what was committed. */
+  correct(key: StreamKey, stream: KnownStream): void {
+    this.rebuild();
+    const known = this.#known.get(key);
+    if (known === undefined || known !== stream) return;
+    const applied = this.applied(key);
+    known.end = applied?.version === known.end.version ? applied : { ...known.end, crc: undefined };
+  }
+
+  /** Whether saving the index is worth while even if nothing was committed. */
+  get needsSaving(): boolean {
+    return this.#state !== "good" && !this.#isIncomplete;
+  }
+
+  /** Returns what is to be saved, and keeps it at hand until `save` or `saveFailed`. */
+  beginSave(): Ends {
+    this.#saving = this.#unsaved;
+    this.#unsaved = new Map();
+    return this.#saving;
+  }
+
+  saveFailed(): void {
+    this.#unsaved = new Map([...(this.#saving ?? []), ...this.#unsaved]);
+    this.#saving = undefined;
+  }
+
+  /** Writes the ends to disk, durably; everything up to `position` is there then. Needs the store's lock. */
+  async save(ends: Ends, position: number): Promise<void> {
+    // An index without all streams would say that the others are empty. The old one is older than the marker will be, which says enough.
+    if (this.#isIncomplete) {
+      this.saveFailed();
       return;
     }
-    if (before !== undefined && before.version !== section.version - 1) {
-      this.rebuild();
-      before = this.of(section.key);
-    }
-    if (before !== undefined) this.note(section.key, behind(before, section, buffer));
-  }
-
-  /** Makes everything again from the log, as far as that is in the streams' files. */
-  rebuild(): void {
-    this.#rebuild(this.#parts.applied());
-  }
-
-  /** Hands over what is to be written to the table, and keeps it at hand until `write` or `notWritten`. */
-  take(): ReadonlyMap<StreamKey, StreamEnd> {
-    this.#writing = this.#recent;
-    this.#recent = new Map();
-    return this.#writing;
-  }
-
-  notWritten(): void {
-    const newer = this.#recent;
-    this.#recent = new Map(this.#writing);
-    for (const [key, end] of newer) this.#recent.set(key, end);
-    this.#writing = undefined;
-  }
-
-  /** Writes what was taken to the table, durably; everything up to `position` is in it then. Needs the store's lock. */
-  async write(taken: ReadonlyMap<StreamKey, StreamEnd>, position: number): Promise<void> {
     const { fs, path } = this.#parts;
     const state = this.#state;
     // Another process may have replaced the file.
-    const file = EndsFile.open(fs, path);
+    const file = StreamIndexFile.open(fs, path);
     try {
       this.#state = state === "good" ? "suspect" : state;
       if (file === undefined || state !== "good")
-        await EndsFile.create(fs, path, state === "lost" ? undefined : file, taken, position);
-      else await file.write(taken, position);
+        await StreamIndexFile.create(fs, path, state === "lost" ? undefined : file, ends, position);
+      else await file.write(ends, position);
       this.#state = "good";
     } finally {
       file?.close();
     }
     this.close();
-    this.#file = EndsFile.open(fs, path);
-    this.#writing = undefined;
+    this.#file = StreamIndexFile.open(fs, path);
+    this.#saving = undefined;
   }
 
   close(): void {
@@ -131,28 +204,80 @@ export class StreamEnds {
     this.#file = undefined;
   }
 
+  /** Where a section's stream ends after it; `undefined` when that cannot be known. `before` is known from the same record. */
+  #endAfter(section: Section, record: CommittedRecord, before: StreamEnd | undefined): StreamEnd | undefined {
+    const expected = section.version - 1;
+    if (before?.version !== expected) before = this.#known.get(section.key)?.end;
+    if (before?.version !== expected) before = this.applied(section.key);
+    const last = expected + section.events;
+    if (before !== undefined && before.version !== expected && before.version < last) {
+      this.rebuild();
+      before = this.applied(section.key);
+    }
+    if (before === undefined) return undefined;
+    // The index on disk may be ahead. It may also turn out to be damaged, and is rebuilt from the log up to here only.
+    return before.version >= last ? before : sectionEnd(before, section, record.buffer);
+  }
+
+  #enterFromFile(key: StreamKey): Mutable<KnownStream> | "foreign" {
+    const { files, unapplied, log } = this.#parts;
+    const file = files.openForReading(key);
+    try {
+      const readable = unapplied.overlay(key, file);
+      const end = this.applied(key) ?? endOfFile(readable, log.end.position);
+      const size = readable?.size() ?? 0;
+      if (size < end.end) throw this.#cutShort(key, end, size);
+      if (readable !== undefined && size > end.end && hasLinesAfter(readable, end.end, size)) return "foreign";
+      return this.#enter(key, end);
+    } finally {
+      file?.close();
+    }
+  }
+
+  #enter(key: StreamKey, end: StreamEnd): Mutable<KnownStream> {
+    const stream = { end, mark: STREAM_START, verifiedFrom: end.end };
+    this.#known.set(key, stream);
+    return stream;
+  }
+
+  #endOfFile(key: StreamKey): StreamEnd {
+    const { files, unapplied, log } = this.#parts;
+    const file = files.openForReading(key);
+    try {
+      return endOfFile(unapplied.overlay(key, file), log.end.position);
+    } finally {
+      file?.close();
+    }
+  }
+
+  #cutShort(key: StreamKey, { version, end }: StreamEnd, size: number): CorruptionError {
+    const { files } = this.#parts;
+    const where = { file: files.path(key), line: files.lineNumber(key, size), offset: size };
+    const why = `the file has ${size} bytes; ${end} (${version} events) were committed: repair() brings them back from the commit log`;
+    return new CorruptionError("CORRUPT_STREAM", where, why);
+  }
+
   #rebuild(limit: LogPlace): void {
     const { log } = this.#parts;
     this.close();
     this.#state = "lost";
-    const newer = this.#recent;
-    this.#recent = new Map();
+    const ends = new Map<StreamKey, StreamEnd>();
     const { invalid, end } = log.scanner.scan(log.scanner.beginning(), limit, (header, buffer, base) => {
       readSections(buffer, header, base, (section) => {
-        this.#recent.set(section.key, behind(this.#recent.get(section.key) ?? NONE, section, buffer));
+        ends.set(section.key, sectionEnd(ends.get(section.key) ?? STREAM_START, section, buffer));
       });
     });
-    for (const [key, known] of newer) this.#recent.set(key, known);
-    this.#unknown = invalid !== undefined || isBefore(end, limit);
+    this.#unsaved = new Map([...ends, ...this.#unsaved]);
+    this.#isIncomplete = invalid !== undefined || isBefore(end, limit);
   }
 }
 
-/** Where a stream ends when a section has been added to it. */
-function behind(before: StreamEnd, section: Section, buffer: Buffer): StreamEnd {
+/** Where a stream that ended at `before` ends after a section. */
+function sectionEnd(before: StreamEnd, section: Section, buffer: Buffer): StreamEnd {
   const { version, events, at, start, end, adopted } = section;
   return {
     version: version + events - 1,
     end: at + end - start,
-    crc: crcOfSection(buffer, start, end, adopted, before.crc),
+    crc: section.crc ?? (before.crc === undefined ? undefined : crcOfSection(buffer, start, end, adopted, before.crc)),
   };
 }

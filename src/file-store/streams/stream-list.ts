@@ -1,6 +1,79 @@
+import type { StreamName } from "../../event-store/event-store.ts";
+import { compareCodePoints } from "../../event-store/stream-order.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
-import type { StreamKey } from "../disk/stream-key.ts";
+import { readError } from "../disk/io-error.ts";
 import type { StorePaths } from "../disk/store-paths.ts";
+import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
+import type { StreamFiles } from "./stream-files.ts";
+import type { StreamIndex } from "./stream-index.ts";
+import type { StreamKeys } from "./stream-keys.ts";
+import { nameOf, type StreamRegistry } from "./stream-registry.ts";
+import type { UnappliedRecords } from "./unapplied-records.ts";
+
+export interface StreamListParts {
+  readonly fs: FileSystem;
+  readonly paths: StorePaths;
+  readonly files: StreamFiles;
+  readonly registry: StreamRegistry;
+  readonly index: StreamIndex;
+  readonly keys: StreamKeys;
+  readonly unapplied: UnappliedRecords;
+}
+
+/** Lists the streams that exist. */
+export class StreamList {
+  readonly #parts: StreamListParts;
+
+  constructor(parts: StreamListParts) {
+    this.#parts = parts;
+  }
+
+  /** All streams, or all of one type, in the order of their types and ids. */
+  read(type?: string): StreamName[] {
+    const streams = this.#applied();
+    const names = new Set(streams.map(nameOf));
+    for (const { created } of this.#parts.unapplied.list)
+      for (const { stream } of created) if (!names.has(nameOf(stream))) streams.push(stream);
+    const wanted = type === undefined ? streams : streams.filter((stream) => stream.type === type);
+    return wanted.sort((a, b) => compareCodePoints(a.type, b.type) || compareCodePoints(a.id, b.id));
+  }
+
+  #applied(): StreamName[] {
+    try {
+      return this.#readDirectories();
+    } catch (error) {
+      throw readError(error, "the list of streams");
+    }
+  }
+
+  /** The streams that have a directory; of those without events, the ones that are registered. */
+  #readDirectories(): StreamName[] {
+    const { fs, paths, files, registry } = this.#parts;
+    const registered = new Map(registry.read().streams.map((stream) => [nameOf(stream), stream]));
+    const streams: StreamName[] = [];
+    // A damaged line of the registry can look like another stream's, so the directories decide.
+    for (const type of fs.readDirectory(paths.streams)) {
+      const path = `${paths.streams}/${type.name}`;
+      for (const { name, directory } of type.directory ? fs.readDirectory(path) : []) {
+        const key = `${type.name}/${name}`;
+        const stream = streamOfKey(key);
+        const isRegistered = registered.delete(nameOf(stream));
+        if (directory && (isRegistered || (files.size(key) ?? 0) > 0)) streams.push(stream);
+      }
+    }
+    // A stream whose directory is gone is damaged, but it exists.
+    for (const stream of registered.values()) if (this.#hasEvents(stream)) streams.push(stream);
+    return streams;
+  }
+
+  #hasEvents(stream: StreamName): boolean {
+    try {
+      return (this.#parts.index.applied(this.#parts.keys.of(stream))?.version ?? 0) > 0;
+    } catch {
+      return false;
+    }
+  }
+}
 
 /** The keys of all directories that hold a stream. */
 export function findStreams(fs: FileSystem, paths: StorePaths): StreamKey[] {

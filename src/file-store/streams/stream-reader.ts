@@ -8,13 +8,13 @@ import { LazyEvent, type LineOrigin, parsePayloads } from "../lines/lazy-event.t
 import { type LineStart, mayHaveKeyV, startOfOurs } from "../lines/line-scanner.ts";
 import { ioError } from "../disk/io-error.ts";
 import { crcOfLines, isBlank, type LineChunk, linesOf, readChunks, type ReadableFile } from "../lines/line-reader.ts";
-import { LogIndex } from "./adopted-positions.ts";
-import type { PendingBatches } from "./unapplied-records.ts";
+import type { AdoptedPositions } from "./adopted-positions.ts";
+import type { UnappliedRecords } from "./unapplied-records.ts";
 import { Slice } from "../../event-loop.ts";
-import type { StreamEnds } from "./stream-index.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 import type { StreamFiles } from "./stream-files.ts";
-import { STREAM_START, type StreamEntry, type StreamPlace, type StreamTable } from "./stream-table.ts";
+import { STREAM_START, type StreamEnd } from "./stream-end.ts";
+import type { KnownStream, StreamIndex } from "./stream-index.ts";
 
 const CHUNK = 256 << 10;
 const NEWLINE = 0x0a;
@@ -23,15 +23,14 @@ const OPENING_BRACE = 0x7b;
 export interface StreamReaderParts {
   readonly log: CommitLog;
   readonly files: StreamFiles;
-  readonly table: StreamTable;
-  readonly ends: StreamEnds;
-  readonly pending: PendingBatches;
+  readonly index: StreamIndex;
+  readonly unapplied: UnappliedRecords;
+  readonly positions: AdoptedPositions;
 }
 
-/** Reads streams from their own files, and sees to it that what it reads is what was committed. */
+/** Reads streams from their own files. The first read of a stream verifies its checksum. */
 export class StreamReader {
   readonly #parts: StreamReaderParts;
-  #index: LogIndex | undefined;
 
   constructor(parts: StreamReaderParts) {
     this.#parts = parts;
@@ -40,19 +39,19 @@ export class StreamReader {
   async *read(
     stream: StreamName,
     key: StreamKey,
-    entry: StreamEntry,
+    known: KnownStream,
     from: number,
   ): AsyncGenerator<readonly StoredEvent[], void, undefined> {
-    const { files, pending, table } = this.#parts;
-    const last: StreamPlace = { version: entry.version, end: entry.end, crc: entry.crc };
-    const start = from > entry.mark.version ? entry.mark : STREAM_START;
+    const { files, unapplied, index } = this.#parts;
+    const last = known.end;
+    const start = from > known.mark.version ? known.mark : STREAM_START;
     let { version, end: offset } = start;
     const file = files.openForReading(key);
     const origin = this.origin(stream, key);
     try {
-      const readable = pending.overlay(key, file);
+      const readable = unapplied.overlay(key, file);
       if (readable !== undefined) {
-        const crc = await this.#verified(key, readable, entry, start, last);
+        const crc = await this.#verified(key, readable, known, start, last);
         const slice = new Slice();
         const starts: LineStart[] = [];
         for (const chunk of readChunks(readable, offset, last.end)) {
@@ -63,8 +62,7 @@ export class StreamReader {
           if (events.length > 0) yield events;
           if (slice.isOver) await slice.next();
         }
-        if (version === last.version && table.known(key) === entry && entry.mark.version < version)
-          entry.mark = { ...last, crc };
+        if (version === last.version) index.passed(key, known, { ...last, crc });
       }
       if (version !== last.version)
         throw origin.problem(offset, `the stream ends with version ${version}; version ${last.version} was committed`);
@@ -79,9 +77,9 @@ export class StreamReader {
     return new StreamOrigin(this, stream, key);
   }
 
-  /** The position of an event of another program, whose line does not carry it. */
+  /** The position of a foreign line's event, which the line does not carry. */
   adoptedPosition(key: StreamKey, version: number, offset: number): number {
-    const position = (this.#index ??= LogIndex.build(this.#parts.log)).position(key, version);
+    const position = this.#parts.positions.find(key, version);
     if (position === undefined)
       throw this.problem(key, offset, `version ${version} has no position, here or in the commit log`);
     return position;
@@ -94,21 +92,17 @@ export class StreamReader {
     return new CorruptionError("CORRUPT_STREAM", place, why, { cause });
   }
 
-  /** Takes note of a section that was committed. */
-  add(section: Parameters<LogIndex["add"]>[0]): void {
-    this.#index?.add(section);
-  }
-
-  /** Compares what is about to be read with its checksum, once. Returns the checksum up to the end; nothing if it is not known. */
+  /** Compares the lines with their checksum, once. Returns the checksum up to the end; `undefined` when it is unknown. */
   async #verified(
     key: StreamKey,
     file: ReadableFile,
-    entry: StreamEntry,
-    start: StreamPlace,
-    last: StreamPlace,
+    known: KnownStream,
+    start: StreamEnd,
+    last: StreamEnd,
   ): Promise<number | undefined> {
+    const { index } = this.#parts;
     const from = start.crc === undefined ? STREAM_START : start;
-    if (last.crc === undefined || from.end >= entry.verifiedFrom) return last.crc;
+    if (last.crc === undefined || from.end >= known.verifiedFrom) return last.crc;
     // Blank lines do not count, and there are hardly ever any.
     const isSound =
       (await crcOf(file, from, last.end, (bytes, crc) => crc32(bytes, crc))) === last.crc ||
@@ -116,12 +110,11 @@ export class StreamReader {
     if (!isSound) {
       const difference = this.#differenceFromLog(key, file, last.end);
       if (difference !== undefined) throw difference;
-      // Both copies agree, so the table of ends is what is wrong.
-      this.#parts.ends.rebuild();
-      entry.crc = undefined;
+      // The file and the log agree, so the index is what is wrong.
+      index.correct(key, known);
       return undefined;
     }
-    entry.verifiedFrom = Math.min(entry.verifiedFrom, from.end);
+    index.verified(key, known, from.end);
     return last.crc;
   }
 
@@ -159,7 +152,7 @@ export class StreamReader {
   }
 }
 
-/** One of these is made for each stream that is come across, so it is small. */
+/** A reader of the log creates one for each stream that it meets, so it is small. */
 class StreamOrigin implements LineOrigin {
   readonly stream: StreamName;
   readonly #reader: StreamReader;
@@ -220,7 +213,7 @@ function collect(
 /** Carries a checksum on over whole lines of a file; nothing if the file ends too early, or in the middle of a line. */
 async function crcOf(
   file: ReadableFile,
-  from: StreamPlace,
+  from: StreamEnd,
   end: number,
   add: (lines: Buffer, crc: number) => number,
 ): Promise<number | undefined> {

@@ -13,7 +13,8 @@ export interface NewStream {
   readonly mayBeKnown?: boolean;
 }
 
-function nameOf({ type, id }: StreamName): string {
+/** `<type>/<id>`, for the people who read it and for looking streams up by their plain ids. */
+export function nameOf({ type, id }: StreamName): string {
   return `${type}/${id}`;
 }
 
@@ -42,6 +43,11 @@ export class StreamRegistry {
       else streams.set(`${stream.type}/${stream.id}`, stream);
     }
     return { streams: [...streams.values()], unreadable };
+  }
+
+  /** The names of the registered streams. */
+  names(): Set<string> {
+    return new Set(this.read().streams.map(nameOf));
   }
 
   /** Adds lines at the end. Not durable before `flush`. */

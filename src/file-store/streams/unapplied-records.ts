@@ -1,76 +1,67 @@
 import type { FileHandle } from "../../fs/file-system.ts";
-import type { Applier } from "../apply/applier.ts";
-import type { Batch } from "../commit/batch.ts";
-import type { LogPlace } from "../log/log-place.ts";
-import type { ReadableFile } from "../lines/line-reader.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
+import type { ReadableFile } from "../lines/line-reader.ts";
+import type { CommittedRecord } from "../log/committed-record.ts";
+import type { LogPlace } from "../log/log-place.ts";
+import type { NewStream } from "./stream-registry.ts";
 
-/** A batch that is in the commit log while its streams' files do not have it yet. */
-export interface PendingBatch {
-  readonly batch: Batch;
-  /** Where its record starts in the batch's buffer, and in the log. */
-  readonly start: number;
-  readonly place: LogPlace;
-  /** Behind its record. */
-  readonly end: LogPlace;
+/** A record of this process that is in the commit log while its streams' files do not have it yet. */
+export interface UnappliedRecord extends CommittedRecord {
+  /** Streams whose first events it has. */
+  readonly created: readonly NewStream[];
 }
 
 /**
- * Batches between "in the log" and "in the streams' files": for a moment in the default mode, until the next flush with
- * durability `"os"`, and as long as the disk is full when a stream's file could not grow. Readers see
- * their events all the same.
+ * Records between "in the log" and "in the streams' files": for a moment in the default mode, until the next flush with
+ * durability `"os"`, and as long as a full disk keeps a stream's file from growing. Readers see their events all the same.
  */
-export class PendingBatches {
-  #batches: PendingBatch[] = [];
+export class UnappliedRecords {
+  /** Oldest first. */
+  readonly #records: UnappliedRecord[] = [];
 
-  get list(): readonly PendingBatch[] {
-    return this.#batches;
+  get list(): readonly UnappliedRecord[] {
+    return this.#records;
   }
 
   get isEmpty(): boolean {
-    return this.#batches.length === 0;
+    return this.#records.length === 0;
   }
 
-  add(pending: PendingBatch): void {
-    this.#batches.push(pending);
+  /** Where the first of them starts in the log: up to here, everything is in the streams' files. */
+  get start(): LogPlace | undefined {
+    return this.#records[0]?.place;
+  }
+
+  add(record: UnappliedRecord): void {
+    this.#records.push(record);
+  }
+
+  /** Removes the oldest record, which has been applied. */
+  removeFirst(): void {
+    this.#records.shift();
   }
 
   has(key: StreamKey): boolean {
-    return this.#batches.some(({ batch }) => batch.record.sections.some((slice) => slice.key === key));
-  }
-
-  /** Writes the first `count` batches to the streams' files; what fails stays. Returns the place behind the last one written. */
-  apply(applier: Applier, count: number): LogPlace | undefined {
-    let end: LogPlace | undefined;
-    for (let i = 0; i < count; i++) {
-      const pending = this.#batches[0];
-      if (pending === undefined) break;
-      const { record, created } = pending.batch;
-      applier.apply(record.sections, record.buffer, created, record.notes);
-      this.#batches.shift();
-      end = pending.end;
-    }
-    return end;
+    return this.#records.some(({ sections }) => sections.some((section) => section.key === key));
   }
 
   /** Lets a reader of a stream's file see the bytes that are still to be written to it. */
   overlay(key: StreamKey, file: FileHandle | undefined): ReadableFile | undefined {
-    const slices = this.#batches.flatMap(({ batch }) =>
-      batch.record.sections
-        .filter((slice) => slice.key === key)
-        .map((slice) => ({ slice, buffer: batch.record.buffer })),
+    const parts = this.#records.flatMap(({ sections, buffer }) =>
+      sections.filter((section) => section.key === key).map((section) => ({ section, buffer })),
     );
-    if (slices.length === 0) return file;
-    const end = Math.max(...slices.map(({ slice }) => slice.at + slice.end - slice.start));
+    if (parts.length === 0) return file;
+    const end = Math.max(...parts.map(({ section }) => section.at + section.end - section.start));
     return {
       size: () => Math.max(end, file?.size() ?? 0),
       read(target, offset, length, position) {
         let count = file?.read(target, offset, length, position) ?? 0;
-        for (const { slice, buffer } of slices) {
-          const from = Math.max(position, slice.at);
-          const to = Math.min(position + length, slice.at + slice.end - slice.start);
+        for (const { section, buffer } of parts) {
+          const from = Math.max(position, section.at);
+          const to = Math.min(position + length, section.at + section.end - section.start);
           if (from >= to) continue;
-          buffer.copy(target, offset + from - position, slice.start + from - slice.at, slice.start + to - slice.at);
+          const at = section.start - section.at;
+          buffer.copy(target, offset + from - position, at + from, at + to);
           count = Math.max(count, to - position);
         }
         return count;

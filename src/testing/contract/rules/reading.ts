@@ -1,5 +1,5 @@
 import { equal } from "../expect.ts";
-import { ADA, all, append, BOB, collect, draft, mustCommit, numbers, stream } from "../store-calls.ts";
+import { ADA, all, append, BOB, draft, mustCommit, numbers, stream } from "../store-calls.ts";
 import { placed } from "../plain-event.ts";
 import type { Rule } from "../rule.ts";
 
@@ -25,22 +25,6 @@ export const reading: readonly Rule[] = [
       const expected = numbers(12).map((n) => `E${n}@${(n + 1) >> 1}:${n}`);
       for (const from of [1, 2, 7, 12, 13, 1000])
         equal((await all(store, from)).map(placed), expected.slice(from - 1), `from position ${from}`);
-    },
-  },
-  {
-    name: "a bookmark changes no result, not even a wrong bookmark",
-    async run({ store }) {
-      for (const n of numbers(20)) await mustCommit(store, append(ADA, n - 1, `E${n}`));
-      await all(store);
-      const bookmarks = [store.bookmark(9), store.bookmark(3), store.bookmark(20), store.bookmark(99), null, "?", {}];
-      for (const bookmark of bookmarks) {
-        const read = await collect(store.readAll({ from: 10, bookmark: JSON.parse(JSON.stringify(bookmark ?? null)) }));
-        equal(
-          read.map(({ position }) => position),
-          numbers(20).slice(9),
-          `positions read with the bookmark ${JSON.stringify(bookmark)}`,
-        );
-      }
     },
   },
   {

@@ -1,0 +1,198 @@
+import { type FileSystem, systemErrorCode } from "../fs/file-system.ts";
+import { Applier } from "./apply/applier.ts";
+import { CommitWatchers } from "./apply/commit-watchers.ts";
+import { DirtyFiles } from "./apply/dirty-files.ts";
+import { LogFollower } from "./apply/log-follower.ts";
+import { CheckpointFiles } from "./caches/checkpoint-files.ts";
+import { ConsumerCheckpoints } from "./caches/consumer-checkpoints.ts";
+import { SnapshotFiles } from "./caches/snapshot-files.ts";
+import { type LineHash, loadLineHash } from "./caches/snapshot-format.ts";
+import { Committer } from "./commit/committer.ts";
+import { ioError } from "./disk/io-error.ts";
+import { StoreLock } from "./disk/store-lock.ts";
+import { type StorePaths, storePaths } from "./disk/store-paths.ts";
+import { FileEventStore } from "./file-event-store.ts";
+import { CommitLog, type CommitLogOptions, DEFAULT_LOG_OPTIONS } from "./log/commit-log.ts";
+import { Head } from "./log/head.ts";
+import type { LogPlace } from "./log/log-place.ts";
+import { LogReader } from "./log/log-reader.ts";
+import { RecordCache } from "./log/record-cache.ts";
+import { listSegments } from "./log/segment.ts";
+import { ProgressLog } from "./progress/progress-log.ts";
+import { Checkpointer } from "./recovery/checkpointer.ts";
+import { readMarker } from "./recovery/marker.ts";
+import { adoptStreams, registerStreams } from "./recovery/rebuild-log.ts";
+import { Recovery } from "./recovery/recover-log.ts";
+import { AdoptedPositions } from "./streams/adopted-positions.ts";
+import { StreamFiles } from "./streams/stream-files.ts";
+import { StreamIndex } from "./streams/stream-index.ts";
+import { StreamKeys } from "./streams/stream-keys.ts";
+import { StreamList } from "./streams/stream-list.ts";
+import { StreamReader } from "./streams/stream-reader.ts";
+import { StreamRegistry } from "./streams/stream-registry.ts";
+import { UnappliedRecords } from "./streams/unapplied-records.ts";
+
+/** When a commit is acknowledged: after a flush, or as soon as the operating system has it. */
+export type Durability = "flush" | "os";
+
+export interface FileEventStoreOptions {
+  readonly durability?: Durability;
+  readonly log?: Partial<CommitLogOptions>;
+  /** Called with the number of events found so far while a commit log is made for a directory of the Rust crate. */
+  readonly onAdoption?: (events: number) => void;
+}
+
+/** What opening knows before the parts are wired. */
+interface Opening {
+  readonly fs: FileSystem;
+  readonly paths: StorePaths;
+  readonly lock: StoreLock;
+  readonly hash: LineHash;
+  readonly options: FileEventStoreOptions;
+}
+
+const LOG_START: LogPlace = { segment: 1, offset: 0, position: 0 };
+
+/** Opens the store in a directory: creates it when missing, and recovers it when needed. */
+export async function openFileEventStore(
+  fs: FileSystem,
+  directory: string,
+  options: FileEventStoreOptions = {},
+): Promise<FileEventStore> {
+  const paths = storePaths(fs.resolve(directory));
+  try {
+    await makeDirectories(fs, paths);
+    const hash = await loadLineHash();
+    const lock = StoreLock.open(fs, paths.lock);
+    try {
+      const { store, checkpointer } = await lock.hold(() => openLocked({ fs, paths, lock, hash, options }));
+      await checkpointer.bound();
+      return store;
+    } catch (error) {
+      lock.close();
+      throw error;
+    }
+  } catch (error) {
+    throw ioError(error, `opening the store in ${paths.base}`);
+  }
+}
+
+/** Makes the store's directories and their names durable. */
+async function makeDirectories(fs: FileSystem, paths: StorePaths): Promise<void> {
+  const created = fs.makeDirectory(paths.meta);
+  fs.makeDirectory(paths.streams);
+  // Every directory that is new, up to the first one that was there; all of them as long as nothing was committed, because
+  // the process that made them may have died just then.
+  let path = created ?? (listSegments(fs, paths.commitLog).length === 0 ? nextBelow("", paths.meta) : "");
+  for (; path !== "" && paths.meta.startsWith(path); path = nextBelow(path, paths.meta)) {
+    try {
+      await fs.syncDirectory(path.slice(0, path.lastIndexOf("/")) || "/");
+    } catch (error) {
+      // A directory that may not be opened was not made by this library.
+      if (created !== undefined || systemErrorCode(error) !== "EACCES") throw error;
+    }
+  }
+}
+
+/** The directory one step below `path` on the way to `target`; empty at the end of the way. */
+function nextBelow(path: string, target: string): string {
+  if (path.length >= target.length) return "";
+  const slash = target.indexOf("/", path.length + 1);
+  return slash < 0 ? target : target.slice(0, slash);
+}
+
+async function openLocked(
+  opening: Opening,
+): Promise<{ readonly store: FileEventStore; readonly checkpointer: Checkpointer }> {
+  const { fs, paths, options } = opening;
+  const logOptions = { ...DEFAULT_LOG_OPTIONS, ...options.log };
+  await makeLog(fs, paths, logOptions, options.onAdoption);
+  const marker = readMarker(fs, paths.marker) ?? LOG_START;
+  const log = new CommitLog(fs, paths.commitLog, logOptions, marker);
+  checkStart(fs, log, marker);
+  const { store, recovery, checkpointer, index, closeFiles } = wire(opening, log, marker);
+  try {
+    index.open(marker);
+    await recovery.recover();
+    index.check();
+  } catch (error) {
+    closeFiles();
+    throw error;
+  }
+  return { store, checkpointer };
+}
+
+/** Makes the commit log, or the registry, of a directory that has none: the Rust crate wrote it, or it is damaged. */
+async function makeLog(
+  fs: FileSystem,
+  paths: StorePaths,
+  options: CommitLogOptions,
+  onAdoption: (events: number) => void = () => {},
+): Promise<void> {
+  if (listSegments(fs, paths.commitLog).length === 0) await adoptStreams(fs, paths, options, onAdoption);
+  else if (fs.stat(paths.registry) === undefined) await registerStreams(fs, paths);
+}
+
+/** Throws when the log lacks its beginning, or ends before the marker. */
+function checkStart(fs: FileSystem, log: CommitLog, marker: LogPlace): void {
+  const [first] = log.scanner.segments();
+  if (first !== undefined && first !== 1)
+    throw log.scanner.corruption(LOG_START, `the first segment is missing; the next is ${first}`);
+  if ((fs.stat(log.scanner.segmentPath(marker.segment))?.size ?? 0) < marker.offset)
+    throw log.scanner.corruption(marker, "the commit log is shorter than it once was");
+}
+
+/** Makes the parts of a store, from the disk up. */
+function wire({ fs, paths, lock, hash, options }: Opening, log: CommitLog, marker: LogPlace) {
+  const durability = options.durability ?? "flush";
+  const mergesNames = fs.stat(`${paths.base}/META`) !== undefined;
+  const head = new Head(fs, paths.head);
+  const recent = new RecordCache();
+  const progress = new ProgressLog(fs, paths, log);
+
+  const files = new StreamFiles(fs, paths.streams, mergesNames);
+  const registry = new StreamRegistry(fs, paths.registry);
+  const keys = new StreamKeys(fs, paths);
+  const unapplied = new UnappliedRecords();
+  const positions = new AdoptedPositions(log);
+  const index = new StreamIndex({ fs, path: paths.streamEnds, log, files, unapplied });
+  const streams = new StreamReader({ log, files, index, unapplied, positions });
+  const list = new StreamList({ fs, paths, files, registry, index, keys, unapplied });
+  const reader = new LogReader(log, recent, (stream, key) => streams.origin(stream, key));
+
+  const checkpointFiles = new CheckpointFiles(fs, paths, (key) => files.openForReading(key));
+  const checkpoints = new ConsumerCheckpoints(checkpointFiles, reader, progress);
+  const snapshots = new SnapshotFiles(fs, files, hash);
+
+  const dirty = new DirtyFiles(fs, paths, files, registry);
+  const applier = new Applier({ fs, paths, files, registry, progress, dirty });
+  const watchers = new CommitWatchers();
+  const observers = [index, progress, positions, recent, dirty, watchers];
+  const follower = new LogFollower({ log, head, directory: paths.commitLog, observers });
+
+  const shared = { fs, paths, log, lock, files, registry, applier, dirty, unapplied, index, progress, follower };
+  const checkpointer = new Checkpointer(shared, marker);
+  const recovery = new Recovery({ ...shared, checkpointer });
+  const committer = new Committer({ ...shared, recovery, checkpointer, durability });
+
+  const closeFiles = (): void => {
+    for (const part of [files, registry, index, head, log]) part.close();
+  };
+  const store = new FileEventStore({
+    ...{
+      ...shared,
+      keys,
+      list,
+      streams,
+      reader,
+      watchers,
+      snapshots,
+      checkpoints,
+      checkpointer,
+      committer,
+      closeFiles,
+    },
+    capabilities: { durable: durability === "flush", multiProcess: true },
+  });
+  return { store, recovery, checkpointer, index, closeFiles };
+}
