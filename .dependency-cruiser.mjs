@@ -2,13 +2,17 @@
 
 const CORE_LAYERS = "aggregate|projection|process-manager|subscription|event-store|command-bus|testing";
 
-/** The lower rooms of the file store, each with the rooms that it may import. */
+/** The rooms of the file store, each with the rooms that it may import. `open-store.ts` and `file-event-store.ts` are above them. */
 const FILE_STORE_ROOMS = [
   ["disk", ""],
   ["lines", "disk"],
   ["log", "lines|disk"],
   ["progress", "log|lines|disk"],
-  ["caches", "streams|log|lines|disk"],
+  ["streams", "log|lines|disk"],
+  ["caches", "streams|progress|log|lines|disk"],
+  ["apply", "streams|progress|log|lines|disk"],
+  ["recovery", "apply|streams|log|lines|disk"],
+  ["commit", "recovery|apply|streams|progress|log|lines|disk"],
 ];
 
 /** @type {import("dependency-cruiser").IConfiguration} */
