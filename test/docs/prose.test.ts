@@ -6,25 +6,20 @@ import { AVOIDED, type AvoidedWording } from "./wording.ts";
 
 /** Folders and files whose text is checked: documents, comments, messages and test titles. */
 const CHECKED = [
-  ...["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench", "examples", "scripts", "test"],
-  ...[
-    "docs/guides",
-    "docs/decisions",
-    "docs/durability.md",
-    "docs/errors.md",
-    "docs/from-rust.md",
-    "docs/performance.md",
-  ],
-  ...[
-    "src/errors.ts",
-    "src/event-loop.ts",
-    "src/fs",
-    "src/json.ts",
-    "src/real-timers.ts",
-    "src/testing",
-    "src/tracing",
-  ],
+  "README.md",
+  "ARCHITECTURE.md",
+  "CONTRIBUTING.md",
+  "CHANGELOG.md",
+  "docs",
+  "bench",
+  "examples",
+  "scripts",
+  "src",
+  "test",
 ];
+/** Rooms of `src` whose text is not rewritten yet. */
+const UNFINISHED =
+  /^src\/(aggregate|aggregate-store|command-bus|doctor|event-store|file-store|postgres|process-manager|projection|subscription)\//;
 const SKIPPED =
   /(^|\/)(node_modules|\.[a-z]+|fixtures|data)(\/|$)|^test\/docs\/(wording|prose\.test)\.ts$|^bench\/package-lock\.json$/;
 
@@ -72,7 +67,7 @@ describe("the check of wording", () => {
 });
 
 test("text has no wording that the project avoids", () => {
-  const files = CHECKED.flatMap(textFiles);
+  const files = CHECKED.flatMap(textFiles).filter((path) => !UNFINISHED.test(path));
   expect(files.length).toBeGreaterThan(50);
   expect(
     files.flatMap((path) => avoidedIn(readFileSync(join(ROOT, path), "utf8")).map((found) => `${path}:${found}`)),

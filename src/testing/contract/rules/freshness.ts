@@ -89,7 +89,7 @@ export const freshness: readonly Rule[] = [
         numbers(30)
           .map((n) => `other/${n}`)
           .sort(),
-        "streams that were told",
+        "streams that the watcher received",
       );
       end();
     },
