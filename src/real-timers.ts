@@ -46,12 +46,14 @@ function realOne<F extends (work: Work, ms: number) => unknown>(
   }) as F | undefined;
 }
 
-const setTimer = places
-  .map(({ setTimeout, clearTimeout }) => ({
-    set: realOne<SetTimer>([setTimeout], clearTimeout, "_idleTimeout"),
-    clear: clearTimeout as ClearTimer,
-  }))
-  .find(({ set }) => set !== undefined);
+// Called as plain functions: a browser's timers throw if they are called as methods of another object.
+const { set: setTimer, clear: clearTimer } =
+  places
+    .map(({ setTimeout, clearTimeout }) => ({
+      set: realOne<SetTimer>([setTimeout], clearTimeout, "_idleTimeout"),
+      clear: clearTimeout as ClearTimer,
+    }))
+    .find(({ set }) => set !== undefined) ?? {};
 
 const immediate = realOne<(work: Work) => unknown>(
   places.map(({ setImmediate }) => setImmediate),
@@ -79,7 +81,7 @@ export const inNextTurn: (work: Work) => void =
     ? (work) => void immediate(work)
     : typeof MessageChannel === "function"
       ? throughMessages()
-      : (work) => void setTimer?.set?.(work, 0);
+      : (work) => void setTimer?.(work, 0);
 
 /** Calls back when everything that can go on without waiting has done so. */
 export const atEndOfTurn: (work: Work) => void = nextTick === undefined ? inNextTurn : (work) => nextTick(work);
@@ -92,9 +94,9 @@ export const startTimer: (work: Work, ms: number, kind: "foreground" | "backgrou
   setTimer === undefined
     ? throughAtomics
     : (work, ms, kind) => {
-        const handle = setTimer.set?.(work, ms);
+        const handle = setTimer(work, ms);
         if (kind === "background") (handle as { unref?: () => void }).unref?.();
-        return () => setTimer.clear(handle);
+        return () => clearTimer?.(handle);
       };
 
 /** Resolves after `ms` milliseconds of real time. */
