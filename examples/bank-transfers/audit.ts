@@ -1,5 +1,5 @@
 /** The auditor: reads the log event by event, keeps books of its own, and writes down whatever must not be. */
-import type { RecordedEventOf } from "eventfold-es";
+import type { EventStorage, RecordedEventOf } from "eventfold-es";
 import { Account } from "./account.ts";
 import { type Bank, openBank, type Work } from "./bank.ts";
 import { FIRST_BALANCE, orderOf, transferId } from "./customers.ts";
@@ -140,8 +140,8 @@ class Books {
 }
 
 /** Audits a bank at rest, whose work is done: the whole log, every stream, the states, the ledger and the dead letters. */
-export async function audit(directory: string, { transfers, accounts }: Work): Promise<Findings> {
-  await using bank = await openBank(directory, "manual");
+export async function audit(storage: string | EventStorage, { transfers, accounts }: Work): Promise<Findings> {
+  await using bank = await openBank(storage, "manual");
   const books = new Books();
   const { problems } = books;
   await readLog(bank, books);

@@ -1,6 +1,6 @@
-/** The bank's books in a directory, and the work on them. */
+/** The bank's books, and the work on them. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { AggregateStore } from "eventfold-es";
+import { AggregateStore, type EventStorage } from "eventfold-es";
 import { Account } from "./account.ts";
 import { accountId, answerTo, FIRST_BALANCE, orderOf, transferId } from "./customers.ts";
 import { Ledger } from "./ledger.ts";
@@ -21,8 +21,8 @@ export type Work = {
   readonly backwards?: boolean;
 };
 
-export function openBank(directory: string, processManagers: "automatic" | "manual" = "automatic") {
-  return AggregateStore.builder(directory)
+export function openBank(storage: string | EventStorage, processManagers: "automatic" | "manual" = "automatic") {
+  return AggregateStore.builder(storage)
     .aggregate(Account)
     .aggregate(Transfer)
     .projection(Ledger)
@@ -35,7 +35,7 @@ export type Bank = Awaited<ReturnType<typeof openBank>>;
 
 /**
  * Requests the transfers that are not there yet and answers for their receivers, until all are settled. May be killed and
- * started again at any time, and run beside others on the same directory: every step is there or is not, and none is taken twice.
+ * started again at any time, and run beside others on the same storage: every step is there or is not, and none is taken twice.
  */
 export async function transferAll(bank: Bank, { transfers, accounts, patience, backwards }: Work): Promise<void> {
   const { accounts: open } = await bank.projection(Ledger);

@@ -1,6 +1,6 @@
 /** The command line: transfers money among accounts until every transfer is settled. */
-import { resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { storageOf } from "../storage.ts";
 import { openBank, report, transferAll } from "./bank.ts";
 
 const DEFAULT_DIRECTORY = "data/bank-transfers";
@@ -15,8 +15,9 @@ const { values, positionals } = parseArgs({
   },
 });
 const [directory = DEFAULT_DIRECTORY] = positionals;
-await using bank = await openBank(directory);
-console.log(`The books are in ${resolve(directory)}\n`);
+const { storage, place } = storageOf(directory);
+await using bank = await openBank(storage);
+console.log(`The books are in ${place}\n`);
 await transferAll(bank, {
   transfers: Number(values.transfers),
   accounts: Number(values.accounts),

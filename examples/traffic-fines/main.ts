@@ -1,9 +1,9 @@
 /** The command line: books the rows of an event log and prints what the fines come to. */
 import { readFile } from "node:fs/promises";
-import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { isDeepStrictEqual, parseArgs } from "node:util";
-import { AggregateStore } from "eventfold-es";
+import { AggregateStore, type EventStorage } from "eventfold-es";
+import { storageOf } from "../storage.ts";
 import { CsvError } from "./csv.ts";
 import { Fine } from "./fine.ts";
 import { Office } from "./office.ts";
@@ -23,19 +23,19 @@ export type ImportOptions = {
 };
 
 /**
- * Books every row of `file` in the store at `directory`; resolves to the report. Rows that an earlier run has booked are
+ * Books every row of `file` in the store that `storage` holds; resolves to the report. Rows that an earlier run has booked are
  * recognised by their key, so a run that was interrupted, or a file that has grown, is simply run again.
  * Throws `CsvError`, before anything is booked, if the file is not such a log.
  */
 export async function importFines(
   file: string,
-  directory: string,
+  storage: string | EventStorage,
   { office = false }: ImportOptions = {},
 ): Promise<{ report: string; tally: Tally }> {
   const rows = readRows(await readFile(file, "utf8"));
   const run = crypto.randomUUID();
   let now = 0;
-  const builder = AggregateStore.builder(directory)
+  const builder = AggregateStore.builder(storage)
     .aggregate(Fine)
     .projection(Statistics)
     .clock(() => now);
@@ -99,13 +99,14 @@ async function main(args: string[]): Promise<void> {
     return;
   }
   const [file = SAMPLE, directory = DEFAULT_DIRECTORY] = parsed.positionals;
+  const { storage, place } = storageOf(directory);
   try {
-    const { report, tally } = await importFines(file, directory, parsed.values);
+    const { report, tally } = await importFines(file, storage, parsed.values);
     console.log(report);
     console.log(
       `\nThis run: ${tally.accepted} booked, ${tally.known} known from an earlier run, ${tally.rejected.length} rejected.`,
     );
-    console.log(`The books are in ${resolve(directory)}`);
+    console.log(`The books are in ${place}`);
   } catch (error) {
     const { message, path } = error as NodeJS.ErrnoException;
     if (!(error instanceof CsvError) && path !== file) throw error;
