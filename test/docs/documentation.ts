@@ -57,24 +57,32 @@ export function onlyBlock(document: Document, language: string): CodeBlock {
 }
 
 /**
- * Runs a program in a directory as a user would: with the package installed in that directory's `node_modules` (but from
- * its sources). Resolves to what it printed.
+ * Runs a program in a directory as a user would: with the package, and the PostgreSQL client, installed in that directory's
+ * `node_modules` (but the package from its sources). Resolves to what it printed.
  */
-export async function runProgram(code: string, directory: string): Promise<string> {
-  mkdirSync(join(directory, "node_modules"), { recursive: true });
-  const installed = join(directory, "node_modules", "eventfold-es");
-  try {
-    symlinkSync(ROOT, installed, "junction");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-  }
+export async function runProgram(
+  code: string,
+  directory: string,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<string> {
+  install("eventfold-es", ROOT, directory);
+  install("pg", join(ROOT, "node_modules/pg"), directory);
   writeFileSync(join(directory, "package.json"), '{ "type": "module" }\n');
   writeFileSync(join(directory, "program.ts"), code);
   const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
   const { stdout } = await promisify(execFile)(
     process.execPath,
     ["--import", tsx, "--conditions=eventfold-es-source", "program.ts"],
-    { cwd: directory },
+    { cwd: directory, env: { ...process.env, ...environment } },
   );
   return stdout;
+}
+
+function install(name: string, source: string, directory: string): void {
+  mkdirSync(join(directory, "node_modules"), { recursive: true });
+  try {
+    symlinkSync(source, join(directory, "node_modules", name), "junction");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
 }

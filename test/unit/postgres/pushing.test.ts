@@ -6,7 +6,7 @@ import { Account } from "../../support/account.ts";
 import { describePostgres } from "../../support/postgres.ts";
 import { until } from "../../support/until.ts";
 
-const { Open } = Account.commands;
+const { Open, Deposit } = Account.commands;
 
 describePostgres("commits of another process, in PostgreSQL", ({ pool, schema, url }) => {
   for (const listen of [true, false]) {
@@ -46,6 +46,23 @@ describePostgres("commits of another process, in PostgreSQL", ({ pool, schema, u
     await until(async () => (await admin.query(listening, [`listen "${name}"`])).rows.length === 2);
     await admin.end();
     await subscription.close();
+  });
+
+  test("are what a rejection rests on", async () => {
+    const name = schema();
+    const open = () => AggregateStore.open(postgres({ pool: pool(), schema: name }));
+    await using one = await open();
+    await using other = await open();
+    let stale = 0;
+    for (let n = 0; n < 30; n++) {
+      const [here, there] = [one.get(Account, `a${n}`), other.get(Account, `a${n}`)];
+      await here.execute(Open({ owner: "Ada" }));
+      await here.execute(Deposit({ amount: 1 }));
+      await there.execute(Deposit({ amount: 100 }));
+      const outcome = await here.try(Account.commands.Withdraw({ amount: 50 }));
+      if (!outcome.ok) stale++;
+    }
+    expect(stale).toBe(0);
   });
 
   test("are found by a store whose connections are shared for single statements, where prepared statements get lost", async () => {
