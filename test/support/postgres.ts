@@ -1,5 +1,6 @@
 import pg from "pg";
 import { afterAll, describe, inject, test } from "vitest";
+import { pause } from "./until.ts";
 import { installedBinaries, sharedPostgres } from "./postgres-server.ts";
 
 /** A database for the tests of one file. */
@@ -20,6 +21,12 @@ const found = await sharedPostgres(inject("servers")).then(
 export function describePostgres(name: string, tests: (postgres: TestPostgres) => void): void {
   if ("url" in found) describe(name, () => tests(testPostgres(found.url)));
   else withoutPostgres(name, found.missing);
+}
+
+/** For a file whose tests run on PostgreSQL too. Throws where there is none. */
+export function requirePostgres(): TestPostgres {
+  if ("missing" in found) throw new Error(`there must be a PostgreSQL: ${found.missing}`);
+  return testPostgres(found.url);
 }
 
 /** Tests that start servers of their own, which they may kill. */
@@ -46,7 +53,8 @@ function testPostgres(url: string): TestPostgres {
     return made;
   };
   afterAll(async () => {
-    await Promise.all(pools.map((each) => each.end()));
+    // A store that a failed test has left open keeps a connection.
+    await Promise.race([Promise.all(pools.map((each) => each.end())), pause(2000)]);
     const client = new pg.Client({ connectionString: url });
     await client.connect();
     for (const schema of schemas) await client.query(`drop schema if exists "${schema}" cascade`);

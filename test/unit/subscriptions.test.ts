@@ -101,26 +101,30 @@ describe.each(backends)("a subscription $backend", ({ builder }) => {
     const store = await open();
     await store.dispatch(add("a"));
     const stop = new AbortController();
-    const byLoop = firstPositions(100, store.subscribe({ signal: stop.signal }));
+    const seen: number[] = [];
+    const byLoop = firstPositions(100, store.subscribe({ signal: stop.signal }), seen);
     const { done } = store.subscribe({ signal: stop.signal }, () => {});
-    await pause(20);
+    await until(() => seen.length === 1);
     stop.abort();
     expect(await byLoop).toEqual([1]);
     await done;
     expect(await firstPositions(1, store.subscribe({ signal: AbortSignal.abort() }))).toEqual([]);
 
     const closed: number[] = [];
+    let isHandling = false;
     const subscription = store.subscribe({}, async ({ position }) => {
+      isHandling = true;
       await pause(30);
       closed.push(position);
     });
-    await pause(10);
+    await until(() => isHandling);
     await subscription.close();
     // It was handling an event when it was closed, and finished it.
     expect(closed).toEqual([1]);
 
-    const withStore = firstPositions(100, store.subscribe());
-    await pause(20);
+    const seenByStore: number[] = [];
+    const withStore = firstPositions(100, store.subscribe(), seenByStore);
+    await until(() => seenByStore.length === 1);
     await store.close();
     expect(await withStore).toEqual([1]);
     expect(() => store.subscribe()).toThrow(expect.objectContaining({ code: "STORE_CLOSED" }));
