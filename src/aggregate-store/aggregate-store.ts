@@ -128,7 +128,7 @@ export class AggregateStore<
   }
 
   /**
-   * Lets the process managers deal with every event and due appointment there is, and with what that leads to. They
+   * Lets the process managers handle every event and every due scheduled command, and what that leads to. They
    * do so by themselves unless the store was built with `processManagerMode("manual")`.
    */
   async runProcessManagers(): Promise<ProcessManagerReport> {

@@ -1,3 +1,4 @@
+import { appendAll } from "../arrays.ts";
 import type { AppliedEvent } from "../aggregate/aggregate.ts";
 import { atPositions, type CommandOutcome } from "../aggregate/instance/command-outcome.ts";
 import type { VersionRange } from "../aggregate/instance/idempotency-keys.ts";
@@ -111,7 +112,7 @@ function decideOne(changes: InstanceChanges, stream: StreamName, command: Comman
   if (decision.kind === "rejection")
     throw new CommandRejectedError(stream.type, stream.id, command.type, decision.rejection);
   const { events, state } = decision;
-  for (const draft of decision.drafts) drafts.push(draft);
+  appendAll(drafts, decision.drafts);
   const version = before + decision.drafts.length;
   const key = command.context.idempotencyKey;
   if (key !== undefined && version > before) keys.set(key, { from: before + 1, to: version });

@@ -13,7 +13,7 @@ export type InjectedEvent<Event = { readonly type: string; readonly data?: unkno
   >;
 
 export interface InjectOptions {
-  /** Lets the process managers deal with everything there is before the injection resolves; no if left out, as in the original. */
+  /** Lets the process managers handle every event there is before the injection resolves. Default: false, as in the Rust crate. */
   readonly runProcessManagers?: boolean;
 }
 
@@ -58,16 +58,22 @@ export function draftOf(
   if (typeof event !== "object" || event === null || !isText(event.type)) {
     throw new EventfoldError(
       "INVALID_ARGUMENT",
-      "an injected event is an object { type, data?, eventId?, timestamp?, … }",
+      `expected an injected event { type, data?, eventId?, timestamp?, … }, found ${shown(event)}`,
     );
   }
   const { type, eventId, timestamp, actor, correlationId, causationId, sourceDevice, metadata } = event;
   const context = { actor, correlationId, causationId, sourceDevice, metadata };
   checkContext(context);
   if (eventId !== undefined && !isText(eventId))
-    throw new EventfoldError("INVALID_ARGUMENT", "eventId is not a string of Unicode text with something in it");
+    throw new EventfoldError(
+      "INVALID_ARGUMENT",
+      `expected eventId to be a non-empty string of Unicode text, found ${shown(eventId)}`,
+    );
   if (timestamp !== undefined && !(Number.isSafeInteger(timestamp) && timestamp >= 0)) {
-    throw new EventfoldError("INVALID_ARGUMENT", "timestamp is not a whole number of milliseconds since 1970");
+    throw new EventfoldError(
+      "INVALID_ARGUMENT",
+      `expected timestamp to be a whole number of milliseconds since 1970, found ${shown(timestamp)}`,
+    );
   }
   return {
     type,
@@ -82,4 +88,12 @@ export function draftOf(
 
 function isText(value: unknown): value is string {
   return typeof value === "string" && value !== "" && isWellFormed(value);
+}
+
+function shown(value: unknown): string {
+  return typeof value === "object"
+    ? value === null
+      ? "null"
+      : "an object without a type"
+    : String(JSON.stringify(value));
 }

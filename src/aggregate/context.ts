@@ -8,7 +8,7 @@ export interface DispatchContext extends CommandContext {
   readonly dispatch?: object;
 }
 
-/** Keys of stored metadata that are no metadata of the user's: the context's fields, of which the first two are the original's. */
+/** Keys of stored metadata that users cannot set: the context's fields, of which the Rust crate writes the first two. */
 const RESERVED = new Set(["correlation_id", "source_device", "causation_id", "idempotency_key", "dispatch"]);
 
 /** Throws `INVALID_CONTEXT` for anything in a context that cannot be stored as it is. */

@@ -8,7 +8,7 @@ import { type Payloads, upcastersOf } from "./payload.ts";
 type GlanceKey = "type" | "data" | "aggregate" | "id" | "version" | "position";
 
 /** What `glance` gives. */
-export const GLANCE: ReadonlySet<string> = new Set<GlanceKey>([
+export const PARTIAL_EVENT_FIELDS: ReadonlySet<string> = new Set<GlanceKey>([
   "type",
   "data",
   "aggregate",
@@ -63,8 +63,8 @@ export class EventReader {
     return recordedEvent(event, this.dataOf(event));
   }
 
-  /** What is at hand without reading what came with the command; for whoever looks at nothing else. */
-  glance(event: StoredEvent): Pick<RecordedEvent, GlanceKey> {
+  /** An event with only the fields that need no metadata: for handlers that provably read nothing else. */
+  partialEvent(event: StoredEvent): Pick<RecordedEvent, GlanceKey> {
     const { type, stream, version, position } = event;
     const data = this.dataOf(event);
     const { type: aggregate, id } = stream;

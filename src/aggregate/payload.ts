@@ -92,7 +92,7 @@ type Checked<T> = [NotJson<T>] extends [never] ? [] : [error: `JSON cannot hold 
 export interface TypedPayload<T> extends StandardSchema<T> {
   /** How old payloads become new ones; events remember how many steps they have been through. */
   readonly upcasters: readonly ((data: never) => unknown)[];
-  /** Declares the next shape. Events on disk keep theirs; whoever reads them sees the last one. */
+  /** Declares the next shape. Events on disk keep theirs; readers see the newest one. */
   to<Next>(upcast: (data: T) => Next, ...notJson: Checked<Next>): TypedPayload<Next>;
 }
 

@@ -1,3 +1,4 @@
+import { appendAll } from "../arrays.ts";
 import { EventfoldError } from "../errors.ts";
 import { type FileSystem, systemErrorCode } from "../fs/file-system.ts";
 import { type LogPlace, endsBefore } from "../file-store/log/log-place.ts";
@@ -148,23 +149,24 @@ export class Diagnosis {
       lines,
     );
     this.#lastPosition = damage.lastPosition;
-    this.problems.push(...damage.problems);
+    appendAll(this.problems, damage.problems);
     this.#checkTails(tails, new Set(damage.rest));
     for (const [key, stream] of this.#streams.streams) this.#checkDifferences(key, stream);
     this.#checkMeta();
     const unsettled = (place: { readonly segment: number; readonly offset: number }): boolean =>
       this.#isUnsettled(place);
     const letters = checkDeadLetters(fs, paths, this.#notes, unsettled);
-    this.problems.push(...letters.problems);
+    appendAll(this.problems, letters.problems);
     this.#counts.deadLetters = letters.count;
-    this.problems.push(...checkRegistry(fs, paths, this.#streams.streams, unsettled));
+    appendAll(this.problems, checkRegistry(fs, paths, this.#streams.streams, unsettled));
   }
 
   /** What stays as it is, or is only ever replaced as a whole. */
   async #surveyRest(): Promise<void> {
-    for (const checkpoint of this.#checkpoints) this.problems.push(...checkCheckpoint(checkpoint, this.#lastPosition));
+    for (const checkpoint of this.#checkpoints)
+      appendAll(this.problems, checkCheckpoint(checkpoint, this.#lastPosition));
     this.#counts.checkpoints = this.#checkpoints.length;
-    this.problems.push(...checkLayout(this.#fs, this.paths));
+    appendAll(this.problems, checkLayout(this.#fs, this.paths));
     const slice = new Slice();
     for (const [key, stream] of this.#streams.streams) {
       if (slice.isOver) await slice.next();
@@ -173,7 +175,7 @@ export class Diagnosis {
       try {
         const directory = path.slice(0, path.lastIndexOf("/"));
         const { problems, hasSnapshot } = checkStream(this.#fs, this.#hash, directory, key, stream.end);
-        this.problems.push(...problems);
+        appendAll(this.problems, problems);
         if (hasSnapshot) this.#counts.snapshots++;
       } catch (error) {
         if (systemErrorCode(error) === undefined) throw error;
@@ -297,7 +299,7 @@ export class Diagnosis {
       const severity = isEmpty ? "info" : "warning";
       this.problems.push({ kind: "head-damaged", severity, file: head, message, ...(isEmpty ? {} : fix) });
     }
-    this.problems.push(...checkEnds(this.#fs, this.paths, this.#streams.streams, !this.hasGaps));
+    appendAll(this.problems, checkEnds(this.#fs, this.paths, this.#streams.streams, !this.hasGaps));
   }
 
   /** Whether the next opening still has to carry over what stands at a place of the log. */

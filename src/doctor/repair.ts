@@ -1,3 +1,4 @@
+import { largest } from "../arrays.ts";
 import { EventfoldError } from "../errors.ts";
 import { type FileHandle, type FileSystem, systemErrorCode } from "../fs/file-system.ts";
 import { openNodeFileSystem } from "../fs/node-file-system.ts";
@@ -191,8 +192,11 @@ class Repair {
     path: string,
     parts: readonly { readonly at: number; readonly source: LogBytes }[],
   ): Promise<string | undefined> {
-    const from = Math.min(...parts.map(({ at }) => at));
-    const to = Math.max(...parts.map(({ at, source }) => at + source.length));
+    const from = parts.reduce((first, { at }) => Math.min(first, at), Infinity);
+    const to = largest(
+      parts.map(({ at, source }) => at + source.length),
+      0,
+    );
     const kept = await this.#keep(path, from, to);
     const directory = path.slice(0, path.lastIndexOf("/"));
     this.#fs.makeDirectory(directory);

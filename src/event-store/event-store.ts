@@ -124,9 +124,9 @@ export interface Checkpoint {
   readonly state: unknown;
   /** Position of the last event that is folded in. */
   readonly position: number;
-  /** Identifies the code that made it; nothing for one that the original wrote. */
+  /** Identifies the code that made it; missing in one that the Rust crate wrote. */
   readonly fingerprint?: string | undefined;
-  /** From the original: how many events of each stream (`<type>/<id>`) are folded in; all others are not. */
+  /** From the Rust crate: how many events of each stream (`<type>/<id>`) are folded in; all others are not. */
   readonly versions?: ReadonlyMap<string, number> | undefined;
   /** Digest of the event at `position`, to tell whether the store still has it, and a position before it from which to look. */
   readonly last?: { readonly since: number; readonly event: string } | undefined;

@@ -12,11 +12,11 @@ export interface DeadLetter {
   readonly aggregate: string;
   readonly id: string;
   readonly command: unknown;
-  /** What went wrong, in the original's words. */
+  /** What went wrong, in the words of the Rust crate. */
   readonly error: string;
   /** Milliseconds since 1970. */
   readonly timestamp: number;
-  /** The event that caused it; missing for a letter that the original wrote. */
+  /** The event that caused it; missing for a letter of the Rust crate. */
   readonly cause?: {
     readonly aggregate: string;
     readonly id: string;
@@ -26,7 +26,7 @@ export interface DeadLetter {
   };
 }
 
-/** Something to deliver, and why. */
+/** A command to deliver, and its cause. */
 export interface Undelivered {
   readonly manager: string;
   readonly identity: string;
@@ -34,7 +34,7 @@ export interface Undelivered {
   readonly cause: Cause | undefined;
 }
 
-/** A dead letter in the original's form, with what we know beyond it. */
+/** A dead letter in the form of the Rust crate, with our own fields beside it. */
 export function letterOf(
   { manager, identity, envelope, cause }: Undelivered,
   context: CommandContext,
@@ -66,7 +66,7 @@ export function letterOf(
   };
 }
 
-/** The original's words, by which its tools know the kinds apart. */
+/** The words of the Rust crate, by which its tools tell the kinds apart. */
 function errorText({ aggregate }: CommandEnvelope, error: unknown): string {
   const message = messageOf(error);
   switch (isEventfoldError(error) ? error.code : undefined) {
@@ -102,8 +102,8 @@ interface StoredEnvelope {
   } | null;
 }
 
-/** Envelope and cause of a dead letter, also of one that the original wrote. */
-export function addressed({ key, letter }: StoredDeadLetter): Pick<Undelivered, "envelope" | "cause"> {
+/** Envelope and cause of a dead letter, also of one that the Rust crate wrote. */
+export function addressOf({ key, letter }: StoredDeadLetter): Pick<Undelivered, "envelope" | "cause"> {
   const { aggregate_type, instance_id, command, context } = (letter["envelope"] ?? {}) as Partial<StoredEnvelope>;
   if (typeof aggregate_type !== "string" || typeof instance_id !== "string" || command === undefined) {
     throw new EventfoldError(
@@ -128,7 +128,7 @@ export function addressed({ key, letter }: StoredDeadLetter): Pick<Undelivered, 
   };
 }
 
-/** The original writes `"Name"` or `{"Name": payload}`. */
+/** The Rust crate writes `"Name"` or `{"Name": payload}`. */
 function commandOf(command: unknown): { readonly type: string; readonly data?: unknown } {
   if (typeof command === "string") return { type: command };
   const entries = typeof command === "object" && command !== null ? Object.entries(command) : [];

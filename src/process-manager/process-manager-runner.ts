@@ -6,11 +6,19 @@ import { tracedCommit } from "../event-store/traced-commit.ts";
 import { reacting, type ReactTrace } from "../tracing/tracing.ts";
 import { EventSources, initialOf } from "../projection/event-sources.ts";
 import { ChangedHistoryError, LogCursor } from "../projection/log-cursor.ts";
-import { Appointments } from "./appointments.ts";
-import { addressed } from "./dead-letter.ts";
+import { ScheduledCommands } from "./scheduled-commands.ts";
+import { addressOf } from "./dead-letter.ts";
 import { type CommandTargets, deliver, type Delivery, type DeliveryResult, type StepNote } from "./dispatcher.ts";
 import type { ProcessManagerDefinition } from "./process-manager.ts";
-import { complete, type Continued, type Kept, type Note, plansOf, type Progress, take } from "./progress.ts";
+import {
+  completeEvent,
+  type AdoptedCheckpoint,
+  type ManagerCheckpoint,
+  type Note,
+  schedulingSteps,
+  type Progress,
+  applyNote,
+} from "./progress.ts";
 import { causeOf, identityOf, type Outputs, outputsOf } from "./reaction.ts";
 import { messageOf } from "../realm.ts";
 
@@ -58,14 +66,14 @@ export class ProcessManagerRunner {
     this.#sources = new EventSources<React>(definition);
   }
 
-  /** Time of the next appointment; `Infinity` if there is none. */
+  /** Time of the next scheduled command; `Infinity` if there is none. */
   get nextDue(): number {
-    return this.#progress?.appointments.nextDue ?? Infinity;
+    return this.#progress?.scheduled.nextDue ?? Infinity;
   }
 
-  /** Deals with all events and due appointments that there are. What may pass is thrown; the next run goes on there. */
+  /** Handles all events and due scheduled commands that there are. A failure that may pass is thrown; the next run continues there. */
   run(stopped: () => boolean): Promise<ProcessManagerReport> {
-    return this.#alone(async () => {
+    return this.#exclusively(async () => {
       const report = { dispatched: 0, deadLettered: 0 };
       let finished = false;
       while (!finished && !stopped()) finished = await this.#runOnce(report, stopped);
@@ -73,11 +81,11 @@ export class ProcessManagerRunner {
     });
   }
 
-  /** Tries a dead letter once more, with the same identity; it is settled in the same commit. */
+  /** Sends the command of a dead letter once more, with the same identity. The commit of its events removes the letter. */
   replay(key: string): Promise<void> {
-    return this.#alone(async () => {
+    return this.#exclusively(async () => {
       for (;;) {
-        const { envelope, cause } = addressed(await this.#letter(key));
+        const { envelope, cause } = addressOf(await this.#findLetter(key));
         const progress = await this.#synchronised();
         const delivery = { manager: this.name, identity: key, envelope, cause };
         const note = { name: this.name, expectedSequence: progress.sequence, note: {}, settledLetters: [key] };
@@ -91,28 +99,28 @@ export class ProcessManagerRunner {
     });
   }
 
-  /** Settles a dead letter without trying it. */
+  /** Removes a dead letter without trying it. */
   drop(key: string): Promise<void> {
-    return this.#alone(async () => {
+    return this.#exclusively(async () => {
       for (;;) {
-        await this.#letter(key);
+        await this.#findLetter(key);
         const progress = await this.#synchronised();
-        if (await this.#note(progress, {}, [key])) return;
+        if (await this.#commitNote(progress, {}, [key])) return;
         await this.#superseded(progress);
       }
     });
   }
 
   close(): Promise<void> {
-    return this.#alone(() =>
-      this.#save().catch(() => {
+    return this.#exclusively(() =>
+      this.#saveCheckpoint().catch(() => {
         // Only a cache: the next opening reads more.
       }),
     );
   }
 
-  /** One after the other: all of them count on the sequence of the last note. */
-  #alone<T>(work: () => Promise<T>): Promise<T> {
+  /** One piece of work after the other: each relies on the sequence of the last note. */
+  #exclusively<T>(work: () => Promise<T>): Promise<T> {
     const done = this.#turn.then(work);
     this.#turn = done.catch(() => {});
     return done;
@@ -127,22 +135,22 @@ export class ProcessManagerRunner {
           if (stopped()) return true;
           const outputs = this.#react(progress, event);
           if (!(await this.#carryOut(progress, event, outputs, report))) return await this.#superseded(progress);
-          complete(progress, event, outputs.state);
+          completeEvent(progress, event, outputs.state);
         }
-        if (progress.cursor.position - this.#saved >= SAVE_EVERY_EVENTS) await this.#save();
+        if (progress.cursor.position - this.#saved >= SAVE_EVERY_EVENTS) await this.#saveCheckpoint();
       }
     } catch (error) {
       if (!(error instanceof ChangedHistoryError)) throw error;
-      this.#distrust();
+      this.#discardCheckpoint();
       return false;
     }
-    const due = progress.appointments.due(this.#now());
-    for (const appointment of due) {
+    const due = progress.scheduled.due(this.#now());
+    for (const command of due) {
       if (stopped()) return true;
-      const { id, envelope, cause } = appointment;
+      const { id, envelope, cause } = command;
       const delivery = { manager: this.name, identity: id, envelope, cause };
       if (!(await this.#deliver(progress, delivery, { fired: id }, report))) return this.#superseded(progress);
-      progress.appointments.delete(id);
+      progress.scheduled.remove(id);
     }
     // What was just dispatched may have caused more.
     return due.length === 0 && (await this.#events.head()) <= progress.cursor.position;
@@ -152,8 +160,8 @@ export class ProcessManagerRunner {
   async #carryOut(progress: Progress, event: StoredEvent, outputs: Outputs, report: Counts): Promise<boolean> {
     const { commands, schedule, cancel } = outputs;
     const { position } = event;
-    const plans = plansOf(outputs);
-    // Appointments come first: they must not be lost when a command cannot be delivered for a while.
+    const plans = schedulingSteps(outputs);
+    // ScheduledCommands come first: they must not be lost when a command cannot be delivered for a while.
     if (plans > 0 && progress.done === 0) {
       const keys = new Set(cancel);
       for (const { key } of schedule) if (key !== undefined) keys.add(key);
@@ -161,9 +169,9 @@ export class ProcessManagerRunner {
         position,
         outputsDone: 1,
         scheduled: schedule,
-        cancelled: progress.appointments.withKeys(keys),
+        cancelled: progress.scheduled.idsWithKeys(keys),
       };
-      if (!(await this.#note(progress, note))) return false;
+      if (!(await this.#commitNote(progress, note))) return false;
     }
     for (let index = Math.max(0, progress.done - plans); index < commands.length; index++) {
       const envelope = commands[index] as CommandEnvelope;
@@ -197,23 +205,23 @@ export class ProcessManagerRunner {
   }
 
   /** Writes a note that has no command beside it. */
-  async #note(progress: Progress, note: Note, settledLetters?: readonly string[]): Promise<boolean> {
+  async #commitNote(progress: Progress, note: Note, settledLetters?: readonly string[]): Promise<boolean> {
     const consumer = { name: this.name, expectedSequence: progress.sequence, note };
     const { ok } = await tracedCommit(this.#events, {
       appends: [],
       consumer: settledLetters === undefined ? consumer : { ...consumer, settledLetters },
     });
-    if (ok) take(progress, { sequence: consumer.expectedSequence + 1, note });
+    if (ok) applyNote(progress, { sequence: consumer.expectedSequence + 1, note });
     return ok;
   }
 
-  /** Another process has taken the step: what it noted is read before going on. */
+  /** Another process has made this progress: its notes are read before this one continues. */
   async #superseded(progress: Progress): Promise<false> {
     await refreshBeforeReading(this.#events);
     const notes = await this.#events.consumerNotes(this.name, progress.sequence);
     if (notes.length === 0) {
       // It was not another process: the checkpoint counts on notes that the log does not have.
-      this.#distrust();
+      this.#discardCheckpoint();
     }
     return false;
   }
@@ -256,34 +264,34 @@ export class ProcessManagerRunner {
     }
   }
 
-  /** Progress with everything that was noted so far, by whatever process. */
+  /** Progress with every note so far, of any process. */
   async #synchronised(): Promise<Progress> {
     await refreshBeforeReading(this.#events);
     for (;;) {
       const progress = (this.#progress ??= await this.#load());
       const notes = await this.#events.consumerNotes(this.name, progress.sequence);
       try {
-        if (notes.length > 0 || this.#handled > progress.cursor.position) await this.#follow(progress, notes);
+        if (notes.length > 0 || this.#handled > progress.cursor.position) await this.#replay(progress, notes);
         this.#handled = 0;
         return progress;
       } catch (error) {
-        // The notes are taken, and the state lags behind them.
+        // The notes are applied, and the state is older than they are.
         this.#progress = undefined;
         if (!(error instanceof ChangedHistoryError)) throw error;
-        this.#distrust();
+        this.#discardCheckpoint();
       }
     }
   }
 
-  /** Moves on to where notes say that the manager was, reacting without carrying anything out. */
-  async #follow(progress: Progress, notes: readonly ConsumerNote[]): Promise<void> {
+  /** Reacts to the events up to where the notes are, without carrying anything out. */
+  async #replay(progress: Progress, notes: readonly ConsumerNote[]): Promise<void> {
     let { position } = progress.cursor;
     let { done } = progress;
     const settled = Math.min(this.#handled, await this.#events.head());
     for (const note of notes) {
       const { position: at, outputsDone: count } = note.note as Note;
       if (at !== undefined && count !== undefined) [position, done] = [at, count];
-      take(progress, note);
+      applyNote(progress, note);
     }
     if (settled >= position) [position, done] = [settled, Infinity];
     if (position <= progress.cursor.position) return;
@@ -291,17 +299,17 @@ export class ProcessManagerRunner {
       for (const event of batch) {
         if (event.position > position) return;
         const outputs = this.#react(progress, event);
-        if (event.position === position && done < plansOf(outputs) + outputs.commands.length) {
+        if (event.position === position && done < schedulingSteps(outputs) + outputs.commands.length) {
           progress.done = done;
           return;
         }
-        complete(progress, event, outputs.state);
+        completeEvent(progress, event, outputs.state);
       }
     }
   }
 
-  /** The checkpoint is of another history than the log. */
-  #distrust(): void {
+  /** The checkpoint belongs to another history than the log. */
+  #discardCheckpoint(): void {
     this.#progress = undefined;
     this.#checkpointIsUsable = false;
   }
@@ -317,22 +325,22 @@ export class ProcessManagerRunner {
       checkpoint.fingerprint === this.#sources.fingerprint
     ) {
       this.#saved = checkpoint.position;
-      const { state, sequence, scheduled, adoptedVersions } = checkpoint.state as Kept;
+      const { state, sequence, scheduled, adoptedVersions } = checkpoint.state as ManagerCheckpoint;
       return {
         state,
         cursor: new LogCursor(this.#events, checkpoint, this.#sources.wanted),
         sequence,
         done: 0,
         reacted: undefined,
-        appointments: new Appointments(scheduled),
+        scheduled: new ScheduledCommands(scheduled),
         versions: new Map(adoptedVersions),
       };
     }
     if (checkpoint !== undefined && checkpoint.versions === undefined)
-      this.#handled = (checkpoint.state as Kept).handled;
+      this.#handled = (checkpoint.state as ManagerCheckpoint).handled;
     if (checkpoint?.versions !== undefined)
       await this.#adopt({ state: checkpoint.state, versions: [...checkpoint.versions] });
-    const { continued } = await this.#continued();
+    const { continued } = await this.#adoptedCheckpoint();
     const { state, versions } = continued ?? { state: initialOf(this.#definition.initial), versions: [] };
     return {
       state,
@@ -340,15 +348,15 @@ export class ProcessManagerRunner {
       sequence: 0,
       done: 0,
       reacted: undefined,
-      appointments: new Appointments(),
+      scheduled: new ScheduledCommands(),
       versions: new Map(versions),
     };
   }
 
-  /** Puts what the original has left into the log, once. */
-  async #adopt(continued: Continued): Promise<void> {
+  /** Puts the checkpoint of the Rust crate into the log, once. */
+  async #adopt(continued: AdoptedCheckpoint): Promise<void> {
     for (;;) {
-      const known = await this.#continued();
+      const known = await this.#adoptedCheckpoint();
       if (known.continued !== undefined && JSON.stringify(known.continued) === JSON.stringify(continued)) return;
       const expectedSequence = known.sequence;
       const consumer = { name: this.name, expectedSequence, note: { adopted: continued } satisfies Note };
@@ -356,8 +364,11 @@ export class ProcessManagerRunner {
     }
   }
 
-  /** The last checkpoint of the original that was put into the log, and the sequence of the last note. */
-  async #continued(): Promise<{ readonly continued: Continued | undefined; readonly sequence: number }> {
+  /** The last checkpoint of the Rust crate that was put into the log, and the sequence of the last note. */
+  async #adoptedCheckpoint(): Promise<{
+    readonly continued: AdoptedCheckpoint | undefined;
+    readonly sequence: number;
+  }> {
     const notes = await this.#events.consumerNotes(this.name, 0);
     return {
       continued: notes.map(({ note }) => (note as Note).adopted).findLast((found) => found !== undefined),
@@ -365,18 +376,18 @@ export class ProcessManagerRunner {
     };
   }
 
-  async #save(): Promise<void> {
+  async #saveCheckpoint(): Promise<void> {
     const progress = this.#progress;
-    if (progress === undefined || !progress.cursor.isSettled || progress.cursor.position === this.#saved) return;
+    if (progress === undefined || !progress.cursor.isVerified || progress.cursor.position === this.#saved) return;
     // A reaction that is not carried out yet may have changed the state.
     if (progress.done > 0 || progress.reacted !== undefined) return;
-    // A checkpoint takes all notes into account that are in the log when it is saved.
+    // A checkpoint includes every note that is in the log when it is saved.
     if ((await this.#events.consumerNotes(this.name, progress.sequence)).length > 0) return;
-    const { state, sequence, appointments, versions } = progress;
-    const kept: Kept = {
+    const { state, sequence, scheduled, versions } = progress;
+    const kept: ManagerCheckpoint = {
       state,
       sequence,
-      scheduled: appointments.all,
+      scheduled: scheduled.all,
       adoptedVersions: [...versions],
       handled: progress.cursor.position,
     };
@@ -390,7 +401,7 @@ export class ProcessManagerRunner {
     });
   }
 
-  async #letter(key: string): Promise<StoredDeadLetter> {
+  async #findLetter(key: string): Promise<StoredDeadLetter> {
     await refreshBeforeReading(this.#events);
     const letter = (await this.#events.deadLetters(this.name)).find((candidate) => candidate.key === key);
     if (letter === undefined)

@@ -61,7 +61,7 @@ export class ProcessManagers {
     this.#wake(0);
   }
 
-  /** Deals with everything there is, also what that leads to. Throws what stopped one of them; the next run goes on there. */
+  /** Handles every event there is, and what that leads to. Throws the error that stopped a manager; the next run continues there. */
   run(): Promise<ProcessManagerReport> {
     return this.#afterOthers(async () => {
       const { report, failures } = await this.#runAll([...this.#workers.values()]);
@@ -82,11 +82,11 @@ export class ProcessManagers {
   }
 
   async replay(key: string): Promise<void> {
-    await (await this.#holder(key)).replay(key);
+    await (await this.#runnerOf(key)).replay(key);
   }
 
   async drop(key: string): Promise<void> {
-    await (await this.#holder(key)).drop(key);
+    await (await this.#runnerOf(key)).drop(key);
   }
 
   async close(): Promise<void> {
@@ -107,7 +107,7 @@ export class ProcessManagers {
     return next;
   }
 
-  /** Runs until nobody has anything to do any more. One that fails does not stop the others. */
+  /** Runs until no manager has anything left to do. One that fails does not stop the others. */
   async #runAll(workers: readonly Worker[]): Promise<{
     readonly report: ProcessManagerReport;
     readonly failures: ReadonlyMap<Worker, { readonly error: unknown }>;
@@ -158,7 +158,7 @@ export class ProcessManagers {
     for (const [worker, { error }] of failures) {
       worker.retryAt = monotonicNow() + worker.wait;
       worker.wait = Math.min(worker.wait * 2, LONGEST_RETRY_MS);
-      this.#tell(error);
+      this.#reportError(error);
     }
     const working = ready.filter((worker) => !failures.has(worker));
     const hasMore =
@@ -177,7 +177,7 @@ export class ProcessManagers {
     return able.filter(({ retryAt, runner }) => retryAt > 0 || runner.nextDue <= this.#now());
   }
 
-  #tell(error: unknown): void {
+  #reportError(error: unknown): void {
     try {
       this.#onError(error);
     } catch {
@@ -185,7 +185,7 @@ export class ProcessManagers {
     }
   }
 
-  async #holder(key: string): Promise<ProcessManagerRunner> {
+  async #runnerOf(key: string): Promise<ProcessManagerRunner> {
     await refreshBeforeReading(this.#events);
     for (const [name, { runner }] of this.#workers) {
       if ((await this.#events.deadLetters(name)).some((letter) => letter.key === key)) return runner;

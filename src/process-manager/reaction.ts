@@ -6,12 +6,12 @@ import { isJsonValue } from "../json.ts";
 import type { Reaction, Scheduled } from "./process-manager.ts";
 import { isDate, isPromise } from "../realm.ts";
 
-/** A chain of events in which somebody has waited this long is not taken for a loop. */
+/** A chain of events that contains a wait of this length is not taken for a loop. */
 const NO_LOOP_MS = 1000;
 
 /** A command that waits for its time. */
-export interface Appointment {
-  /** Identity: manager, event and place among the event's appointments. */
+export interface ScheduledCommand {
+  /** Identity: manager, event and place among the event's scheduled commands. */
   readonly id: string;
   readonly key?: string;
   /** Milliseconds since 1970. */
@@ -58,7 +58,7 @@ export function identityOf(manager: string, { aggregate, id, version }: Cause, p
 export interface Outputs {
   readonly state: unknown;
   readonly commands: readonly CommandEnvelope[];
-  readonly schedule: readonly Appointment[];
+  readonly schedule: readonly ScheduledCommand[];
   readonly cancel: readonly string[];
 }
 
@@ -82,12 +82,18 @@ export function outputsOf(manager: string, result: unknown, before: unknown, cau
   return {
     state: state === undefined ? before : state,
     commands: commands.map((item) => envelope(manager, item)),
-    schedule: schedule.map((item, index) => appointment(manager, item, index, cause, time)),
+    schedule: schedule.map((item, index) => scheduledCommand(manager, item, index, cause, time)),
     cancel,
   };
 }
 
-function appointment(manager: string, item: Scheduled, index: number, cause: Cause, time: number): Appointment {
+function scheduledCommand(
+  manager: string,
+  item: Scheduled,
+  index: number,
+  cause: Cause,
+  time: number,
+): ScheduledCommand {
   const due =
     item.at === undefined ? time + milliseconds(item.in, "in") : isDate(item.at) ? item.at.getTime() : item.at;
   if (!Number.isFinite(due)) throw bad(manager, "a scheduled command's time is not a time");

@@ -12,7 +12,7 @@ export type CursorMark = Pick<Checkpoint, "position" | "last">;
 export class LogCursor {
   readonly #events: EventStore;
   readonly #wanted: EventTypes | undefined;
-  /** Up to here nothing is left to do. */
+  /** Every event up to here is handled. */
   #position: number;
   /** Of the last event that was passed; what lies between the two was not wanted. */
   #lastPosition: number;
@@ -22,10 +22,10 @@ export class LogCursor {
   #since: number;
   /** The same for the events that are being read. */
   #batchSince: number;
-  /** From a checkpoint, and not compared yet with what the store has. */
-  #isSettled: boolean;
+  /** False for a cursor from a checkpoint until the checkpoint is compared with the store. */
+  #isVerified: boolean;
 
-  /** Behind a position, 0 for the beginning; or where a checkpoint was made. Events that are not `wanted` may be left out. */
+  /** Starts after a position, 0 for the beginning, or where a checkpoint was made. Events that are not `wanted` may be left out. */
   constructor(events: EventStore, from: number | CursorMark, wanted?: EventTypes) {
     this.#events = events;
     this.#wanted = wanted;
@@ -33,7 +33,7 @@ export class LogCursor {
     this.#position = this.#lastPosition = position;
     this.#last = last?.event;
     this.#since = this.#batchSince = last?.since ?? position;
-    this.#isSettled = typeof from === "number" || position === 0;
+    this.#isVerified = typeof from === "number" || position === 0;
   }
 
   /** Position up to which everything was passed or left out. */
@@ -41,27 +41,27 @@ export class LogCursor {
     return this.#position;
   }
 
-  /** Whether what it goes on from is what the store has. Reading settles it. */
-  get isSettled(): boolean {
-    return this.#isSettled;
+  /** Whether the store has the event that the cursor continues from. Reading verifies it. */
+  get isVerified(): boolean {
+    return this.#isVerified;
   }
 
   /**
-   * The events behind the position, up to the head. Call `pass` for each one that is dealt with. Throws a
+   * The events after the position, up to the head. Call `pass` for each event that is handled. Throws a
    * `ChangedHistoryError` before the first of them when the checkpoint was made of other events. `known` is the head, if the caller has
    * just asked for it.
    */
   async *read(known?: number): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     const head = known ?? (await this.#events.head());
-    if (!this.#isSettled && (this.#position > head || this.#last === undefined)) throw new ChangedHistoryError();
-    const since = this.#isSettled ? this.#position : this.#since;
+    if (!this.#isVerified && (this.#position > head || this.#last === undefined)) throw new ChangedHistoryError();
+    const since = this.#isVerified ? this.#position : this.#since;
     for await (const batch of this.#events.readAll({ from: since + 1, wanted: this.#wanted })) {
       const start = (batch[0]?.position ?? since + 1) - 1;
       this.#batchSince = start;
-      if (!this.#isSettled) this.#settle(batch);
+      if (!this.#isVerified) this.#verify(batch);
       yield start >= this.#position ? batch : batch.filter(({ position }) => position > this.#position);
     }
-    if (!this.#isSettled) throw new ChangedHistoryError();
+    if (!this.#isVerified) throw new ChangedHistoryError();
     // What is not wanted was left out.
     this.#position = Math.max(this.#position, head);
   }
@@ -73,7 +73,7 @@ export class LogCursor {
   }
 
   /**
-   * What to keep, so that another cursor can go on from here: behind the last event that was passed, since that one can be
+   * What to keep, so that another cursor can go on from here: after the last event that was passed, since that event can be
    * recognised. What follows it and was left out is left out once more.
    */
   mark(): CursorMark {
@@ -84,15 +84,15 @@ export class LogCursor {
     };
   }
 
-  #settle(batch: readonly StoredEvent[]): void {
+  #verify(batch: readonly StoredEvent[]): void {
     const last = batch.find(({ position }) => position === this.#lastPosition);
     if (last === undefined) return;
     if (digestOf(last) !== this.#last) throw new ChangedHistoryError();
-    this.#isSettled = true;
+    this.#isVerified = true;
   }
 }
 
-/** A checkpoint was made of other events than the store has. Whoever reads starts over. */
+/** A checkpoint was made of other events than the store has. The reader starts over. */
 export class ChangedHistoryError extends Error {
   override readonly name = "ChangedHistoryError";
 }

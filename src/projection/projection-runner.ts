@@ -1,11 +1,11 @@
-import { GLANCE } from "../aggregate/event-reader.ts";
+import { PARTIAL_EVENT_FIELDS } from "../aggregate/event-reader.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventStore, StoredEvent } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { usesOnly } from "../aggregate/source-inspection.ts";
 import { projecting, type ProjectTrace } from "../tracing/tracing.ts";
 import { EventSources, initialOf } from "./event-sources.ts";
-import type { Floor } from "./floor.ts";
+import type { SliceLock } from "./slice-lock.ts";
 import { ChangedHistoryError, LogCursor } from "./log-cursor.ts";
 import type { ProjectionDefinition } from "./projection.ts";
 import { monotonicNow, startTimer } from "../real-timers.ts";
@@ -14,7 +14,7 @@ import { isPromise, messageOf } from "../realm.ts";
 /** A checkpoint is saved after this many events or this much time, and on close. */
 const SAVE_EVERY_EVENTS = 10_000;
 const SAVE_AFTER_MS = 1000;
-/** A rebuild follows what is committed meanwhile this often; whoever reads next folds the rest. */
+/** A rebuild follows what is committed meanwhile this often; the next read folds the rest. */
 const REBUILD_PASSES = 3;
 
 type Handler = (state: unknown, event: unknown) => unknown;
@@ -26,25 +26,25 @@ export interface RebuildOptions {
   readonly onProgress?: (progress: { readonly position: number; readonly head: number }) => void;
 }
 
-/** A state and how far it has come. Between two events both are always right. */
+/** A state and the cursor that it was folded with. Between two events they belong together. */
 interface Folded {
   state: unknown;
   readonly cursor: LogCursor;
-  /** From a checkpoint of the original: versions that are folded in already. Streams that have come so far are taken out. */
+  /** From a checkpoint of the Rust crate: versions that are folded in already. A stream that has reached its version is removed. */
   readonly versions: Map<string, number>;
 }
 
-/** So many events are not caught up with in passing. */
+/** A catch-up of more events than this takes the lock. */
 const LONG = 2000;
 
 /** Keeps one projection's state in memory and brings it up to date when it is read. */
 export class ProjectionRunner {
   readonly #definition: ProjectionDefinition;
   readonly #events: EventStore;
-  readonly #floor: Floor;
+  readonly #lock: SliceLock;
   readonly #sources: EventSources<Handler>;
-  /** Handlers that look at nothing but what a glance gives. */
-  readonly #glancing: ReadonlySet<unknown>;
+  /** Handlers that read only the fields of a partial event. */
+  readonly #partialHandlers: ReadonlySet<unknown>;
   #folded: Folded | undefined;
   #working: Promise<void> | undefined;
   readonly #rebuilds = new Set<Promise<void>>();
@@ -53,14 +53,16 @@ export class ProjectionRunner {
   #saving: Promise<void> = Promise.resolve();
   #isClosed = false;
 
-  /** All projections of a store share the floor. */
-  constructor(definition: ProjectionDefinition, events: EventStore, floor: Floor) {
+  /** All projections of a store share the lock. */
+  constructor(definition: ProjectionDefinition, events: EventStore, lock: SliceLock) {
     this.#definition = definition;
     this.#events = events;
-    this.#floor = floor;
+    this.#lock = lock;
     this.#sources = new EventSources<Handler>(definition);
     const handlers = definition.sources.flatMap((source) => Object.values(source.handlers));
-    this.#glancing = new Set(handlers.filter((handler) => typeof handler === "function" && usesOnly(handler, GLANCE)));
+    this.#partialHandlers = new Set(
+      handlers.filter((handler) => typeof handler === "function" && usesOnly(handler, PARTIAL_EVENT_FIELDS)),
+    );
   }
 
   /** Catches up with everything committed so far. The state is the live one: later events change it. */
@@ -69,7 +71,7 @@ export class ProjectionRunner {
     for (;;) {
       const head = await this.#events.head();
       const folded = this.#folded;
-      if (folded?.cursor.isSettled === true && folded.cursor.position >= head)
+      if (folded?.cursor.isVerified === true && folded.cursor.position >= head)
         return { state: folded.state, position: folded.cursor.position };
       this.#working ??= this.#traced(false, (count) => this.#catchUp(head, count)).finally(
         () => (this.#working = undefined),
@@ -92,7 +94,7 @@ export class ProjectionRunner {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#cancelSave?.();
-    // Whoever was reading or rebuilding gets the error.
+    // The readers and rebuilds under way get the error.
     await Promise.allSettled([this.#working, ...this.#rebuilds]);
     this.#cancelSave?.();
     await this.#save();
@@ -120,7 +122,7 @@ export class ProjectionRunner {
     try {
       const isLong = head - folded.cursor.position > LONG;
       const batches = folded.cursor.read(head);
-      for await (const batch of isLong ? this.#floor.during(batches) : batches) {
+      for await (const batch of isLong ? this.#lock.inSlices(batches) : batches) {
         this.#checkOpen();
         for (const event of batch) this.#fold(folded, event);
         count(batch.length);
@@ -168,7 +170,7 @@ export class ProjectionRunner {
         const result = handler(
           folded.state,
           // Most handlers look at the payload and the id alone: the rest need not be read for them.
-          this.#glancing.has(handler) ? source.reader.glance(event) : source.reader.recorded(event),
+          this.#partialHandlers.has(handler) ? source.reader.partialEvent(event) : source.reader.recorded(event),
         );
         if (isPromise(result)) {
           result.catch(() => {});
@@ -176,7 +178,7 @@ export class ProjectionRunner {
         }
         if (result !== undefined) folded.state = result;
       } catch (cause) {
-        // The handler may have changed half of the state: nobody may see or save it. The next read starts from the checkpoint.
+        // The handler may have changed half of the state, so it is discarded. The next read starts from the checkpoint.
         if (this.#folded === folded) this.#folded = undefined;
         throw new EventfoldError(
           "PROJECTION_FAILED",
@@ -192,10 +194,10 @@ export class ProjectionRunner {
     signal?.throwIfAborted();
     await refreshBeforeReading(this.#events);
     const fresh = this.#fresh();
-    // Not until there is nothing new: with somebody who writes all the time that would never be.
+    // A bounded number of passes: while others write all the time, there is always something new.
     for (let pass = 0; pass < REBUILD_PASSES && fresh.cursor.position < (await this.#events.head()); pass++) {
       const head = await this.#events.head();
-      for await (const batch of this.#floor.during(fresh.cursor.read(head))) {
+      for await (const batch of this.#lock.inSlices(fresh.cursor.read(head))) {
         signal?.throwIfAborted();
         this.#checkOpen();
         for (const event of batch) this.#fold(fresh, event);
@@ -234,8 +236,8 @@ export class ProjectionRunner {
   #save(): Promise<void> {
     this.#saving = this.#saving.then(async () => {
       const folded = this.#folded;
-      // What the original has folded in and our log does not have yet is only in its checkpoint: that one stays.
-      if (folded === undefined || !folded.cursor.isSettled || folded.versions.size > 0) return;
+      // Events that the Rust crate has folded in and our log does not have yet are only in its checkpoint, so that file stays.
+      if (folded === undefined || !folded.cursor.isVerified || folded.versions.size > 0) return;
       const mark = folded.cursor.mark();
       if (mark.position === this.#saved.position) return;
       const before = this.#saved.position;
@@ -264,7 +266,7 @@ function stillToCome(versions: ReadonlyMap<string, number>): Map<string, number>
   return new Map([...versions].filter(([, version]) => version > 0));
 }
 
-/** Whether the original has folded an event in; forgets a stream at the last one. */
+/** Whether the Rust crate has folded an event in. Forgets a stream at its last folded version. */
 function isFoldedIn(versions: Map<string, number>, { stream, version }: StoredEvent): boolean {
   const key = `${stream.type}/${stream.id}`;
   const last = versions.get(key) ?? 0;

@@ -1,7 +1,7 @@
 import { EventfoldError } from "../errors.ts";
 import { CommitSignal } from "../event-store/commit-signal.ts";
 import type { EventStore } from "../event-store/event-store.ts";
-import { Floor } from "./floor.ts";
+import { SliceLock } from "./slice-lock.ts";
 import { type AnyProjection, definitionOf } from "./projection.ts";
 import { ProjectionRunner, type RebuildOptions } from "./projection-runner.ts";
 import { monotonicNow } from "../real-timers.ts";
@@ -19,7 +19,7 @@ export interface ReadProjectionOptions {
 /** The projections of a store. */
 export class Projections {
   readonly #events: EventStore;
-  readonly #floor = new Floor();
+  readonly #lock = new SliceLock();
   readonly #runners = new Map<string, { readonly projection: AnyProjection; readonly runner: ProjectionRunner }>();
 
   constructor(events: EventStore) {
@@ -34,7 +34,7 @@ export class Projections {
         `two definitions of the projection ${projection.name} in one store; give one of them another name`,
       );
     }
-    const runner = known?.runner ?? new ProjectionRunner(definitionOf(projection), this.#events, this.#floor);
+    const runner = known?.runner ?? new ProjectionRunner(definitionOf(projection), this.#events, this.#lock);
     this.#runners.set(projection.name, { projection, runner });
     return runner;
   }

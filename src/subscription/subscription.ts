@@ -26,13 +26,13 @@ export interface SubscribeOptions {
   /** Ends the subscription. */
   readonly signal?: AbortSignal;
   /**
-   * Keeps the position under this name, so that the next run goes on behind the last event that was dealt with: one whose handler
+   * Keeps the position under this name, so that the next run continues after the last handled event: one whose handler
    * has returned, or, in a loop, one after which the next was asked for. It is kept now and then and at the end, so after a
    * crash (and after a `break` in the loop) events come again. One subscription at a time may use a name.
    */
   readonly name?: string;
   /**
-   * Told each time a handler fails (then with the event) or the events cannot be read; both are tried again, later and later. If
+   * Told each time a handler fails (then with the event) or the events cannot be read; both are tried again, with growing pauses. If
    * left out, the error goes to the console. A loop gets its errors thrown instead.
    */
   readonly onError?: (error: unknown, event: RecordedEvent | undefined) => void;
@@ -57,12 +57,12 @@ export function subscribe(
   options: SubscribeOptions,
 ): AsyncGenerator<RecordedEvent, void, undefined> {
   checkOptions(options);
-  const pinnedOptions = pinned(source.events, options);
+  const optionsWithStart = withStart(source.events, options);
   const run = async function* (): AsyncGenerator<RecordedEvent, void, undefined> {
-    const release = claim(source, options);
+    const release = reserveName(source, options);
     source.loops.add(loop);
     try {
-      yield* follow(source, pinnedOptions, {});
+      yield* follow(source, optionsWithStart, {});
     } finally {
       source.loops.delete(loop);
       release();
@@ -72,10 +72,10 @@ export function subscribe(
   return loop;
 }
 
-/** `place` keeps the cursor, so that whoever reads on after a failure goes on where it was. */
+/** `place` keeps the cursor, so that a reader that tries again after a failure continues where it was. */
 async function* follow(
   source: SubscriptionSource,
-  options: Pinned,
+  options: WithStart,
   place: { cursor?: LogCursor },
 ): AsyncGenerator<RecordedEvent, void, undefined> {
   const { events } = source;
@@ -86,7 +86,7 @@ async function* follow(
   let saved = { position: 0, time: 0 };
   const save = async (final: boolean): Promise<void> => {
     const { cursor } = place;
-    if (name === undefined || cursor === undefined || cursor.position === saved.position || !cursor.isSettled) return;
+    if (name === undefined || cursor === undefined || cursor.position === saved.position || !cursor.isVerified) return;
     if (!final && monotonicNow() - saved.time < SAVE_AFTER_MS) return;
     const mark = cursor.mark();
     try {
@@ -109,7 +109,7 @@ async function* follow(
             if (ended.aborted) return;
             if (wanted(event))
               yield source.reader(event.stream.type)?.recorded(event) ?? recordedEvent(event, event.data);
-            // Whoever asks for the next event has dealt with this one.
+            // The reader has handled an event when it asks for the next one.
             place.cursor.pass(event);
             if (name !== undefined && monotonicNow() - saved.time >= SAVE_AFTER_MS) await save(false);
           }
@@ -142,15 +142,15 @@ export interface Subscription {
   close(): Promise<void>;
 }
 
-/** Calls `handler` for each event, one after the other; a handler that fails is called again with the same event, later and later. */
+/** Calls `handler` for each event, one after the other; a handler that fails is called again with the same event, with growing pauses. */
 export function handleEach(
   source: SubscriptionSource,
   options: SubscribeOptions,
   handler: (event: RecordedEvent) => unknown,
 ): Subscription {
   checkOptions(options);
-  const release = claim(source, options);
-  const pinnedOptions = pinned(source.events, options);
+  const release = reserveName(source, options);
+  const optionsWithStart = withStart(source.events, options);
   const stop = new AbortController();
   const { signal: ended, release: unlink } = anyAborted([options.signal, stop.signal, source.closing]);
   const place = {};
@@ -161,15 +161,15 @@ export function handleEach(
         await work();
         return true;
       } catch (error) {
-        tell(options, error, event);
+        reportError(options, error, event);
         await pause(wait, ended);
         if (ended.aborted) return false;
       }
     }
   };
   const done = untilDone(async () => {
-    for await (const event of follow(source, { ...pinnedOptions, signal: ended }, place)) {
-      // Not dealt with: the position must not move on.
+    for await (const event of follow(source, { ...optionsWithStart, signal: ended }, place)) {
+      // Not handled: the position must not move on.
       if (!(await untilDone(() => handler(event), event))) return;
     }
   }).then(() => {
@@ -185,8 +185,8 @@ export function handleEach(
   };
 }
 
-/** Takes a subscription's name; two of one name would overwrite each other's position. Gives what lets go of it. */
-function claim({ names }: SubscriptionSource, { name }: SubscribeOptions): () => void {
+/** Reserves a subscription's name: two subscriptions of one name would overwrite each other's position. Returns the function that frees it. */
+function reserveName({ names }: SubscriptionSource, { name }: SubscribeOptions): () => void {
   if (name === undefined) return () => {};
   if (names.has(name))
     throw new EventfoldError(
@@ -197,8 +197,8 @@ function claim({ names }: SubscriptionSource, { name }: SubscribeOptions): () =>
   return () => void names.delete(name);
 }
 
-function tell({ onError }: SubscribeOptions, error: unknown, event: RecordedEvent | undefined): void {
-  // Nobody listens: it must not pass unnoticed, and must not end the program either.
+function reportError({ onError }: SubscribeOptions, error: unknown, event: RecordedEvent | undefined): void {
+  // Without a listener the error must neither pass unnoticed nor end the program.
   if (onError === undefined) console.error(error);
   try {
     onError?.(error, event);
@@ -207,25 +207,25 @@ function tell({ onError }: SubscribeOptions, error: unknown, event: RecordedEven
   }
 }
 
-/** With `"now"` made a position: that of the call, not of the first event that is asked for. */
-function pinned(events: EventStore, options: SubscribeOptions): Pinned {
+/** Options with `"now"` made a position: that of the call, not of the first event that is asked for. */
+function withStart(events: EventStore, options: SubscribeOptions): WithStart {
   const { from = 1 } = options;
   if (from !== "now") return { ...options, after: Promise.resolve(from - 1) };
   const after = events.head();
-  // Whoever reads on gets the error.
+  // The reader gets the error.
   after.catch(() => {});
   return { ...options, after };
 }
 
-type Pinned = SubscribeOptions & { readonly after: Promise<number> };
+type WithStart = SubscribeOptions & { readonly after: Promise<number> };
 
-async function startOf(events: EventStore, options: Pinned): Promise<LogCursor> {
+async function startOf(events: EventStore, options: WithStart): Promise<LogCursor> {
   const { name } = options;
   const checkpoint = name === undefined ? undefined : await events.loadCheckpoint("subscription", name);
   return checkpoint === undefined ? beginningOf(events, options) : new LogCursor(events, checkpoint);
 }
 
-async function beginningOf(events: EventStore, { after }: Pinned): Promise<LogCursor> {
+async function beginningOf(events: EventStore, { after }: WithStart): Promise<LogCursor> {
   return new LogCursor(events, await after);
 }
 

@@ -1,3 +1,4 @@
+import { appendAll } from "../../arrays.ts";
 import { isUtf8 } from "node:buffer";
 import { crc32 } from "node:zlib";
 import type { FileSystem } from "../../fs/file-system.ts";
@@ -113,7 +114,7 @@ export function checkDeadLetters(
       notes.consumers.get(name)?.letters ?? new Map(),
       unsettled,
     );
-    problems.push(...letters.problems);
+    appendAll(problems, letters.problems);
     count += letters.count;
   }
   return { problems, count };

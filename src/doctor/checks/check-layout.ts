@@ -1,3 +1,4 @@
+import { appendAll } from "../../arrays.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { StorePaths } from "../../file-store/disk/store-paths.ts";
 import { decodeId, isPlainName } from "../../event-store/stream-names.ts";
@@ -58,7 +59,7 @@ export function checkLayout(fs: FileSystem, paths: StorePaths): Problem[] {
     const directory = `${paths.streams}/${type.name}`;
     check(directory, (_, isDirectory) => isDirectory);
     const names = fs.readDirectory(directory).flatMap((entry) => (entry.directory ? [entry.name] : []));
-    problems.push(...checkNames(directory, names));
+    appendAll(problems, checkNames(directory, names));
     for (const name of names) {
       check(`${directory}/${name}`, (file, isDirectory) => file === (isDirectory ? "views" : "app.jsonl"));
       check(`${directory}/${name}/views`, (file, isDirectory) => file === "state.snapshot.json" && !isDirectory);

@@ -1,3 +1,4 @@
+import { largest } from "../../arrays.ts";
 import { compareCodePoints } from "../../event-store/stream-order.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { RecordWriter } from "../../file-store/log/record-writer.ts";
@@ -156,7 +157,7 @@ function place(
     if (line.position !== undefined && !byPosition.has(line.position)) byPosition.set(line.position, line);
   }
   for (const queue of queues.values()) while ((queue[0]?.position ?? Infinity) < firstPosition) queue.shift();
-  const last = lastPosition ?? Math.max(firstPosition - 1, ...byPosition.keys());
+  const last = lastPosition ?? largest(byPosition.keys(), firstPosition - 1);
   const chosen = new Map<number, UncoveredLine>();
   const lost: number[] = [];
   for (let position = firstPosition; position <= last; position++) {

@@ -1,3 +1,4 @@
+import { largest } from "../../arrays.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { isBefore, type LogPlace, endsBefore } from "../../file-store/log/log-place.ts";
 import { segmentHeader, segmentPath } from "../../file-store/log/segment.ts";
@@ -121,7 +122,10 @@ export class LogDamage {
     const missing = [...lost];
     if (isLast) {
       const last = gap.firstPosition + used.size + lost.length - 1;
-      const lastKnown = Math.max(...known.map(({ position }) => position));
+      const lastKnown = largest(
+        known.map(({ position }) => position),
+        0,
+      );
       for (let position = last + 1; position <= lastKnown; position++) missing.push(position);
       this.lastPosition = Math.max(this.lastPosition, last);
     }
@@ -170,7 +174,7 @@ export class LogDamage {
       const isHere = place.segment === end.segment && end.offset > 0;
       return place.offset - (isHere ? end.offset : segmentHeader(place.segment).length);
     });
-    return Math.max(0, ...gone);
+    return largest(gone, 0);
   }
 
   #lostNotes(gap: LogGap): LostNotes[] {

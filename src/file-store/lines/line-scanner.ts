@@ -159,7 +159,10 @@ export function startOfOurs(text: string, from: number, to: number, known: LineS
     const start = known[i];
     if (start === undefined || !matches(text, from, start.text)) continue;
     // The next line is most probably of the same type.
-    if (i > 0) known.unshift(...known.splice(i, 1));
+    if (i > 0) {
+      known.splice(i, 1);
+      known.unshift(start);
+    }
     return start;
   }
   if (!matches(text, from, START)) return undefined;

@@ -51,7 +51,7 @@ export class UnappliedRecords {
       sections.filter((section) => section.key === key).map((section) => ({ section, buffer })),
     );
     if (parts.length === 0) return file;
-    const end = Math.max(...parts.map(({ section }) => section.at + section.end - section.start));
+    const end = parts.reduce((last, { section }) => Math.max(last, section.at + section.end - section.start), 0);
     return {
       size: () => Math.max(end, file?.size() ?? 0),
       read(target, offset, length, position) {

@@ -58,7 +58,7 @@ export function stream(store: EventStore, name: StreamName, from?: number): Prom
 
 export async function collect(batches: AsyncIterable<readonly StoredEvent[]>): Promise<StoredEvent[]> {
   const events: StoredEvent[] = [];
-  for await (const batch of batches) events.push(...batch);
+  for await (const batch of batches) for (const event of batch) events.push(event);
   return events;
 }
 
