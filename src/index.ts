@@ -6,6 +6,7 @@ export type { DispatchAllResult, EnvelopeFor, RecordedEventOf } from "./aggregat
 export type { AggregateHandle, CommandAttempt, CommandResult } from "./aggregate-store/aggregate-handle.ts";
 export type { StateOptions } from "./aggregate-store/instances.ts";
 export type { Duration } from "./duration.ts";
+export type { CodeVersion } from "./fingerprint.ts";
 export {
   CommandRejectedError,
   ConflictError,
@@ -43,6 +44,7 @@ export {
   type EventHandlers,
   type Projection,
   projection,
+  type ProjectionOptions,
   type ProjectionState,
 } from "./projection/projection.ts";
 export type { RebuildOptions } from "./projection/projection-runner.ts";

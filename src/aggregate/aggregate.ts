@@ -12,6 +12,8 @@ import {
   type Rejection,
   type Rejections,
 } from "./messages.ts";
+import { checkCodeVersion, type CodeVersion } from "../fingerprint.ts";
+import { checkHandlerMap } from "./handler-map.ts";
 import type { DataOf, InputOf, NotJson, Payloads } from "./payload.ts";
 
 /** Names and payloads of an aggregate; a user interface can import it without the behaviour. */
@@ -73,6 +75,11 @@ export interface Behaviour<State, Events extends Payloads, Commands extends Payl
   };
   /** A snapshot is taken when this many events came since the last one; 100 if left out. */
   readonly snapshotEvery?: number;
+  /**
+   * Names this code for snapshots. Without it, the text of the functions in `apply` tells whether a snapshot was made by the same code.
+   * Change it whenever `apply`, or something that `apply` calls, computes other states from the same events.
+   */
+  readonly version?: CodeVersion;
 }
 
 /** Carries the inferred types in one property, so that looking them up costs the compiler nothing. */
@@ -185,9 +192,10 @@ export function aggregate<
     },
   };
   const define = (behaviour: Behaviour<State, Events, Commands, Rejected>) => {
-    const { handle, apply, snapshotEvery } = (behaviour ?? {}) as Partial<typeof behaviour>;
-    checkComplete(type, "handle", contract.commands, handle ?? {});
-    checkComplete(type, "apply", contract.events, apply ?? {});
+    const { handle, apply, snapshotEvery, version } = (behaviour ?? {}) as Partial<typeof behaviour>;
+    checkHandlerMap(`aggregate ${type}: handle`, Object.keys(contract.commands), handle, "each");
+    checkHandlerMap(`aggregate ${type}: apply`, Object.keys(contract.events), apply, "each");
+    checkCodeVersion(`aggregate ${type}`, version);
     if (snapshotEvery !== undefined && !(Number.isSafeInteger(snapshotEvery) && snapshotEvery > 0)) {
       throw invalid(`aggregate ${type}: snapshotEvery is a number of events, 1 or more`);
     }
@@ -229,22 +237,13 @@ function checkMessageName(name: string): void {
   }
 }
 
-function checkComplete(
-  type: string,
-  section: string,
-  declared: Payloads,
-  functions: Readonly<Record<string, unknown>>,
-): void {
-  for (const name of Object.keys(declared)) {
-    if (!Object.hasOwn(functions, name) || typeof functions[name] !== "function")
-      throw invalid(`aggregate ${type}: ${section} has no function for ${name}`);
-  }
-  for (const name of Object.keys(functions)) {
-    if (!Object.hasOwn(declared, name))
-      throw invalid(`aggregate ${type}: ${section}.${name} is not declared in the contract`);
-  }
-}
-
 function invalid(message: string): EventfoldError {
   return new EventfoldError("INVALID_DEFINITION", message);
+}
+
+/** The names of a contract's events. */
+export function eventNames(aggregate: AnyContract): string[] {
+  return Object.keys(
+    (aggregate as AnyAggregate & { readonly contract: { readonly events: Payloads } }).contract.events,
+  );
 }

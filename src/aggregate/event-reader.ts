@@ -1,5 +1,6 @@
 import { EventfoldError } from "../errors.ts";
 import type { EventDraft, StoredEvent } from "../event-store/event-store.ts";
+import type { NamedFunction } from "../fingerprint.ts";
 import type { AnyContract, AppliedEvent } from "./aggregate.ts";
 import { contextOf } from "./context.ts";
 import type { RecordedEvent } from "./messages.ts";
@@ -37,9 +38,11 @@ export class EventReader {
     return this.#upcasters.get(type)?.length ?? 0;
   }
 
-  /** The source of everything that reading depends on, for fingerprints. */
-  get code(): string[][] {
-    return [...this.#upcasters].map(([type, upcasters]) => [type, ...upcasters.map(String)]);
+  /** All that reading depends on, for fingerprints. */
+  get functions(): NamedFunction[] {
+    return [...this.#upcasters].flatMap(([type, upcasters]) =>
+      upcasters.map((upcast, step): NamedFunction => [`${this.#type}.${type}, step ${step + 1}`, upcast]),
+    );
   }
 
   /** The payload in its newest shape; `undefined` for none. A schema version of `Infinity` says that it is in the newest already. */

@@ -97,18 +97,29 @@ export function rejectionOf(value: object): { readonly type: string; readonly da
 
 type AnyConstructors = Record<string, (data?: unknown) => { readonly type: string; readonly data?: unknown }>;
 
-/** Constructors for the messages of a section, on an object without a prototype. */
-export function constructorsFor(payloads: Payloads): AnyConstructors {
+/** Constructors for the messages of a section, on an object without a prototype. `onMade` sees each message. */
+export function constructorsFor(payloads: Payloads, onMade: (message: object) => void = () => {}): AnyConstructors {
   const constructors = Object.create(null) as AnyConstructors;
   for (const type of Object.keys(payloads))
-    constructors[type] = (data) => (data === undefined ? { type } : { type, data });
+    constructors[type] = (data) => {
+      const message = data === undefined ? { type } : { type, data };
+      onMade(message);
+      return message;
+    };
   return Object.freeze(constructors);
 }
 
-/** Rejection constructors for the messages of a section. */
-export function rejectionsFor(constructors: AnyConstructors): Record<string, (data?: unknown) => Rejection<unknown>> {
+/** Rejection constructors for the messages of a section. `onMade` sees each rejection. */
+export function rejectionsFor(
+  payloads: Payloads,
+  onMade: (rejection: object) => void,
+): Record<string, (data?: unknown) => Rejection<unknown>> {
   const rejections = Object.create(null) as Record<string, (data?: unknown) => Rejection<unknown>>;
-  for (const [type, construct] of Object.entries(constructors))
-    rejections[type] = (data) => ({ [REJECTION]: construct(data) });
+  for (const [type, construct] of Object.entries(constructorsFor(payloads)))
+    rejections[type] = (data) => {
+      const rejection = { [REJECTION]: construct(data) };
+      onMade(rejection);
+      return rejection;
+    };
   return Object.freeze(rejections);
 }

@@ -2,10 +2,11 @@ import { EventfoldError } from "../errors.ts";
 import type { EventDraft, StoredEvent } from "../event-store/event-store.ts";
 import { copyOf, stringifyPayload } from "../json.ts";
 import type { AnyAggregate, AppliedEvent } from "./aggregate.ts";
-import { fingerprint } from "../fingerprint.ts";
+import { codeFingerprint, type CodeVersion, type NamedFunction } from "../fingerprint.ts";
 import { metaOf } from "./context.ts";
 import { appliedEvent, EventReader, recordedEvent } from "./event-reader.ts";
 import { type CommandContext, type RecordedEvent, rejectionOf, rejectionsFor, constructorsFor } from "./messages.ts";
+import { MadeMessages } from "./made-messages.ts";
 import { isTypeOnly, type Payload, type Payloads } from "./payload.ts";
 import { takesThird } from "./source-inspection.ts";
 import { isPromise } from "../realm.ts";
@@ -76,6 +77,7 @@ export class AggregateModel {
   readonly #reader: EventReader;
   readonly #emit: object;
   readonly #reject: object;
+  readonly #made = new MadeMessages();
 
   static of(aggregate: AnyAggregate): AggregateModel {
     let model = models.get(aggregate);
@@ -95,6 +97,7 @@ export class AggregateModel {
           readonly handle: Record<string, (args: object) => unknown>;
           readonly apply: Record<string, EventModel["apply"]>;
           readonly snapshotEvery?: number;
+          readonly version?: CodeVersion;
         }
       | undefined;
     if (behaviour === undefined)
@@ -120,10 +123,10 @@ export class AggregateModel {
         return [type, { apply, wantsRecord: takesThird(apply), payload, what, schemaVersion }];
       }),
     );
-    this.#emit = constructorsFor(contract.events);
-    this.#reject = rejectionsFor(constructorsFor(contract.rejections ?? {}));
-    const folds = [...this.#events].map(([type, { apply }]) => [type, String(apply)]);
-    this.fingerprint = fingerprint(JSON.stringify([this.initial(), folds, this.#reader.code]));
+    this.#emit = constructorsFor(contract.events, this.#made.record);
+    this.#reject = rejectionsFor(contract.rejections ?? {}, this.#made.record);
+    const folds = [...this.#events].map(([type, { apply }]): NamedFunction => [type, apply]);
+    this.fingerprint = codeFingerprint(behaviour.version, this.initial(), [...folds, ...this.#reader.functions]);
   }
 
   initial(): unknown {
@@ -162,22 +165,23 @@ export class AggregateModel {
       throw new EventfoldError("UNKNOWN_COMMAND", `${this.type} has no command ${JSON.stringify(type)}`);
     const { id, state, version } = situation;
     const { handle } = model;
-    const result: unknown = handle({
-      state,
-      data,
-      id,
-      version,
-      context,
-      now: new Date(timestamp),
-      emit: this.#emit,
-      reject: this.#reject,
-    });
-    if (result === undefined || result === null) return { kind: "events", drafts: [], events: [], state };
-    if (typeof result !== "object") throw this.#badResult(type, `returned a ${typeof result}`);
+    const now = new Date(timestamp);
+    const call = this.#made.begin();
+    let result: unknown;
+    let unreturned: string | undefined;
+    try {
+      result = handle({ state, data, id, version, context, now, emit: this.#emit, reject: this.#reject });
+      unreturned = this.#made.unreturned(call, result);
+    } finally {
+      this.#made.end(call);
+    }
     if (isPromise(result)) {
       result.catch(() => {});
       throw this.#badResult(type, "is asynchronous; a decision is made on the state alone, at once");
     }
+    if (unreturned !== undefined) throw this.#badResult(type, `called ${unreturned} and did not return its result`);
+    if (result === undefined || result === null) return { kind: "events", drafts: [], events: [], state };
+    if (typeof result !== "object") throw this.#badResult(type, `returned a ${typeof result}`);
     const rejection = rejectionOf(result);
     if (rejection !== undefined) return { kind: "rejection", rejection };
     return this.#record(situation, command, Array.isArray(result) ? result : [result], timestamp, environment);
@@ -234,7 +238,7 @@ export class AggregateModel {
     return {
       draft: { type, data: text, schemaVersion, timestamp, eventId, actor, meta },
       event: applied,
-      state: freeze(model.apply(state, data, wantsRecord ? applied : undefined)),
+      state: freeze(this.#applied(type, state, model.apply(state, data, wantsRecord ? applied : undefined))),
     };
   }
 
@@ -258,8 +262,18 @@ export class AggregateModel {
       return state;
     }
     const data = this.#reader.dataOf(event);
-    if (!model.wantsRecord) return model.apply(state, data);
-    return model.apply(state, data, recordedEvent(event, data));
+    const next = model.wantsRecord ? model.apply(state, data, recordedEvent(event, data)) : model.apply(state, data);
+    return this.#applied(event.type, state, next);
+  }
+
+  /** What `apply` returned, if it can be a state. */
+  #applied(type: string, before: unknown, after: unknown): unknown {
+    if (after === undefined ? before === undefined : !isPromise(after)) return after;
+    if (isPromise(after)) after.catch(() => {});
+    throw new EventfoldError(
+      "INVALID_DEFINITION",
+      `apply.${type} of ${this.type} returned ${after === undefined ? "nothing" : "a promise"}; expected the next state, at once`,
+    );
   }
 
   /** How many shapes of an event's payload came before the newest one; 0 for an event that is not declared. */

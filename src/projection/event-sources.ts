@@ -1,10 +1,11 @@
 import type { AnyContract } from "../aggregate/aggregate.ts";
 import { EventReader } from "../aggregate/event-reader.ts";
 import type { EventTypes } from "../event-store/event-store.ts";
-import { fingerprint, textOf } from "../fingerprint.ts";
+import { codeFingerprint, type CodeVersion, type NamedFunction } from "../fingerprint.ts";
 import { copyOf } from "../json.ts";
 
 interface Definition<Handler> {
+  readonly version?: CodeVersion | undefined;
   readonly initial: unknown;
   readonly sources: readonly {
     readonly aggregate: AnyContract;
@@ -21,25 +22,24 @@ interface Source<Handler> {
 export class EventSources<Handler> {
   readonly #byType: ReadonlyMap<string, Source<Handler>>;
   readonly wanted: EventTypes;
-  /** Tells which code it is: that of the handlers and upcasters, and the initial state. */
+  /** Tells which code it is: that of the handlers and upcasters or its version, and the initial state. */
   readonly fingerprint: string;
 
   constructor(definition: Definition<Handler>) {
     this.#byType = new Map(
       definition.sources.map(({ aggregate, handlers }) => {
         const named = Object.entries(handlers).filter(
-          (entry): entry is [string, Handler & {}] => typeof entry[1] === "function",
+          (entry): entry is [string, Handler & {}] => entry[1] !== undefined,
         );
         return [aggregate.type, { reader: new EventReader(aggregate), handlers: new Map<string, Handler>(named) }];
       }),
     );
     this.wanted = new Map([...this.#byType].map(([type, { handlers }]) => [type, new Set(handlers.keys())]));
-    const code = [...this.#byType].map(([type, { reader, handlers }]) => [
-      type,
-      reader.code,
-      [...handlers].map(([event, handler]) => [event, String(handler)]),
+    const functions = [...this.#byType].flatMap(([type, { reader, handlers }]) => [
+      ...[...handlers].map(([event, handler]): NamedFunction => [`${type}.${event}`, handler]),
+      ...reader.functions,
     ]);
-    this.fingerprint = fingerprint(textOf([initialOf(definition.initial), code]));
+    this.fingerprint = codeFingerprint(definition.version, initialOf(definition.initial), functions);
   }
 
   of(aggregate: string): Source<Handler> | undefined {

@@ -1,7 +1,9 @@
-import type { AnyContract } from "../aggregate/aggregate.ts";
+import { type AnyContract, eventNames } from "../aggregate/aggregate.ts";
+import { checkHandlerMap } from "../aggregate/handler-map.ts";
 import type { Message, RecordedEvent } from "../aggregate/messages.ts";
 import type { DataOf } from "../aggregate/payload.ts";
 import { EventfoldError } from "../errors.ts";
+import { checkCodeVersion, type CodeVersion } from "../fingerprint.ts";
 import { checkConsumerName } from "./consumer-name.ts";
 import { sharedWeakMap } from "../shared-map.ts";
 
@@ -45,11 +47,20 @@ type Handler = (state: unknown, event: unknown) => unknown;
 /** What the runtime needs of a projection. */
 export interface ProjectionDefinition {
   readonly name: string;
+  readonly version?: CodeVersion | undefined;
   readonly initial: unknown;
   readonly sources: readonly {
     readonly aggregate: AnyContract;
-    readonly handlers: Readonly<Record<string, Handler | undefined>>;
+    readonly handlers: Readonly<Record<string, Handler>>;
   }[];
+}
+
+export interface ProjectionOptions {
+  /**
+   * Names the code of the handlers for checkpoints. Without it, their text tells whether a checkpoint was made by the same code.
+   * Change it whenever a handler, or something that a handler calls, makes another state of the same events.
+   */
+  readonly version?: CodeVersion;
 }
 
 const definitions = sharedWeakMap<ProjectionDefinition>("projection");
@@ -58,9 +69,11 @@ const definitions = sharedWeakMap<ProjectionDefinition>("projection");
 export function projection<const Name extends string, State>(
   name: Name,
   initial: State | (() => State),
+  options: ProjectionOptions = {},
 ): Projection<Name, State, never> {
   checkConsumerName("projection", name);
-  return define({ name, initial, sources: [] }) as unknown as Projection<Name, State, never>;
+  checkCodeVersion(`projection ${name}`, options.version);
+  return define({ name, initial, version: options.version, sources: [] }) as unknown as Projection<Name, State, never>;
 }
 
 function define(definition: ProjectionDefinition): object {
@@ -68,14 +81,16 @@ function define(definition: ProjectionDefinition): object {
   const self = {
     kind: "projection",
     name,
-    on(aggregate: AnyContract, handlers: Readonly<Record<string, Handler | undefined>>) {
+    on(aggregate: AnyContract, handlers: Readonly<Record<string, Handler>>) {
       if (sources.some((source) => source.aggregate.type === aggregate.type)) {
         throw new EventfoldError(
           "INVALID_DEFINITION",
           `projection ${name} handles ${aggregate.type} twice; put all its handlers into one .on`,
         );
       }
-      return define({ ...definition, sources: [...sources, { aggregate, handlers }] });
+      checkHandlerMap(`projection ${name}, events of ${aggregate.type}`, eventNames(aggregate), handlers, "any");
+      // A copy: later changes of the object do not count.
+      return define({ ...definition, sources: [...sources, { aggregate, handlers: { ...handlers } }] });
     },
   };
   definitions.set(self, definition);
