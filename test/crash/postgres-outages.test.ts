@@ -1,5 +1,6 @@
 import type { EventStore } from "eventfold-es/testing";
-import type pg from "pg";
+import * as net from "node:net";
+import pg from "pg";
 import { afterEach, expect, onTestFinished, test } from "vitest";
 import type { Commit, CommitResult, EventDraft, StoredEvent } from "../../src/event-store/event-store.ts";
 import { PostgresEventStore } from "../../src/postgres/postgres-event-store.ts";
@@ -181,6 +182,26 @@ describePostgres("a server that is away", (postgres) => {
     const opening = open(postgres.pool({ connectionString: proxy.url }), postgres.schema(), IMPATIENT_MS);
     await expect(opening).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
   });
+});
+
+test("a server that says goodbye in the same piece in which it welcomes a connection ends no process", async () => {
+  const message = (type: string, body: Buffer): Buffer => {
+    const head = Buffer.alloc(5, type);
+    head.writeInt32BE(body.length + 4, 1);
+    return Buffer.concat([head, body]);
+  };
+  const farewell = Buffer.from("SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0");
+  const welcome = [message("R", Buffer.alloc(4)), message("Z", Buffer.from("I")), message("E", farewell)];
+  const server = net.createServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", () => socket.end(Buffer.concat(welcome)));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as net.AddressInfo;
+  const pool = new pg.Pool({ connectionString: `postgres://postgres@127.0.0.1:${port}/postgres` });
+  await expect(open(pool, "s", IMPATIENT_MS)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+  await pool.end();
+  server.close();
 });
 
 describePostgres("a commit that the server refuses", (postgres) => {

@@ -20,12 +20,23 @@ const { url, schema, run, streams, lanes, patience } = workerOptions<{
 }>();
 
 const pool = new pg.Pool({ connectionString: url, max: 4 });
-const store = await PostgresEventStore.open({ pool, schema, durability: "flush", patience, listens: true });
+const store = await open();
 const versions = new Map<string, number>();
 let isOver = false;
 let given = 0;
 void parentsLine().then(() => (isOver = true));
 tell("open");
+
+/** The server may be away for longer than an impatient process waits. */
+async function open(): Promise<PostgresEventStore> {
+  for (;;) {
+    try {
+      return await PostgresEventStore.open({ pool, schema, durability: "flush", patience, listens: true });
+    } catch (error) {
+      if (!isEventfoldError(error, "STORE_UNAVAILABLE")) throw error;
+    }
+  }
+}
 
 function tell(line: string): void {
   fs.writeSync(1, `${line}\n`);

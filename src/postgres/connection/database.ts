@@ -1,4 +1,5 @@
 import { fingerprint } from "../../fingerprint.ts";
+import { guardPool, releasePool } from "./pool-guard.ts";
 import type { PostgresClient, PostgresPool, PostgresQuery } from "./postgres-pool.ts";
 import { connectFailure, isPreparedElsewhere, queryFailure, SqlFailure } from "./sql-failure.ts";
 import { monotonicNow, sleep, startTimer } from "../../real-timers.ts";
@@ -30,13 +31,11 @@ export class Database {
   readonly patience: number;
   /** Off once a pooler turned out to share connections between clients for single transactions. */
   #prepares = true;
-  readonly #ignore: () => void = () => {};
 
   constructor(pool: PostgresPool, patience: number) {
     this.#pool = pool;
     this.patience = patience;
-    // Without a listener, an idle connection that breaks would end the process.
-    pool.on("error", this.#ignore);
+    guardPool(pool);
   }
 
   /** Reads; while the server does not answer, tries again until the patience is used up. Throws a `SqlFailure`. */
@@ -79,7 +78,8 @@ export class Database {
     const { late, stop } = alarm(timeout);
     try {
       const answer = client.raw.query(query);
-      answer.catch(this.#ignore);
+      // One that comes late is of no interest.
+      answer.catch(() => {});
       const { rows } = await Promise.race([answer, late]);
       return rows as Row[];
     } catch (error) {
@@ -113,7 +113,7 @@ export class Database {
   }
 
   close(): void {
-    this.#pool.removeListener("error", this.#ignore);
+    releasePool(this.#pool);
   }
 }
 
@@ -141,8 +141,9 @@ export class Connection {
   #end(destroy: boolean): void {
     if (this.#isReleased) return;
     this.#isReleased = true;
-    if (!destroy) this.raw.removeListener("error", this.#ignore);
     this.raw.release(destroy);
+    // One that was closed may still report how.
+    if (!destroy) this.raw.removeListener("error", this.#ignore);
   }
 }
 
