@@ -86,7 +86,7 @@ export class Diagnosis {
     return survey;
   }
 
-  /** Behind the last good record. */
+  /** The place after the last good record. */
   get end(): LogPlace {
     return this.#log.end;
   }
@@ -132,7 +132,7 @@ export class Diagnosis {
         kind: "foreign-events",
         severity: "info",
         file: paths.streams,
-        message: "another program wrote this directory; the first opening makes a commit log from it",
+        message: "the Rust crate wrote this directory; the first opening builds a commit log from it",
       });
       return;
     }
@@ -198,7 +198,7 @@ export class Diagnosis {
     );
   }
 
-  /** What stands in the streams' files behind what the log has of them. */
+  /** Lines of the streams' files after the part that the log covers. */
   #checkTails(tails: readonly Uncovered[], rest: ReadonlySet<UncoveredLine>): void {
     const byStream = new Map<string, UncoveredLine[]>();
     for (const line of rest) byStream.set(line.key, [...(byStream.get(line.key) ?? []), line]);
@@ -223,7 +223,7 @@ export class Diagnosis {
       }
       const [first] = left;
       if (first !== undefined && lines.length > 0) {
-        const message = `${left.length} events of another program, which are taken over when the stream is next used`;
+        const message = `${left.length} events of the Rust crate, which are adopted when the stream is next used`;
         const line = this.#streams.line(key, first.from);
         this.problems.push({ kind: "foreign-events", severity: "info", file, line, offset: first.from, message });
       }

@@ -18,7 +18,7 @@ export type FindingKind =
   | "stream-missing"
   /** A stream's file holds events that the commit log does not have. */
   | "stream-ahead"
-  /** Events of another program that the next reading takes over. */
+  /** Events of the Rust crate that the next reading adopts. */
   | "foreign-events"
   /** An event that no copy holds in a readable form. */
   | "event-lost"
@@ -45,7 +45,7 @@ export type FindingKind =
   | "unknown-file";
 
 /**
- * `"error"`: events, or what is told of them, are damaged or missing. `"warning"`: a cache or a hint is; it costs time, or is
+ * `"error"`: events, or process managers' notes, are damaged or missing. `"warning"`: a cache or a hint is; it costs time, or is
  * worth knowing. `"info"`: nothing is wrong.
  */
 export type FindingSeverity = "error" | "warning" | "info";
@@ -90,7 +90,7 @@ export interface VerifyReport {
   /** Whether nothing is wrong: there are no findings, or informative ones only. */
   readonly clean: boolean;
   /**
-   * Whether the store's lock was held for the end of the log. If not (a read-only directory, or somebody held it all the time), a
+   * Whether the store's lock was held for the end of the log. If not (the directory is read-only, or another process held the lock), a
    * commit that is just being written may look like damage.
    */
   readonly locked: boolean;
@@ -157,7 +157,7 @@ export interface LogRun {
 export type Fix =
   /** Put back what the log has of a stream. */
   | { readonly kind: "restore"; readonly path: string; readonly at: number; readonly source: LogBytes }
-  /** Keep aside and cut off everything from an offset on. */
+  /** Move everything from an offset on to quarantine. */
   | { readonly kind: "cut"; readonly path: string; readonly from: number }
   /** Replace a run of bytes in the log. */
   | { readonly kind: "log"; readonly run: LogRun }
@@ -167,7 +167,7 @@ export type Fix =
   | { readonly kind: "replace"; readonly path: string; readonly content: string | Buffer }
   /** Like `replace`, for a file that living processes may have open: it stays the same file. */
   | { readonly kind: "overwrite"; readonly path: string; readonly content: string }
-  /** Keep aside and remove: it is made again when it is needed. */
+  /** Move to quarantine: the file is rebuilt when it is needed. */
   | { readonly kind: "remove"; readonly path: string }
   /** Let recovery start at a place that is right, and others read up to the log's end. */
   | { readonly kind: "marker" };

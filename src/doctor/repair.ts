@@ -22,7 +22,7 @@ import {
 import { LogRepair } from "./fixes/log-repair.ts";
 import { Diagnosis } from "./diagnosis.ts";
 
-/** A repair makes new problems visible at most this often: the log comes first, then what is compared with it. */
+/** How often a repair may reveal new problems: the log comes first, then the files that are compared with it. */
 const MAX_ROUNDS = 6;
 
 /**
@@ -219,14 +219,17 @@ class Repair {
 
   #lockStream(file: FileHandle): void {
     if (!file.tryLock())
-      throw new EventfoldError("STREAM_LOCKED", `${file.path} is held by another program; close it and repair again`);
+      throw new EventfoldError(
+        "STREAM_LOCKED",
+        `${file.path} is locked by another program; close it and run repair again`,
+      );
   }
 
   async #moveMarker(diagnosis: Diagnosis): Promise<string | undefined> {
     const { marker, head, meta } = this.#paths;
     const kept = await this.#keep(marker, undefined, Infinity);
     if (diagnosis.hasGaps) {
-      // Recovery cannot read the log as a whole, so it has to begin behind what it cannot read.
+      // Recovery cannot read past the gap, so it has to begin after it.
       for (const path of diagnosis.streamFiles) await flushIfThere(this.#fs, path);
       await writeMarker(this.#fs, marker, diagnosis.end);
     } else {
@@ -236,7 +239,7 @@ class Repair {
     const file = new Head(this.#fs, head);
     try {
       file.write(diagnosis.end);
-      // If the power fails, the old one must not come back: it may be behind the log's end.
+      // If the power fails, the old place must not come back: it may lie after the log's end.
       await file.flush();
     } finally {
       file.close();
@@ -244,7 +247,7 @@ class Repair {
     return kept;
   }
 
-  /** Keeps a part of a file aside, unless there is nothing in it. */
+  /** Moves a part of a file to quarantine, unless it is empty. */
   async #keep(path: string, from: number | undefined, to: number): Promise<string | undefined> {
     const bytes = readWhole(this.#fs, path)?.subarray(from ?? 0, to);
     if (bytes === undefined || bytes.every((byte) => byte === 0)) return undefined;

@@ -18,8 +18,8 @@ export interface FoundCheckpoint {
   readonly path: string;
   readonly kind: ConsumerDirectory;
   readonly name: string;
-  /** Its content with `state` and `position`, `"original"` for one of the Rust crate, nothing for a damaged one. */
-  readonly content: { readonly state: unknown; readonly position: number } | "original" | undefined;
+  /** Its content with `state` and `position`, `"foreign"` for one of the Rust crate, nothing for a damaged one. */
+  readonly content: { readonly state: unknown; readonly position: number } | "foreign" | undefined;
   readonly bytes: Buffer;
 }
 
@@ -76,7 +76,7 @@ export function checkCheckpoint(
       },
     ];
   }
-  if (content === "original" || content.position <= lastPosition) return [];
+  if (content === "foreign" || content.position <= lastPosition) return [];
   return [
     {
       kind: "checkpoint-damaged",
@@ -126,7 +126,7 @@ interface LetterLine {
   readonly offset: number;
 }
 
-/** Compares bytes, not text: what is no UTF-8 any more, because a character is damaged or cut in two, reads like something else. */
+/** Compares bytes, not text: a damaged or cut character decodes to a different one. */
 function compareLetters(
   path: string,
   raw: Buffer,
@@ -197,7 +197,7 @@ function letterLines(raw: Buffer): LetterLine[] {
   return lines;
 }
 
-/** Whether a line looks like what is left of another one when bytes in one place are gone, added, or changed. */
+/** Whether a line could be another one in which bytes at one place were removed, added or changed. */
 function isRemnant(bytes: Buffer, line: Buffer): boolean {
   const shorter = Math.min(bytes.length, line.length);
   let start = 0;
@@ -232,8 +232,8 @@ function decode(bytes: Buffer): FoundCheckpoint["content"] {
   try {
     if (checksum === null) {
       const value = JSON.parse(text) as { readonly state?: unknown; readonly cursors?: unknown } | null;
-      const isOriginal = typeof value?.cursors === "object" && value.cursors !== null && value.state !== undefined;
-      return isOriginal ? "original" : undefined;
+      const isForeign = typeof value?.cursors === "object" && value.cursors !== null && value.state !== undefined;
+      return isForeign ? "foreign" : undefined;
     }
     const checked = text.slice(0, -checksum[0].length);
     if (crc32(checked) !== Number.parseInt(checksum[1] ?? "", 16)) return undefined;

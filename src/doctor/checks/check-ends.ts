@@ -42,7 +42,7 @@ export function checkEnds(
   if (ends === undefined) return damaged("the table of the streams' ends cannot be read");
   try {
     if (readAt(fs, file, CHECKED_HEADER, HEADER - CHECKED_HEADER).some((byte) => byte !== 0))
-      return damaged("the header of the table of the streams' ends has something behind its end");
+      return damaged("the header of the table of the streams' ends is followed by bytes that are not zero");
     for (const _ of ends.slots());
     for (const [key, stream] of isComplete ? streams : []) {
       const end = ends.find(key);

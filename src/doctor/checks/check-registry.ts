@@ -88,7 +88,7 @@ function lineOf({ id, type }: StreamName, seconds: number): string {
   return JSON.stringify({ id, ts: seconds, type });
 }
 
-/** The original lists a stream when it is opened, before its first event. */
+/** The Rust crate lists a stream when it is opened, before its first event. */
 function hasDirectory(fs: FileSystem, paths: StorePaths, { type, id }: StreamName): boolean {
   try {
     return fs.stat(`${paths.streams}/${type}/${directoryName(fs, paths, type, id)}`)?.directory === true;

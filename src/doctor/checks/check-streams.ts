@@ -55,19 +55,19 @@ export function checkStream(
   } finally {
     file.close();
   }
-  if (text !== undefined && snapshot !== "original" && !fits)
+  if (text !== undefined && snapshot !== "foreign" && !fits)
     problems.push(snapshotProblem(snapshotPath, text, snapshot));
   return { problems, hasSnapshot: text !== undefined };
 }
 
-/** The snapshot, `"original"` for one that the Rust crate wrote, nothing for a damaged one. */
-function decode(bytes: Buffer): SnapshotFile | "original" | undefined {
+/** The snapshot, `"foreign"` for one that the Rust crate wrote, nothing for a damaged one. */
+function decode(bytes: Buffer): SnapshotFile | "foreign" | undefined {
   if (!isUtf8(bytes)) return undefined;
   const text = bytes.toString("utf8");
   try {
     const snapshot = decodeSnapshot(text);
     if (snapshot !== undefined) return snapshot;
-    return Object.keys(JSON.parse(text) as object).join() === "state,offset,hash" ? "original" : undefined;
+    return Object.keys(JSON.parse(text) as object).join() === "state,offset,hash" ? "foreign" : undefined;
   } catch {
     return undefined;
   }

@@ -128,7 +128,7 @@ export function fillGap(
 /** More events than this are not looked at one by one. */
 const MAX_MEASURED = 1000;
 
-/** What the log needs for events when each is a commit of its own. Nobody knows for blank lines between those of another program. */
+/** The bytes that the log needs for events if each is a commit of its own; unknown for foreign lines, which may have blank lines between them. */
 function mostBytesOf(placed: ReadonlyMap<number, PlacedLine>): number {
   if (placed.size > MAX_MEASURED || [...placed.values()].some(({ adopted }) => adopted)) return Infinity;
   const longest = DEFAULT_LOG_OPTIONS.segmentBytes;
@@ -227,7 +227,7 @@ function encode(
   const records: Buffer[] = [];
   let at = offset;
   let writer = new RecordWriter(Buffer.allocUnsafe(RECORD_BYTES), first);
-  // An empty note keeps the numbers of those behind it.
+  // An empty note keeps the numbers of those after it.
   for (const { name, from, to } of notes)
     for (let sequence = from; sequence <= to; sequence++) writer.addNote({ name, sequence, note: {} });
   const seal = (): void => {

@@ -21,7 +21,7 @@ export interface LogDamageParts {
   readonly known: readonly LogPlace[];
 }
 
-/** Finds what is damaged in the commit log, and what of it can be had elsewhere. */
+/** Finds damage in the commit log, and the copies from which it can be repaired. */
 export class LogDamage {
   readonly problems: Problem[] = [];
   /** Lines of the streams' files that belong into none of the gaps. */
@@ -30,7 +30,7 @@ export class LogDamage {
   lastPosition: number;
   readonly #parts: LogDamageParts;
 
-  /** `tailLines`: what the streams' files have behind the log's last word on them. */
+  /** `tailLines`: lines of the streams' files after the part that the log covers. */
   constructor(parts: LogDamageParts, tailLines: readonly UncoveredLine[]) {
     this.#parts = parts;
     this.#checkTail(tailLines);
@@ -61,7 +61,7 @@ export class LogDamage {
     return segmentPath(this.#parts.paths.commitLog, segment);
   }
 
-  /** Decides what is behind the last record: nothing, what a crash has left, or damage. */
+  /** Decides what follows the last record: nothing, a torn tail, or damage. */
   #checkTail(lines: readonly UncoveredLine[]): void {
     const { fs, paths, log, streams, notes, checkpoints, known } = this.#parts;
     const { end, tail } = log;
@@ -71,7 +71,7 @@ export class LogDamage {
     const isKnown =
       known.some((place) => endsBefore(end, place)) ||
       lines.some(({ position = 0 }) => position > end.position) ||
-      checkpoints.some((found) => notes.behind(found.name, sequenceOf(found)) !== undefined);
+      checkpoints.some((found) => notes.lackedUpTo(found.name, sequenceOf(found)) !== undefined);
     if (corrected !== undefined) log.closeTail({ ...gap, to: gap.from + corrected.record.length });
     else if (isKnown) log.closeTail(gap);
     else if (tail !== undefined) {
@@ -79,14 +79,14 @@ export class LogDamage {
         kind: "needs-recovery",
         severity: "info",
         ...this.#where(tail),
-        message: `a commit was not written to its end (${tail.why}); nobody was told that it counts`,
+        message: `a commit was not written to its end (${tail.why}); it was never acknowledged`,
         fix: { kind: "cut", path: this.#path(tail.segment), from: tail.from },
         remedy: "cut off the commit that was not written to its end",
       });
     }
   }
 
-  /** Notes that are missing behind no gap were commits without events at the end of a segment: the positions do not tell. */
+  /** Missing notes without a gap were commits without events at the end of a segment: the positions do not show them. */
   #checkNotes(): void {
     const { log, notes } = this.#parts;
     const [hole] = notes.missing;
@@ -135,7 +135,7 @@ export class LogDamage {
     for (const run of runs) {
       const isEmpty = run.records.length === 0;
       if (isEmpty && run.from === run.to) continue;
-      this.#report(gap, { kind: "log", run }, isEmpty ? "cut off what is no commit" : remedy, isLossy);
+      this.#report(gap, { kind: "log", run }, isEmpty ? "cut off bytes that are not a commit" : remedy, isLossy);
     }
     if (runs.every(({ records, from, to }) => records.length === 0 && from === to)) {
       if (isLast) this.#report(gap, { kind: "marker" }, "let the store end here", isLossy);
@@ -165,7 +165,7 @@ export class LogDamage {
       });
   }
 
-  /** How many bytes the log had behind its last good record, at least. */
+  /** The least number of bytes that the log had after its last good record. */
   #bytesGone(): number {
     const { log, known } = this.#parts;
     const { end } = log;
@@ -181,12 +181,12 @@ export class LogDamage {
     const { fs, log, notes, checkpoints } = this.#parts;
     const { lastPosition, segment, from, to } = gap;
     if (lastPosition === undefined) {
-      // The numbers end here. What came behind is told by who has seen it, and perhaps by what is left of the bytes.
+      // The numbers end here. Checkpoints that include later notes tell of them, and perhaps the damaged bytes.
       const last = notes.remnants(from === to ? Buffer.alloc(0) : readAt(fs, this.#path(segment), from, to - from));
       for (const found of checkpoints) last.set(found.name, Math.max(last.get(found.name) ?? 0, sequenceOf(found)));
-      return [...last].flatMap(([name, sequence]) => notes.behind(name, sequence) ?? []);
+      return [...last].flatMap(([name, sequence]) => notes.lackedUpTo(name, sequence) ?? []);
     }
-    // A hole in the numbers belongs to the last gap in front of it.
+    // A hole in the numbers belongs to the last gap before it.
     const next = log.gaps.find((other) => other.firstPosition > gap.firstPosition)?.firstPosition ?? Infinity;
     return notes.missing
       .filter(({ before }) => before > lastPosition && before < next)

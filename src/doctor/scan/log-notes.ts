@@ -24,7 +24,7 @@ export interface MissingNotes {
   readonly notes: LostNotes;
   /** Position of the record with the next note. */
   readonly before: number;
-  /** Segments of the notes around them; 0 in front of the first note. */
+  /** Segments of the notes around them; 0 before the first note. */
   readonly after: number;
   readonly until: number;
 }
@@ -72,8 +72,8 @@ export class LogNotes {
     return found;
   }
 
-  /** The notes up to a sequence that somebody has seen, as far as the log does not have them. */
-  behind(name: string, sequence: number): LostNotes | undefined {
+  /** The notes up to a sequence that a checkpoint includes, as far as the log lacks them. */
+  lackedUpTo(name: string, sequence: number): LostNotes | undefined {
     const from = this.#sequence(name) + 1;
     return sequence < from ? undefined : { name, from, to: sequence };
   }

@@ -6,7 +6,7 @@ import type { LogPlace } from "../../file-store/log/log-place.ts";
 import { readRecord, type RecordHeader } from "../../file-store/log/record-format.ts";
 import { readAt } from "../findings.ts";
 
-/** Bytes between two good records (or behind the last one) that are none, and the positions that were there. */
+/** Bytes between two good records, or after the last one, that are no record, and the positions that were there. */
 export interface LogGap {
   /** The segment that the bytes are in; for a gap of its own, the name that its segment would have. */
   readonly segment: number;
@@ -33,7 +33,7 @@ const RECORD_START = Buffer.from('{"commit":');
 
 /**
  * Reads the commit log to its last good record, whatever is damaged in between. Unlike `CommitLog.scan` it looks for the
- * next good record behind one that is not.
+ * next good record after a bad one.
  */
 export class LogSurvey {
   /** Parts that cannot be read, in order. Only the last one may have no `lastPosition`. */
@@ -45,7 +45,7 @@ export class LogSurvey {
   records = 0;
   events = 0;
   bytes = 0;
-  /** Behind the last good record. */
+  /** The place after the last good record. */
   end: LogPlace = { segment: 1, offset: 0, position: 0 };
   readonly #fs: FileSystem;
   readonly #directory: string;
@@ -64,7 +64,7 @@ export class LogSurvey {
     return listSegments(this.#fs, this.#directory).filter((segment) => !this.strays.includes(segment));
   }
 
-  /** What stands behind the last good record and is none, as far as the last `advance` has looked. */
+  /** The bytes after the last good record that are no record, as far as the last `advance` has looked. */
   get tail(): LogGap | undefined {
     return this.#tail;
   }
@@ -96,7 +96,7 @@ export class LogSurvey {
     );
   }
 
-  /** The gap behind the last good record, if something has to follow there that is gone; `known` are places that the log once reached. */
+  /** The gap after the last good record, if records that existed are missing there; `known` are places that the log once reached. */
   nothingMore(known: readonly LogPlace[] = []): LogGap {
     const { segment, offset, position } = this.end;
     const due = position + 1;
@@ -115,7 +115,7 @@ export class LogSurvey {
     };
   }
 
-  /** Says that a segment had more records, without events, behind its last one. There is no gap in front of it. */
+  /** Records that a segment had more records, without events, after its last one. There is no gap before it. */
   reopen(segment: number, why: string): void {
     const next = this.segments.find((other) => other > segment) ?? this.end.position + 1;
     const offset = this.#ends.get(segment) ?? 0;
@@ -123,7 +123,7 @@ export class LogSurvey {
     this.gaps.unshift({ ...place, firstPosition: next, lastPosition: next - 1, why });
   }
 
-  /** Says that what is behind the last record, or (for `undefined`) nothing, was once part of the log. */
+  /** Records that the bytes after the last record, or (for `undefined`) none, were once part of the log. */
   closeTail(gap: LogGap): void {
     this.#tail = undefined;
     this.gaps.push(gap);
@@ -177,7 +177,7 @@ export class LogSurvey {
             ? "a commit record is cut short"
             : read.kind === "record"
               ? `a commit record begins with position ${read.header.position} where ${this.end.position + 1} is due`
-              : "there are zeros in front of a commit record";
+              : "there are zeros before a commit record";
       const next = this.#nextRecord(bytes, offset - base, base);
       const gap = { segment, from: offset, isMissing: false, firstPosition: this.end.position + 1, why };
       if (next === undefined) {
@@ -217,7 +217,7 @@ export class LogSurvey {
     return expected.length;
   }
 
-  /** The next good record at or behind an index that can follow what was read so far. */
+  /** The next good record at or after an index that can follow the records read so far. */
   #nextRecord(bytes: Buffer, from: number, base: number): RecordHeader | undefined {
     for (let at = bytes.indexOf(RECORD_START, from); at >= 0; at = bytes.indexOf(RECORD_START, at + 1)) {
       const read = readRecord(bytes, at, bytes.length, base);

@@ -18,7 +18,7 @@ for (const [index, entry] of TABLE.entries()) BY_HIGH_BYTE[entry >>> 24] = index
 export function correctOneByte(bytes: Buffer, checksum: number): Buffer | undefined {
   let corrected: Buffer | undefined;
   // The checksum is linear: a wrong byte changes it by what that byte alone would give, carried through the bytes
-  // behind it. So carry the difference back, byte by byte; where it fits into one byte, that is the wrong one.
+  // after it. So carry the difference back, byte by byte; where it fits into one byte, that is the wrong one.
   let difference = (crc32(bytes) ^ checksum) >>> 0;
   if (difference === 0) return undefined;
   for (let at = bytes.length - 1; at >= 0; at--) {

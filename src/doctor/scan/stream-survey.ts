@@ -15,7 +15,7 @@ export interface Uncovered {
   readonly from: number;
   readonly to: number;
   readonly firstVersion: number;
-  /** Nothing for what stands behind the last covered byte. */
+  /** Nothing for lines after the last covered byte. */
   readonly lastVersion: number | undefined;
 }
 
@@ -53,7 +53,7 @@ export interface UncoveredLine {
   readonly version: number;
   readonly from: number;
   readonly to: number;
-  /** Nothing for a line of another program, and for one that cannot be read. */
+  /** Nothing for a foreign line, and for one that cannot be read. */
   readonly position: number | undefined;
   readonly readable: boolean;
   /** Milliseconds since 1970; of the line before for one that cannot be read. */
@@ -134,7 +134,7 @@ export class StreamSurvey {
     this.#open.clear();
   }
 
-  /** What there is behind the last byte that the log has of a stream, for every stream; also for those that only have a file. */
+  /** The lines after the last byte that the log covers, for every stream, including those that only have a file. */
   tails(): Uncovered[] {
     const tails: Uncovered[] = [];
     for (const key of new Set([...this.streams.keys(), ...findStreams(this.#fs, this.#paths)])) {

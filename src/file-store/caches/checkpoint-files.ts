@@ -30,7 +30,7 @@ export interface SavedCheckpoint {
 /**
  * `projections/<name>/checkpoint.json` and `process_managers/<name>/checkpoint.json`: `state, position,
  * fingerprint, last, bookmark, sequence`, and `crc` over all before it. The Rust crate's form `{state, cursors}` is
- * understood: its cursors say how far each stream was read.
+ * read as well: its cursors tell how far each stream was read.
  */
 export class CheckpointFiles {
   readonly #fs: FileSystem;
@@ -48,7 +48,7 @@ export class CheckpointFiles {
       const text = readWhole(this.#fs, this.#path(kind, name))?.toString("utf8");
       if (text === undefined) return undefined;
       const match = /,"crc":"([0-9a-f]{8})"\}$/.exec(text.slice(-20));
-      if (match === null) return this.#fromOriginal(text);
+      if (match === null) return this.#fromRustCrate(text);
       const checked = text.slice(0, -match[0].length);
       if (crc32(checked) !== Number.parseInt(match[1] ?? "", 16)) return undefined;
       return savedCheckpoint(JSON.parse(`${checked}}`) as Checkpoint & Hints);
@@ -74,7 +74,7 @@ export class CheckpointFiles {
     }
   }
 
-  #fromOriginal(text: string): SavedCheckpoint | undefined {
+  #fromRustCrate(text: string): SavedCheckpoint | undefined {
     const value = JSON.parse(text) as { readonly state?: unknown; readonly cursors?: unknown } | null;
     if (typeof value?.cursors !== "object" || value.cursors === null || value.state === undefined) return undefined;
     const versions = new Map<string, number>();
@@ -89,7 +89,7 @@ export class CheckpointFiles {
     return { checkpoint: { state: value.state, position: 0, versions }, place: undefined, sequence: undefined };
   }
 
-  /** How many events of a stream stand before a byte offset; the original names streams by their plain ids. */
+  /** How many events of a stream precede a byte offset. The Rust crate names streams by their plain ids. */
   #linesBefore(stream: string, offset: number): number {
     const slash = stream.indexOf("/");
     const file =

@@ -7,7 +7,7 @@ import type { StreamKey } from "../disk/stream-key.ts";
 import type { StreamFiles } from "../streams/stream-files.ts";
 import type { StreamEnd } from "../streams/stream-end.ts";
 
-/** A snapshot of a version this far behind the stream's end is not worth looking for its place. */
+/** A snapshot that is this many versions older than the stream's end is not saved: finding its offset would take too long. */
 const REACH = 1000;
 
 /** The snapshots beside the streams: caches that are checked before they are used. */
@@ -36,7 +36,7 @@ export class SnapshotFiles {
         file.close();
       }
     } catch {
-      // Only a cache: the stream itself is read instead, and says what is wrong if that fails too.
+      // Only a cache: the stream is read instead, and reports the error if it is damaged too.
       return undefined;
     }
   }

@@ -4,7 +4,7 @@ import type { Snapshot } from "../../event-store/event-store.ts";
 import { sealed } from "../disk/checksum.ts";
 import { isJsonValue } from "../../json.ts";
 
-/** xxh64 with seed 0, as 16 lower-case hex digits: the original's hash of a line without its LF. */
+/** xxh64 with seed 0, as 16 lower-case hex digits: the Rust crate's hash of a line without its LF. */
 export type LineHash = (bytes: Uint8Array) => string;
 
 let loading: Promise<LineHash> | undefined;
@@ -19,7 +19,7 @@ export function loadLineHash(): Promise<LineHash> {
 }
 
 /**
- * `views/state.snapshot.json`: the original's `state, offset, hash` (the place behind the last folded
+ * `views/state.snapshot.json`: the Rust crate's `state, offset, hash` (the place after the last folded
  * line, and that line's hash), then ours: `version`, `position`, `fingerprint` of the code that made it, `lines`
  * (the CRC-32 of the stream's lines up to `offset`, when known), and `crc` over all before it.
  */
@@ -37,7 +37,7 @@ export function encodeSnapshot(snapshot: SnapshotFile): string | undefined {
   return sealed(text);
 }
 
-/** What an intact snapshot of ours says; nothing for any other content, the original's included: who made it is unknown. */
+/** Decodes an intact snapshot of ours; nothing for any other content. A snapshot of the Rust crate does not tell which code made it. */
 export function decodeSnapshot(text: string): SnapshotFile | undefined {
   const match = /,"crc":"([0-9a-f]{8})"\}$/.exec(text.slice(-20));
   if (match === null) return undefined;

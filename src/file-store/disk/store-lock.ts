@@ -3,7 +3,7 @@ import type { FileSystem, LockFile } from "../../fs/file-system.ts";
 import { monotonicNow, sleep } from "../../real-timers.ts";
 import { turn } from "../../event-loop.ts";
 
-/** A lock is held for a batch, so somebody who has it this long is stuck. */
+/** The lock is held for one batch, so a process that holds it this long is stuck. */
 const PATIENCE_MS = 30_000;
 /** Turns of the event loop to spend before waiting on a timer, whose shortest wait is longer than a batch. */
 const EAGER_TURNS = 200;

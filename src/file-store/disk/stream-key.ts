@@ -11,7 +11,7 @@ export function streamOfKey(key: StreamKey): StreamName {
   return { type: key.slice(0, slash), id: decodeId(key.slice(slash + 1)) };
 }
 
-/** The name of the directory that holds an id: the plain id if that is safe or another program has made it so. */
+/** The name of the directory that holds an id: the plain id if that is safe, or if the Rust crate has created that directory. */
 export function directoryName(fs: FileSystem, paths: StorePaths, type: string, id: string): string {
   const plain = isPlainName(id);
   if (plain === "safe") return id;

@@ -2,10 +2,10 @@ import type { EventDraft } from "../../event-store/event-store.ts";
 import { quoted } from "./line-scanner.ts";
 
 /**
- * One event as one line of `app.jsonl`: the original's keys `type, data, ts, id, actor, meta` in its
+ * One event as one line of `app.jsonl`: the Rust crate's keys `type, data, ts, id, actor, meta` in its
  * order, then ours `ms, pos` and, for a type with upcasters, `v` (how many steps the payload has been
- * through). Lines that we wrote are read by looking for these keys; any other line that the original
- * would accept takes `JSON.parse`, with the same result.
+ * through). Lines that we wrote are read by looking for these keys; any other line that the Rust crate
+ * would accept goes through `JSON.parse`, with the same result.
  */
 
 /** The JSON of an event's metadata. */

@@ -2,7 +2,7 @@ import type { StoredEvent, StoredMeta, StreamName } from "../../event-store/even
 import { type ParsedLine, parseLine } from "./parse-line.ts";
 import {
   BEFORE_PAYLOAD,
-  BEHIND_PAYLOAD,
+  AFTER_PAYLOAD,
   endOfDigits,
   isPlain,
   LETTER_S,
@@ -25,11 +25,11 @@ export interface LineOrigin {
   readonly stream: StreamName;
   /** The error for something wrong with the line at a byte offset. */
   problem(offset: number, why: string, cause?: unknown): Error;
-  /** The position of an event whose line does not carry it, because another program wrote it. */
+  /** The position of a foreign event, whose line does not carry it. */
   adoptedPosition(version: number, offset: number): number;
 }
 
-/** What stands behind the payload in a line that we wrote. */
+/** The part after the payload in a line that we wrote. */
 interface Envelope {
   readonly timestamp: number;
   readonly eventId: string | undefined;
@@ -61,7 +61,7 @@ export class LazyEvent implements StoredEvent {
   private name: string | undefined = undefined;
   /** The payload, once it was parsed. */
   private value: unknown = undefined;
-  private behind: Envelope | undefined = undefined;
+  private rest: Envelope | undefined = undefined;
 
   /**
    * `offset` is that of the line's first byte in its file. `position` is given when something more trustworthy than the line
@@ -117,7 +117,7 @@ export class LazyEvent implements StoredEvent {
 
   get data(): unknown {
     if (this.value !== undefined) return this.value;
-    const end = this.behind?.line === undefined ? this.endOfPayload() : -1;
+    const end = this.rest?.line === undefined ? this.endOfPayload() : -1;
     if (end > 0) {
       try {
         return (this.value = JSON.parse(this.text().slice(this.payload, end)) as unknown);
@@ -135,7 +135,7 @@ export class LazyEvent implements StoredEvent {
     return end < 0 ? undefined : this.source?.slice(this.payload, end);
   }
 
-  /** Takes the payload from somebody who has parsed many at once. */
+  /** Sets the payload, which was parsed together with others. */
   setData(value: unknown): void {
     this.value = value;
   }
@@ -189,19 +189,18 @@ export class LazyEvent implements StoredEvent {
   private endOfPayload(): number {
     const start = this.startOfPayload();
     if (start < 0) return -1;
-    const end = this.text().indexOf(BEHIND_PAYLOAD, start);
+    const end = this.text().indexOf(AFTER_PAYLOAD, start);
     return end < this.to ? end : -1;
   }
 
   private envelope(): Envelope {
-    if (this.behind === undefined) {
+    if (this.rest === undefined) {
       const text = this.text();
       const end = this.endOfPayload();
-      if (end > 0)
-        this.behind = walk(text, end + BEHIND_PAYLOAD.length, startOfTail(text, this.from, this.to), this.to);
-      if (this.behind === undefined) this.whole();
+      if (end > 0) this.rest = walk(text, end + AFTER_PAYLOAD.length, startOfTail(text, this.from, this.to), this.to);
+      if (this.rest === undefined) this.whole();
     }
-    return this.behind as unknown as Envelope;
+    return this.rest as unknown as Envelope;
   }
 
   private text(): string {
@@ -210,12 +209,12 @@ export class LazyEvent implements StoredEvent {
   }
 
   private whole(): ParsedLine {
-    const known = this.behind?.line;
+    const known = this.rest?.line;
     if (known !== undefined) return known;
     const text = this.text().slice(this.from, this.to);
     const line = parseLine(text, (why, cause) => this.origin.problem(this.offset, why, cause));
     const { ts, ms, id, actor, meta, v } = line;
-    this.behind = {
+    this.rest = {
       timestamp: ts * 1000 + (ms ?? 0),
       eventId: id ?? undefined,
       actor: actor ?? undefined,
@@ -259,7 +258,7 @@ export function parsePayloads(events: readonly LazyEvent[]): void {
 const CORRELATION = '{"correlation_id":"';
 
 /**
- * Reads what stands behind `,"ts":` up to the end of the line at `to`, if it is exactly what we write; nothing
+ * Reads the part after `,"ts":` up to the end of the line at `to`, if it is exactly what we write; nothing
  * otherwise. A cut inside the payload is noticed: what follows it does not end with the line.
  */
 function walk(line: string, from: number, tail: number, to: number): Envelope | undefined {

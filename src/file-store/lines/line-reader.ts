@@ -5,7 +5,7 @@ import type { FileHandle } from "../../fs/file-system.ts";
 /** What reading lines needs of a file. */
 export type ReadableFile = Pick<FileHandle, "size" | "read">;
 
-/** Small enough for what is made of it to be young garbage, and for the processor's cache. */
+/** Small, so that objects made from a chunk die young and the chunk fits into the processor's cache. */
 const CHUNK = 64 << 10;
 const NEWLINE = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
@@ -18,14 +18,14 @@ export interface Line {
   readonly text: string | undefined;
   /** Byte offset of its first byte. */
   readonly offset: number;
-  /** Byte offset behind its LF. */
+  /** Byte offset after its LF. */
   readonly end: number;
 }
 
 /** Some complete lines of a file. The buffer is used again for the next ones. */
 export interface LineChunk {
   readonly buffer: Buffer;
-  /** Behind the last LF in the buffer. */
+  /** Offset after the last LF in the buffer. */
   readonly end: number;
   /** Byte offset of the first line in the file. */
   readonly base: number;
@@ -94,7 +94,7 @@ export function crcOfLines(buffer: Buffer, start: number, end: number, before: n
 
 /** Carries a stream's CRC on over a section. */
 export function crcOfSection(buffer: Buffer, start: number, end: number, adopted: boolean, before: number): number {
-  // Only another program leaves blank lines.
+  // Only the Rust crate leaves blank lines.
   return adopted ? crcOfLines(buffer, start, end, before) : crc32(buffer.subarray(start, end), before);
 }
 
@@ -123,7 +123,7 @@ export function lineBefore(
   }
 }
 
-/** Byte offset behind the last LF at or before `size`. */
+/** Byte offset after the last LF at or before `size`. */
 export function endOfLastLine(file: ReadableFile, size: number): number {
   for (let room = 4096; ; room *= 4) {
     const from = Math.max(0, size - room);

@@ -36,7 +36,7 @@ export function startOfDigits(line: string, from: number, end: number): number {
   return start;
 }
 
-/** Behind a whole number as JSON writes it; `from` itself if there is none, or a number too large to be one of ours. */
+/** The index after a whole number as JSON writes it; `from` itself if there is none, or if it is too large to be one of ours. */
 export function endOfDigits(line: string, from: number): number {
   let at = from;
   for (let unit = line.charCodeAt(at); unit >= ZERO && unit <= NINE; unit = line.charCodeAt(++at));
@@ -90,7 +90,7 @@ export function positionAt(line: string, tail: number): number {
 
 export const START = '{"type":"';
 export const BEFORE_PAYLOAD = '","data":';
-export const BEHIND_PAYLOAD = ',"ts":';
+export const AFTER_PAYLOAD = ',"ts":';
 
 /** Whether a part of a line is what a JSON string holds when it needs no escapes. */
 export function isPlain(line: string, start: number, end: number): boolean {
@@ -101,7 +101,7 @@ export function isPlain(line: string, start: number, end: number): boolean {
   return true;
 }
 
-/** A part of a text that does not keep the whole of it in memory, as a slice does for as long as somebody has it. */
+/** A copy of a part of a text. A slice would keep the whole text in memory. */
 export function ownText(text: string, start: number, end: number): string {
   return ` ${text.slice(start, end)}`.slice(1);
 }
@@ -110,7 +110,7 @@ export function ownText(text: string, start: number, end: number): string {
 export interface LineStart {
   readonly type: string;
   readonly text: string;
-  /** The type as it stands in the line, with the quote behind it. */
+  /** The type as the line has it, with its closing quote. */
   readonly name: string;
   readonly bytes: Buffer;
 }
@@ -151,7 +151,7 @@ const OUR_KEYS = /^type,data,ts(,id)?(,actor)?(,meta)?,ms,pos$/;
  */
 export function startOfOurs(text: string, from: number, to: number, known: LineStart[]): LineStart | undefined {
   const pos = text.lastIndexOf(":", to) + 1 - POS.length;
-  // Before the next search, which would go back through all lines of others in front of one of others.
+  // Before the next search, which would go back through all lines of other types before this one.
   if (pos < from || !matches(text, pos, POS) || text.charCodeAt(to - 1) !== CLOSING_BRACE) return undefined;
   const tail = text.lastIndexOf(MS, pos);
   if (tail < from || pos - tail > MS.length + 3) return undefined;

@@ -14,7 +14,7 @@ export interface ParsedLine {
   readonly v?: number;
 }
 
-/** Parses any line that the original would accept, and refuses what it would refuse. */
+/** Parses any line that the Rust crate would accept, and refuses any other. */
 export function parseLine(line: string, problem: (why: string, cause?: unknown) => Error): ParsedLine {
   let value: unknown;
   try {
@@ -50,7 +50,7 @@ export function parseLine(line: string, problem: (why: string, cause?: unknown) 
   return value as ParsedLine;
 }
 
-/** What the original would stumble over in a line that JSON.parse accepts. */
+/** Why the Rust crate would refuse a line that `JSON.parse` accepts. */
 function foreignProblem(line: string, event: Readonly<Record<string, unknown>>): string | undefined {
   const { ts, twice } = scanTopLevel(line);
   if (twice !== undefined) return `${twice} stands there twice`;

@@ -19,7 +19,7 @@ const LARGE_BYTES = 64 << 10;
 
 /**
  * The commit log: segment files in `commit_log/`, each named for its first position, each a header line
- * and records back to back. Behind the last record there are only zeros (room prepared for the next
+ * and records back to back. After the last record there are only zeros (room prepared for the next
  * ones) or nothing. All writing happens under the store's lock.
  */
 export class CommitLog {
@@ -92,8 +92,8 @@ export class CommitLog {
   }
 
   /**
-   * Writes a record at the end (after `prepare`); returns the place behind it, at once if that is asked for and can be had. The end
-   * moves when the caller says so, in the same breath in which he takes note of the record.
+   * Writes a record at the end (after `prepare`); returns the place after it, synchronously if the write needed no waiting. Does not
+   * move the log's end; the caller does, when it registers the record.
    */
   append(
     buffer: Buffer,
@@ -113,12 +113,12 @@ export class CommitLog {
     return place;
   }
 
-  /** Makes everything in the current segment durable, whoever wrote it. */
+  /** Makes everything in the current segment durable, including the records of other processes. */
   async flush(): Promise<void> {
     await this.#open().flush();
   }
 
-  /** Makes the segments from a place on durable, with their names, whoever wrote them. */
+  /** Makes the segments from a place on durable, with their names, including those of other processes. */
   async flushFrom(place: LogPlace): Promise<void> {
     let named = place.offset > 0;
     for (const segment of this.scanner.segments()) {
@@ -131,13 +131,13 @@ export class CommitLog {
         file.close();
       }
     }
-    // Whoever began a segment may have died before its name was durable.
+    // The process that began a segment may have died before its name was durable.
     if (!named) await this.#syncNames();
   }
 
   /**
-   * Writes the first line of a segment without records again: whoever began it may have failed to flush it, and then it is not
-   * certain even if it can be read.
+   * Rewrites the first line of a segment without records: the process that began it may have failed to flush it, and then the line
+   * can be read without being durable.
    */
   async renewBeginning(): Promise<void> {
     const { segment, offset, position } = this.#end;
@@ -153,7 +153,7 @@ export class CommitLog {
     await this.#fs.syncDirectory(this.#directory.slice(0, this.#directory.lastIndexOf("/")));
   }
 
-  /** The bytes behind the end of the current segment that are not zeros; empty when there are none. */
+  /** The bytes after the end of the current segment, without trailing zeros. */
   tail(): Buffer {
     if (this.#end.offset === 0 && this.#fs.stat(segmentPath(this.#directory, this.#end.segment)) === undefined)
       return Buffer.alloc(0);
@@ -165,7 +165,7 @@ export class CommitLog {
     return bytes.subarray(0, lengthWithoutZeros(bytes, length));
   }
 
-  /** Removes everything behind the end of the current segment, durably. */
+  /** Removes everything after the end of the current segment, durably. */
   async cutTail(): Promise<void> {
     if (this.#end.offset === 0 && this.#fs.stat(segmentPath(this.#directory, this.#end.segment)) === undefined) return;
     // A failed flush may have left pages that look written: forget the descriptor and what it knew.
@@ -271,7 +271,7 @@ export class CommitLog {
 
 const ZEROS = Buffer.alloc(64 << 10);
 
-/** How many of the first `length` bytes there are in front of the zeros at their end. */
+/** Length of the first `length` bytes without the zeros at their end. */
 function lengthWithoutZeros(bytes: Buffer, length: number): number {
   let used = length;
   while (used >= ZEROS.length && bytes.compare(ZEROS, 0, ZEROS.length, used - ZEROS.length, used) === 0)

@@ -36,7 +36,7 @@ export class Head {
     this.#file.write(this.#buffer, 0, line.length, 0);
   }
 
-  /** Makes what was written durable. Only `repair` needs that: an older place may be behind the log's new end. */
+  /** Makes the written place durable. Only `repair` needs that: an older place may lie after the log's new end. */
   async flush(): Promise<void> {
     await this.#file.flush();
   }

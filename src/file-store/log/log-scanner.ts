@@ -6,7 +6,7 @@ import { HEADER_ROOM, type RecordHeader, readRecord } from "./record-format.ts";
 import { MalformedRecordError } from "./record-sections.ts";
 import { FORMAT, listSegments, segmentHeader, segmentPath } from "./segment.ts";
 
-/** Called for each record, in order; the scan stops behind it when this returns false. Gets a buffer that holds it; `base` is the segment's offset of the buffer's first byte. */
+/** Called for each record, in order; returning false stops the scan after it. Gets a buffer that holds it; `base` is the segment's offset of the buffer's first byte. */
 export type RecordVisitor = (header: RecordHeader, buffer: Buffer, base: number, segment: number) => boolean | void;
 
 /** Where a scan ended, and whether something that is not a record stands there. */
@@ -156,7 +156,7 @@ export class LogScanner {
       }
       offset = expected.length;
     }
-    // What is preallocated behind the limit is not worth reading.
+    // Skip the preallocated room after the limit.
     const stop = limit?.segment === from.segment ? Math.min(size, limit.offset) : size;
     let { buffer, base, length } = cursor?.chunkAt(offset) ?? this.#readChunk(file, offset, stop);
     while (limit === undefined || from.segment < limit.segment || offset < limit.offset) {

@@ -11,8 +11,8 @@ import { checksumEnd } from "../disk/checksum.ts";
  *
  * `commit` is the position of the first event, `bytes` the length of what follows the first line, `crc`
  * the CRC-32 of the first line up to `,"crc"` and of all that follows, `flushed` the offset in this
- * segment up to which everything was durable when the record was written. With `,"adopted":true` behind it, the record has
- * lines that another program wrote. A section's events are the very bytes of the stream's own file from offset
+ * segment up to which everything was durable when the record was written. `,"adopted":true` follows if the record has
+ * lines that the Rust crate wrote. A section's events are the very bytes of the stream's own file from offset
  * `at` on; `version` is that of its first event.
  *
  * A batch is all or nothing: a torn record has a wrong checksum. If a valid record with a `flushed`
@@ -27,9 +27,9 @@ export interface RecordHeader {
   readonly events: number;
   /** Offset of the record's first byte. */
   readonly start: number;
-  /** Offset of the first byte behind the header line. */
+  /** Offset of the first byte after the header line. */
   readonly body: number;
-  /** Offset of the first byte behind the record. */
+  /** Offset of the first byte after the record. */
   readonly end: number;
   readonly flushed: number;
   /** Whether some of the lines are not ours: they may be written in any way. */
@@ -37,7 +37,7 @@ export interface RecordHeader {
 }
 
 /**
- * Writes the header in front of a body that is already in `buffer` from `HEADER_ROOM` on; returns where
+ * Writes the header before a body that is already in `buffer` from `HEADER_ROOM` on; returns where
  * the record starts.
  */
 export function sealRecord(

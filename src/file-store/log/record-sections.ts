@@ -10,14 +10,14 @@ export interface Section {
   /** Position of the first event. */
   readonly position: number;
   readonly events: number;
-  /** The lines were found in the stream's file, written by another program: they carry no `pos`. */
+  /** The lines are foreign: the Rust crate wrote them to the stream's file, without `pos`. */
   readonly adopted: boolean;
   /** Offset in the stream's file. */
   readonly at: number;
   /** Where the lines are in the buffer. */
   readonly start: number;
   readonly end: number;
-  /** CRC-32 of the stream's lines up to the section's end, if whoever made it knows that. */
+  /** CRC-32 of the stream's lines up to the section's end, if the writer knows it. */
   readonly crc?: number | undefined;
 }
 
@@ -57,7 +57,7 @@ interface NoteHeader {
 const STREAM_PREFIX = '{"stream":"'.length;
 const VERSION = '","version":'.length;
 
-/** A record whose checksum is right says something that cannot be: whoever wrote it was not us. */
+/** A record has the right checksum and impossible contents, so a different program wrote it. */
 export class MalformedRecordError extends Error {
   override readonly name = "MalformedRecordError";
 }
@@ -69,7 +69,7 @@ export interface RecordText {
 }
 
 /**
- * Calls `visit` for each stream's section of a record, and `visitNote` for each consumer's. Whoever reads many records passes
+ * Calls `visit` for each stream's section of a record, and `visitNote` for each note. A caller that reads many records passes
  * the same `keys` each time, so that not every section makes its stream's key anew.
  */
 export function readSections(

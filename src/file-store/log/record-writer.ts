@@ -8,7 +8,7 @@ export interface WrittenEnd {
   version: number;
   /** Size of the stream's file in bytes. */
   end: number;
-  /** CRC-32 of the stream's lines; `undefined` if nobody keeps it. */
+  /** CRC-32 of the stream's lines; `undefined` if it is not tracked. */
   crc: number | undefined;
 }
 
