@@ -208,7 +208,7 @@ const MUTATIONS: readonly Mutation[] = [
   {
     what: "recovery applies what the log does not hold for certain",
     kind: "a process is killed and the next one recovers",
-    seed: 1,
+    seed: 18,
     module: LOG,
     mutate: ({ CommitLog }: typeof commitLogModule) => ({
       CommitLog: class extends CommitLog {
