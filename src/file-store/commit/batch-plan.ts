@@ -59,8 +59,10 @@ export class BatchPlan {
     return this.#add(queued);
   }
 
+  /** An append without events only checks the version, for which foreign lines have to be adopted first. */
   #lockFor({ key, events }: QueuedAppend): boolean | Promise<boolean> {
-    return events.length === 0 || this.#lock(key);
+    if (events.length === 0 && this.#version(key) !== "foreign") return true;
+    return this.#lock(key);
   }
 
   #add(queued: QueuedCommit): Added {
