@@ -65,7 +65,7 @@ function throughBun(): NativeCalls | undefined {
   return undefined;
 }
 
-/** What `flock` says when somebody else has the lock, or a signal came. */
+/** What `flock` says while another holder has the lock, or when a signal came. */
 export const BUSY: ReadonlySet<number> = new Set([
   constants.errno.EWOULDBLOCK,
   constants.errno.EAGAIN,

@@ -34,6 +34,17 @@ describe("the packed package", () => {
     expect(output).toMatch(new RegExp(`Tests:? .*\\b${count} passed`));
   }
 
+  test("can be imported and required by each of its names", () => {
+    const { exports } = JSON.parse(fs.readFileSync(path.join(ROOT, "package.json"), "utf8")) as { exports: object };
+    const names = Object.keys(exports).map((entry) => path.posix.join("eventfold-es", entry));
+    expect(names).toContain("eventfold-es/testing");
+    const program =
+      `for (const name of ${JSON.stringify(names)}) { const required = require(name); ` +
+      `import(name).then((imported) => { for (const key of Object.keys(required)) if (!(key in imported)) throw new Error(name + " " + key); }); }`;
+    const { status, output } = runSuite(["--eval", program]);
+    expect(status, output).toBe(0);
+  });
+
   const jest = path.join(ROOT, "node_modules/jest/bin/jest.js");
   const jestConfig = (more: object): string =>
     JSON.stringify({ rootDir: project, transform: {}, testTimeout: 60_000, testMatch: ["**/jest/*.test.js"], ...more });
