@@ -6,7 +6,7 @@ import { EventfoldError } from "../errors.ts";
 import type { EventDraft, EventStore, StreamName } from "../event-store/event-store.ts";
 import { isWellFormed, stringifyPayload } from "../json.ts";
 
-/** An event that was made elsewhere: a recorded event of another store fits. What is left out is filled in. */
+/** An event that was made elsewhere: a recorded event of another store fits. The store fills in missing fields. */
 export type InjectedEvent<Event = { readonly type: string; readonly data?: unknown }> = Event &
   Partial<
     Pick<EventRecord, "eventId" | "timestamp" | "actor" | "correlationId" | "causationId" | "sourceDevice" | "metadata">

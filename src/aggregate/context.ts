@@ -44,7 +44,7 @@ export function ownContext(context: CommandContext): CommandContext {
   return own;
 }
 
-/** What is stored of a context besides the actor. */
+/** The stored form of a context, without the actor. */
 export function metaOf(context: CommandContext): StoredMeta | undefined {
   const { metadata, correlationId, causationId, sourceDevice, idempotencyKey, dispatch } = context as DispatchContext;
   const meta: Record<string, unknown> = { ...metadata };

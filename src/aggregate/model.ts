@@ -232,7 +232,7 @@ export class AggregateModel {
     const { schemaVersion, wantsRecord } = model;
     const { actor } = command.context;
     const eventId = environment.nextId();
-    // Whoever looks at the event while it is folded must not see a position, which it does not have yet.
+    // While it is folded, `apply` must not see a position: the event has none yet.
     const position = wantsRecord ? undefined : UNKNOWN_POSITION;
     const applied = appliedEvent(this.type, id, type, data, eventId, before + 1, timestamp, actor, meta, position);
     return {

@@ -6,13 +6,13 @@ import { tracedCommit } from "../event-store/traced-commit.ts";
 import { reacting, type ReactTrace } from "../tracing/tracing.ts";
 import { EventSources, initialOf } from "../projection/event-sources.ts";
 import { ChangedHistoryError, LogCursor } from "../projection/log-cursor.ts";
+import { adoptCheckpoint, findAdopted } from "./adopted-checkpoint.ts";
 import { ScheduledCommands } from "./scheduled-commands.ts";
 import { addressOf } from "./dead-letter.ts";
 import { type CommandTargets, deliver, type Delivery, type DeliveryResult, type StepNote } from "./dispatcher.ts";
 import type { ProcessManagerDefinition } from "./process-manager.ts";
 import {
   completeEvent,
-  type AdoptedCheckpoint,
   type ManagerCheckpoint,
   type Note,
   schedulingSteps,
@@ -39,9 +39,9 @@ interface Counts {
 }
 
 /**
- * Runs one process manager: reads events in order, lets the manager react, and carries out each output
- * in a commit that also notes it. What is noted is never done again; the state between is found again by
- * reacting anew and discarding the outputs.
+ * Runs one process manager: reads events in order, lets the manager react, and carries out each output in a commit that
+ * also notes it. A noted output is never carried out again. After a restart, the runner finds the state by reacting to the
+ * events after the checkpoint once more and discarding the outputs.
  */
 export class ProcessManagerRunner {
   readonly name: string;
@@ -339,9 +339,9 @@ export class ProcessManagerRunner {
     if (checkpoint !== undefined && checkpoint.versions === undefined)
       this.#handled = (checkpoint.state as ManagerCheckpoint).handled;
     if (checkpoint?.versions !== undefined)
-      await this.#adopt({ state: checkpoint.state, versions: [...checkpoint.versions] });
-    const { continued } = await this.#adoptedCheckpoint();
-    const { state, versions } = continued ?? { state: initialOf(this.#definition.initial), versions: [] };
+      await adoptCheckpoint(this.#events, this.name, { state: checkpoint.state, versions: [...checkpoint.versions] });
+    const adopted = await findAdopted(this.#events, this.name);
+    const { state, versions } = adopted ?? { state: initialOf(this.#definition.initial), versions: [] };
     return {
       state,
       cursor: new LogCursor(this.#events, 0, this.#sources.wanted),
@@ -350,29 +350,6 @@ export class ProcessManagerRunner {
       reacted: undefined,
       scheduled: new ScheduledCommands(),
       versions: new Map(versions),
-    };
-  }
-
-  /** Puts the checkpoint of the Rust crate into the log, once. */
-  async #adopt(continued: AdoptedCheckpoint): Promise<void> {
-    for (;;) {
-      const known = await this.#adoptedCheckpoint();
-      if (known.continued !== undefined && JSON.stringify(known.continued) === JSON.stringify(continued)) return;
-      const expectedSequence = known.sequence;
-      const consumer = { name: this.name, expectedSequence, note: { adopted: continued } satisfies Note };
-      if ((await tracedCommit(this.#events, { appends: [], consumer })).ok) return;
-    }
-  }
-
-  /** The last checkpoint of the Rust crate that was put into the log, and the sequence of the last note. */
-  async #adoptedCheckpoint(): Promise<{
-    readonly continued: AdoptedCheckpoint | undefined;
-    readonly sequence: number;
-  }> {
-    const notes = await this.#events.consumerNotes(this.name, 0);
-    return {
-      continued: notes.map(({ note }) => (note as Note).adopted).findLast((found) => found !== undefined),
-      sequence: notes.at(-1)?.sequence ?? 0,
     };
   }
 

@@ -147,7 +147,7 @@ export class Instance {
     });
   }
 
-  /** What has to be read before a job can run; `undefined` for nothing. */
+  /** The reading that a job needs before it can run; `undefined` for none. */
   #readingBefore(job: Job): (() => Promise<unknown>) | undefined {
     if (!this.#committed.isCurrent) return () => this.#bringUpToDate();
     if (job.kind !== "command" || job.command.context.idempotencyKey === undefined) return undefined;
