@@ -17,6 +17,7 @@ import type {
 import { checkStreamName } from "../event-store/stream-names.ts";
 import type { CommitWatchers } from "./apply/commit-watchers.ts";
 import type { LogFollower } from "./apply/log-follower.ts";
+import type { UnsettledStreams } from "./apply/unsettled-streams.ts";
 import type { ConsumerCheckpoints } from "./caches/consumer-checkpoints.ts";
 import type { SnapshotFiles } from "./caches/snapshot-files.ts";
 import type { Committer } from "./commit/committer.ts";
@@ -49,6 +50,7 @@ export interface FileEventStoreParts {
   readonly list: StreamList;
   readonly streams: StreamReader;
   readonly unapplied: UnappliedRecords;
+  readonly unsettled: UnsettledStreams;
   readonly reader: LogReader;
   readonly progress: ProgressLog;
   readonly follower: LogFollower;
@@ -96,7 +98,7 @@ export class FileEventStore implements EventStore {
     stream: StreamName,
     options: { readonly from?: number } = {},
   ): AsyncGenerator<readonly StoredEvent[], void, undefined> {
-    const { keys, files, committer, streams } = this.#parts;
+    const { keys, files, committer, streams, unsettled } = this.#parts;
     const from = options.from ?? 1;
     this.#checkOpen();
     const key = keys.of(stream);
@@ -104,6 +106,7 @@ export class FileEventStore implements EventStore {
     if (isTurnLong()) await turn();
     await this.refresh();
     try {
+      if (unsettled.has(key)) await committer.adopt(key);
       let known = this.#find(key);
       if (known === "foreign") {
         await committer.adopt(key);
@@ -196,8 +199,9 @@ export class FileEventStore implements EventStore {
   async loadSnapshot(stream: StreamName, fingerprint: string): Promise<Snapshot | undefined> {
     if (isTurnLong()) await turn();
     this.#checkOpen();
-    const { keys, snapshots, files } = this.#parts;
+    const { keys, snapshots, files, unsettled } = this.#parts;
     const key = keys.of(stream);
+    if (unsettled.has(key)) return undefined;
     const snapshot = snapshots.load(key, fingerprint);
     if (snapshot === undefined) return undefined;
     try {

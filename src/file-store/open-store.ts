@@ -1,8 +1,9 @@
-import { type FileSystem, systemErrorCode } from "../fs/file-system.ts";
+import { type FileHandle, type FileSystem, systemErrorCode } from "../fs/file-system.ts";
 import { Applier } from "./apply/applier.ts";
 import { CommitWatchers } from "./apply/commit-watchers.ts";
 import { DirtyFiles } from "./apply/dirty-files.ts";
 import { LogFollower } from "./apply/log-follower.ts";
+import { UnsettledStreams } from "./apply/unsettled-streams.ts";
 import { CheckpointFiles } from "./caches/checkpoint-files.ts";
 import { ConsumerCheckpoints } from "./caches/consumer-checkpoints.ts";
 import { SnapshotFiles } from "./caches/snapshot-files.ts";
@@ -11,6 +12,7 @@ import { Committer } from "./commit/committer.ts";
 import { ioError } from "./disk/io-error.ts";
 import { StoreLock } from "./disk/store-lock.ts";
 import { type StorePaths, storePaths } from "./disk/store-paths.ts";
+import type { StreamKey } from "./disk/stream-key.ts";
 import { FileEventStore } from "./file-event-store.ts";
 import { CommitLog, type CommitLogOptions, DEFAULT_LOG_OPTIONS } from "./log/commit-log.ts";
 import { Head } from "./log/head.ts";
@@ -165,12 +167,15 @@ function wire({ fs, paths, lock, hash, options }: Opening, log: CommitLog, marke
   const snapshots = new SnapshotFiles(fs, files, hash);
 
   const dirty = new DirtyFiles(fs, paths, files, registry);
-  const applier = new Applier({ fs, paths, files, registry, progress, dirty });
+  const lockedStreams = new Map<StreamKey, FileHandle>();
+  const unsettled = new UnsettledStreams({ fs, paths, files, dirty, lockedStreams });
+  const applier = new Applier({ files, registry, progress, dirty, unsettled });
   const watchers = new CommitWatchers();
   const observers = [index, progress, positions, recent, dirty, watchers];
   const follower = new LogFollower({ log, head, directory: paths.commitLog, observers });
 
-  const shared = { fs, paths, log, lock, files, registry, applier, dirty, unapplied, index, progress, follower };
+  const applying = { applier, dirty, unapplied, unsettled, lockedStreams };
+  const shared = { fs, paths, log, lock, files, registry, index, progress, follower, ...applying };
   const checkpointer = new Checkpointer(shared, marker);
   const recovery = new Recovery({ ...shared, checkpointer });
   const committer = new Committer({ ...shared, recovery, checkpointer, durability });

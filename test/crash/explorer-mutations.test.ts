@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { CrashError, type CrashScenario, exploreCrashes, type FileHandle, type FileSystem } from "eventfold-es/testing";
 import type * as applierModule from "../../src/file-store/apply/applier.ts";
 import type * as dirtyFilesModule from "../../src/file-store/apply/dirty-files.ts";
+import type * as lineMovesModule from "../../src/file-store/apply/line-moves.ts";
 import type * as commitLogModule from "../../src/file-store/log/commit-log.ts";
 import { readRecord } from "../../src/file-store/log/record-format.ts";
 import { readSections } from "../../src/file-store/log/record-sections.ts";
@@ -172,6 +173,8 @@ const LOG = "../../src/file-store/log/commit-log.ts";
 const RECORD = "../../src/file-store/log/record-format.ts";
 const APPLIER = "../../src/file-store/apply/applier.ts";
 const DIRTY_FILES = "../../src/file-store/apply/dirty-files.ts";
+const FOREIGN_TAIL = "../../src/file-store/apply/foreign-tail.ts";
+const LINE_MOVES = "../../src/file-store/apply/line-moves.ts";
 const WHOLE_FILE = "../../src/file-store/disk/whole-file.ts";
 
 const MUTATIONS: readonly Mutation[] = [
@@ -192,6 +195,24 @@ const MUTATIONS: readonly Mutation[] = [
     mutate: ({ Applier }: typeof applierModule) => ({
       Applier: class extends Applier {
         override reapply(): void {}
+      },
+    }),
+  },
+  {
+    what: "recovery writes over the lines of the Rust crate",
+    kind: "a process is killed, and the Rust crate appends before the next one recovers",
+    seed: 1,
+    module: FOREIGN_TAIL,
+    mutate: () => ({ foreignTail: () => undefined }),
+  },
+  {
+    what: "the lines of the Rust crate move without a note",
+    kind: "a process is killed, and the Rust crate appends before the next one recovers",
+    seed: 1,
+    module: LINE_MOVES,
+    mutate: ({ LineMoves }: typeof lineMovesModule) => ({
+      LineMoves: class extends LineMoves {
+        override async begin(): Promise<void> {}
       },
     }),
   },

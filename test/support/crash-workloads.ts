@@ -9,6 +9,7 @@ import { isEventfoldError } from "eventfold-es";
 import type { FileEventStore } from "../../src/file-store/file-event-store.ts";
 import { notesScenario } from "./crash-notes.ts";
 import { killAfter } from "./kill-after.ts";
+import { RustCrate } from "./rust-crate.ts";
 import {
   adoptedTransfersScenario,
   sharedTransfersScenario,
@@ -191,6 +192,25 @@ export const WORKLOADS: readonly Workload[] = [
       }),
   },
   {
+    kind: "a process is killed, and the Rust crate appends before the next one recovers",
+    scenario: (n) =>
+      onLog(async (world) => {
+        const crate = new RustCrate(world.disk);
+        await append(world, { a: 1, b: 1 });
+        // Makes the directories durable, which the crate does not.
+        await world.store.close();
+        for (let i = 0; i < 4; i++) {
+          const { store, process } = await world.open();
+          const work = Promise.allSettled([append(world, { a: 2, b: 1 }, store), append(world, { a: 1 }, store)]);
+          await killAfter(world.disk, process, 8 + ((n * 7 + i * 13) % 50));
+          await work;
+          await appendAsCrate(world, crate, "a");
+          if (i % 2 === 0) await appendAsCrate(world, crate, "b");
+          await append(world, { a: 1 }, (await world.open()).store);
+        }
+      }),
+  },
+  {
     kind: "a directory without a commit log",
     scenario: (n) => ({
       ...onLog(async (world) => {
@@ -314,6 +334,15 @@ async function appendAsTheOriginal(disk: SimulatedDisk, id: string, line: string
   file.write(bytes, 0, bytes.length, file.size());
   disk.settle(file.path);
   file.close();
+}
+
+/** One execution of the Rust crate, which is acknowledged when its line is durable. */
+async function appendAsCrate(world: CrashWorld<FileEventStore>, crate: RustCrate, id: string): Promise<void> {
+  await world.commit(async ({ correlationId }) => {
+    const line = `{"type":"Added","data":{"by":"the crate"},"ts":1,"meta":{"correlation_id":"${correlationId}"}}\n`;
+    while (!crate.appendOnce(`/store/streams/s/${id}/app.jsonl`, line))
+      await new Promise<void>((resolve) => setImmediate(resolve));
+  });
 }
 
 /** Streams as the Rust crate leaves them: only lines, without positions. */

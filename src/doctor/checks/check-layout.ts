@@ -5,7 +5,7 @@ import { decodeId, isPlainName } from "../../event-store/stream-names.ts";
 import { CONSUMER_DIRECTORIES } from "./check-consumers.ts";
 import type { Problem } from "../findings.ts";
 
-const META = new Set(["streams.jsonl", "marker.json", "head", "lock", "stream_ends", "quarantine"]);
+const META = new Set(["streams.jsonl", "marker.json", "head", "lock", "stream_ends", "quarantine", "moves"]);
 const TOP = new Set<string>(["streams", "commit_log", "meta", ...CONSUMER_DIRECTORIES]);
 
 const AGAIN = "it is made again from the events when needed";

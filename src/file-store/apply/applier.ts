@@ -1,6 +1,4 @@
-import type { FileSystem } from "../../fs/file-system.ts";
-import { quarantineNow } from "../disk/quarantine.ts";
-import type { StorePaths } from "../disk/store-paths.ts";
+import type { FileHandle } from "../../fs/file-system.ts";
 import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
 import { parseLine } from "../lines/parse-line.ts";
 import type { CommittedRecord } from "../log/committed-record.ts";
@@ -10,45 +8,53 @@ import type { StreamFiles } from "../streams/stream-files.ts";
 import { type NewStream, nameOf, type StreamRegistry } from "../streams/stream-registry.ts";
 import type { UnappliedRecord } from "../streams/unapplied-records.ts";
 import type { DirtyFiles } from "./dirty-files.ts";
+import type { UnsettledStreams } from "./unsettled-streams.ts";
 
 export interface ApplierParts {
-  readonly fs: FileSystem;
-  readonly paths: StorePaths;
   readonly files: StreamFiles;
   readonly registry: StreamRegistry;
   readonly progress: ProgressLog;
   readonly dirty: DirtyFiles;
+  readonly unsettled: UnsettledStreams;
 }
 
 /** Writes the log's records to the streams' files, the registry and the dead letters. Writing a record again changes nothing. */
 export class Applier {
-  readonly #fs: FileSystem;
-  readonly #paths: StorePaths;
   readonly #files: StreamFiles;
   readonly #registry: StreamRegistry;
   readonly #progress: ProgressLog;
   readonly #dirty: DirtyFiles;
+  readonly #unsettled: UnsettledStreams;
 
   constructor(parts: ApplierParts) {
-    this.#fs = parts.fs;
-    this.#paths = parts.paths;
     this.#files = parts.files;
     this.#registry = parts.registry;
     this.#progress = parts.progress;
     this.#dirty = parts.dirty;
+    this.#unsettled = parts.unsettled;
   }
 
-  /** Writes what a durable record of this process holds to the files that it belongs to. */
+  /** Writes what a durable record of this process holds to the files that it belongs to. Their streams are locked and end before it. */
   apply({ sections, buffer, created, notes }: UnappliedRecord): void {
     this.#progress.apply(notes);
-    this.#write(sections, buffer, created);
+    this.#write(sections, buffer);
+    if (created.length > 0) this.#registry.append(created);
+  }
+
+  /** Does the same later: since then, the streams have not been locked. Call `settleAll` of the unsettled streams afterwards. */
+  applyLate(record: UnappliedRecord): void {
+    this.#progress.apply(record.notes);
+    this.#writeMissing(record);
+    if (record.created.length > 0) this.#registry.append(record.created);
   }
 
   /**
    * Writes a record that may have been written to its files before, in part or in whole. `registered` has the names of the
-   * streams that are in the registry; those that the record adds are added to it.
+   * streams that are in the registry; those that the record adds are added to it. Call `settleAll` of the unsettled streams
+   * afterwards.
    */
-  reapply({ sections, buffer, notes }: CommittedRecord, registered: Set<string>): void {
+  reapply(record: CommittedRecord, registered: Set<string>): void {
+    const { sections, buffer, notes } = record;
     const created: NewStream[] = [];
     for (const { key, version, start, end } of sections) {
       const stream = streamOfKey(key);
@@ -58,16 +64,12 @@ export class Applier {
       created.push({ stream, seconds: secondsOf(buffer.toString("utf8", start, end)) });
     }
     this.#progress.apply(notes);
-    // What was found in a stream's file may be gone from it: then it, too, comes from the log.
-    const missing = sections.map((section) => ({
-      ...section,
-      adopted: this.#isInFile(section, buffer) && section.adopted,
-    }));
-    this.#write(missing, buffer, created);
+    this.#writeMissing(record);
+    if (created.length > 0) this.#registry.append(created);
     for (const { key } of sections) this.#dirty.addStream(key, true);
   }
 
-  #write(sections: readonly Section[], buffer: Buffer, created: readonly NewStream[]): void {
+  #write(sections: readonly Section[], buffer: Buffer): void {
     for (const run of runsOf(sections)) {
       const [{ key, at, start, end, adopted }] = run;
       // Adopted lines are in the file already.
@@ -80,24 +82,28 @@ export class Applier {
       }
       if (isNew) this.#dirty.addStream(key, true);
     }
-    if (created.length > 0) this.#registry.append(created);
   }
 
   /**
-   * Whether a section's bytes are in the stream's file. Other bytes in their place, unless they are zeros, were written by
-   * another program in between: they go to the quarantine.
+   * Writes the sections again that are in their files: after a failed flush, only bytes that were written again can be trusted.
+   * The Rust crate may have appended to the other files, or do so now.
    */
-  #isInFile(section: Section, buffer: Buffer): boolean {
-    const { file } = this.#files.acquire(section.key);
-    const found = Buffer.alloc(section.end - section.start);
-    const length = file.read(found, 0, found.length, section.at);
-    const ours = buffer.subarray(section.start, section.start + length);
-    if (found.subarray(0, length).equals(ours)) return length === found.length;
-    // In a torn write of ours, every byte is the right one or was never written.
-    if (!found.subarray(0, length).every((byte, i) => byte === ours[i] || byte === 0))
-      quarantineNow(this.#fs, this.#paths, `${section.key}.${section.at}`, found.subarray(0, length));
-    return false;
+  #writeMissing({ sections, buffer, place }: CommittedRecord): void {
+    for (const section of sections) {
+      const { key, start, end, at } = section;
+      const { file } = this.#files.acquire(key);
+      if (this.#unsettled.has(key) || !isInFile(file, section, buffer)) this.#unsettled.add(section, buffer, place);
+      else if (!section.adopted) file.write(buffer, start, end - start, at);
+    }
   }
+}
+
+/** Whether a stream's file has a section's bytes. */
+function isInFile(file: FileHandle, { start, end, at }: Section, buffer: Buffer): boolean {
+  const found = Buffer.alloc(end - start);
+  return (
+    file.read(found, 0, found.length, at) === found.length && buffer.compare(found, 0, found.length, start, end) === 0
+  );
 }
 
 type Run = [Section, ...Section[]];

@@ -4,9 +4,11 @@ import type { FileHandle } from "../../fs/file-system.ts";
 import { atEndOfTurn, monotonicNow } from "../../real-timers.ts";
 import type { Applier } from "../apply/applier.ts";
 import type { LogFollower } from "../apply/log-follower.ts";
+import type { UnsettledStreams } from "../apply/unsettled-streams.ts";
 import { ioError } from "../disk/io-error.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 import type { Checkpointer } from "../recovery/checkpointer.ts";
+import type { UnappliedRecord } from "../streams/unapplied-records.ts";
 import { Batch } from "./batch.ts";
 import { BatchPlan, type BatchPlanParts } from "./batch-plan.ts";
 import { type Adoption, CommitQueue } from "./commit-queue.ts";
@@ -23,6 +25,9 @@ const OS_HOLD_MS = 20;
 
 export interface CommitterParts extends BatchPlanParts, LogAppenderParts {
   readonly applier: Applier;
+  readonly unsettled: UnsettledStreams;
+  /** Streams that are kept from other programs until what was written to them in this session is in their files. */
+  readonly lockedStreams: Map<StreamKey, FileHandle>;
   readonly follower: LogFollower;
   readonly checkpointer: Checkpointer;
 }
@@ -41,11 +46,11 @@ export class Committer {
   #running: Promise<void> | undefined;
   /** For the next batch, unless the last one still needs it. */
   #buffer: Buffer | undefined;
-  /** Streams that are kept from other programs until what was written to them in this session is in their files. */
-  readonly #locked = new Map<StreamKey, FileHandle>();
+  readonly #locked: Map<StreamKey, FileHandle>;
 
   constructor(parts: CommitterParts) {
     this.#parts = parts;
+    this.#locked = parts.lockedStreams;
     this.#appender = new LogAppender(parts, this.#queue);
   }
 
@@ -112,7 +117,7 @@ export class Committer {
       await this.#appender.restore();
       // The last session may have ended with a stream's file that could not be written, and records that were not flushed yet.
       if (durability === "os" && !unapplied.isEmpty) await this.#appender.flush();
-      this.#apply(unapplied.list.length);
+      await this.#applyLate();
       if (log.hasMore()) await recovery.recover();
       for (let round = 0; round < MAX_ROUNDS; round++) {
         const conflicts = await this.#writeBatch();
@@ -161,9 +166,11 @@ export class Committer {
   }
 
   async #adoptAll(plan: BatchPlan): Promise<readonly Adoption[]> {
+    const { unsettled } = this.#parts;
     const adopted: Adoption[] = [];
     for (const adoption of this.#queue.removeAdoptions()) {
       try {
+        if (!(await unsettled.settle(adoption.key))) unsettled.check(adoption.key);
         await plan.adopt(adoption.key);
         adopted.push(adoption);
       } catch (error) {
@@ -175,6 +182,7 @@ export class Committer {
 
   /** Adds as many of the waiting commits as fit. Returns how many met another version. */
   async #addAll(plan: BatchPlan): Promise<number> {
+    const { unsettled } = this.#parts;
     const { record } = plan.batch;
     const waiting = this.#queue.removeAll();
     let conflicts = 0;
@@ -185,7 +193,8 @@ export class Committer {
         break;
       }
       try {
-        const added = this.#queue.isLocked(queued) ? "locked" : plan.add(queued);
+        const isLocked = this.#queue.isLocked(queued) || !(unsettled.isEmpty || (await this.#settle(queued)));
+        const added = isLocked ? "locked" : plan.add(queued);
         const conflict = isPromise(added) ? await added : added;
         if (conflict === "locked") this.#queue.putLocked(queued);
         else if (conflict !== undefined) {
@@ -197,6 +206,12 @@ export class Committer {
       }
     }
     return conflicts;
+  }
+
+  /** Whether the files of a commit's streams have all lines that were committed before. */
+  async #settle({ appends }: QueuedCommit): Promise<boolean> {
+    for (const { key } of appends) if (!(await this.#parts.unsettled.settle(key))) return false;
+    return true;
   }
 
   #unlockStreams(): void {
@@ -214,17 +229,42 @@ export class Committer {
 
   /** Writes the first `count` durable records to the streams' files, then tells other processes. What fails stays. */
   #apply(count: number): void {
-    const { applier, unapplied, follower, checkpointer } = this.#parts;
+    const { applier, unapplied } = this.#parts;
     const records = unapplied.list.slice(0, count);
     for (const record of records) {
       applier.apply(record);
-      unapplied.removeFirst();
-      follower.applied(record);
+      this.#applied(record);
     }
-    const last = records.at(-1);
+    this.#announce(records.at(-1));
+  }
+
+  /** Writes the records that an earlier session could not write. The Rust crate may have appended to their streams since. */
+  async #applyLate(): Promise<void> {
+    const { applier, unapplied, unsettled } = this.#parts;
+    const records = [...unapplied.list];
+    for (const record of records) {
+      try {
+        applier.applyLate(record);
+        await unsettled.settleAll(0);
+      } catch (error) {
+        // Readers see it in memory.
+        unsettled.remove(record.sections);
+        throw error;
+      }
+      this.#applied(record);
+    }
+    this.#announce(records.at(-1));
+  }
+
+  #applied(record: UnappliedRecord): void {
+    this.#parts.unapplied.removeFirst();
+    this.#parts.follower.applied(record);
+  }
+
+  #announce(last: UnappliedRecord | undefined): void {
     if (last === undefined) return;
-    follower.announce(last.end);
-    checkpointer.schedule();
+    this.#parts.follower.announce(last.end);
+    this.#parts.checkpointer.schedule();
   }
 
   /** With durability `"os"`: flushes what has been acknowledged, and takes new commits meanwhile. */

@@ -12,6 +12,8 @@ export interface StorePaths {
   readonly marker: string;
   /** Where each stream ends. */
   readonly streamEnds: string;
+  /** Foreign lines that are being moved to after committed ones. */
+  readonly moves: string;
   /** Bytes that recovery, adoption or `repair` removed. Nothing reads them. */
   readonly quarantine: string;
 }
@@ -29,6 +31,7 @@ export function storePaths(base: string): StorePaths {
     head: `${meta}/head`,
     marker: `${meta}/marker.json`,
     streamEnds: `${meta}/stream_ends`,
+    moves: `${meta}/moves`,
     quarantine: `${meta}/quarantine`,
   };
 }

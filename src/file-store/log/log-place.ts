@@ -20,3 +20,11 @@ export function isBefore(a: LogPlace, b: LogPlace): boolean {
 export function endsBefore(end: LogPlace, place: LogPlace): boolean {
   return isBefore(end, place) || end.position < place.position;
 }
+
+/** The first of these places in the log. */
+export function earliest(end: LogPlace, ...others: readonly (LogPlace | undefined)[]): LogPlace {
+  return others.reduce<LogPlace>(
+    (first, place) => (place !== undefined && isBefore(place, first) ? place : first),
+    end,
+  );
+}

@@ -2,11 +2,12 @@ import type { FileSystem } from "../../fs/file-system.ts";
 import { startTimer } from "../../real-timers.ts";
 import type { Applier } from "../apply/applier.ts";
 import type { DirtyFiles } from "../apply/dirty-files.ts";
+import type { UnsettledStreams } from "../apply/unsettled-streams.ts";
 import type { StorePaths } from "../disk/store-paths.ts";
 import type { StoreLock } from "../disk/store-lock.ts";
 import type { CommitLog } from "../log/commit-log.ts";
 import { scannedRecord } from "../log/committed-record.ts";
-import { isBefore, type LogPlace } from "../log/log-place.ts";
+import { earliest, isBefore, type LogPlace } from "../log/log-place.ts";
 import type { StreamIndex } from "../streams/stream-index.ts";
 import type { StreamRegistry } from "../streams/stream-registry.ts";
 import type { UnappliedRecords } from "../streams/unapplied-records.ts";
@@ -24,6 +25,7 @@ export interface CheckpointerParts {
   readonly registry: StreamRegistry;
   readonly applier: Applier;
   readonly dirty: DirtyFiles;
+  readonly unsettled: UnsettledStreams;
   readonly unapplied: UnappliedRecords;
   readonly index: StreamIndex;
 }
@@ -87,13 +89,14 @@ export class Checkpointer {
   }
 
   async #move(): Promise<void> {
-    const { fs, paths, log, lock, dirty, unapplied, index } = this.#parts;
-    const end = unapplied.start ?? log.end;
+    const { fs, paths, log, lock, dirty, unapplied, unsettled, index } = this.#parts;
+    if (!unsettled.isEmpty) await lock.hold(() => unsettled.settleAll(0));
+    const end = earliest(log.end, unapplied.start, unsettled.start);
     if (!isBefore(this.#marked, end) && !index.needsSaving) return;
     const ends = index.beginSave();
     try {
       // After a failed flush the system may have dropped pages: only bytes that are written again can be trusted.
-      if (this.#flushFailed) await lock.hold(async () => this.#reapply());
+      if (this.#flushFailed) await lock.hold(() => this.#reapply());
       this.#flushFailed = true;
       await dirty.flush();
       this.#flushFailed = false;
@@ -111,11 +114,12 @@ export class Checkpointer {
   }
 
   /** Writes everything after the marker to its files once more. */
-  #reapply(): void {
-    const { log, registry, applier } = this.#parts;
+  async #reapply(): Promise<void> {
+    const { log, registry, applier, unsettled } = this.#parts;
     const registered = registry.names();
     log.scanner.read(this.#marked, log.end, (header, buffer, base, segment) => {
       applier.reapply(scannedRecord(header, buffer, base, segment), registered);
     });
+    await unsettled.settleAll(0);
   }
 }
