@@ -31,3 +31,10 @@ describe.each(documents().map((document) => [document.path, document] as const))
     expect(broken).toEqual([]);
   });
 });
+
+test("each decision has a number of its own, in its name and in its heading", () => {
+  const decisions = documents().filter(({ path }) => path.startsWith("docs/decisions/"));
+  const numbers = decisions.map(({ path }) => path.slice("docs/decisions/".length).split("-")[0]);
+  expect(numbers).toEqual(decisions.map((_, index) => String(index + 1).padStart(3, "0")));
+  expect(decisions.map(({ text }) => /^# (\d+): /.exec(text)?.[1])).toEqual(numbers);
+});

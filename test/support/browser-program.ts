@@ -28,7 +28,7 @@ const Total = projection("total", () => ({ total: 0 })).on(Account, {
   Withdrawn: (state, { data }) => void (state.total -= data.amount),
 });
 
-/** Puts a tenth of each deposit aside. */
+/** Saves a tenth of each deposit. */
 const Savings = processManager("savings", { dispatches: [Account] }).on(Account, {
   Deposited: (_, { id, data }) =>
     id === "savings" ? undefined : { dispatch: Account.at("savings").Deposit({ amount: data.amount / 10 }) },
