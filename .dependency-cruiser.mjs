@@ -226,7 +226,7 @@ export default {
   options: {
     doNotFollow: { path: "node_modules" },
     // What the benchmark installs, compiles and measures.
-    exclude: { path: "^(bench/(node_modules|[.])|test/package/projects/)" },
+    exclude: { path: "^bench/(node_modules|[.])" },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: "tsconfig.json" },
     enhancedResolveOptions: {

@@ -8,12 +8,12 @@ import { Instances } from "./instances.ts";
 import { sourcesOf, type StoreOptions } from "./store-options.ts";
 import type { Wiring } from "./wiring.ts";
 
-/** Puts an aggregate store together on an open event store. */
-export function assemble<A extends AnyAggregate, P extends AnyProjection>(
+/** Puts an aggregate store together on an open event store, which it closes if that fails. */
+export async function assemble<A extends AnyAggregate, P extends AnyProjection>(
   events: EventStore,
   wiring: Wiring,
   options: StoreOptions,
-): AggregateStore<A, P> {
+): Promise<AggregateStore<A, P>> {
   const { onUnknownEvent, idleTimeout, processManagerMode, onProcessManagerError } = options;
   const sources = sourcesOf(options);
   const instances = new Instances(events, { ...sources, onUnknownEvent }, idleTimeout);
@@ -21,6 +21,12 @@ export function assemble<A extends AnyAggregate, P extends AnyProjection>(
   const projections = new Projections(events);
   for (const projection of wiring.projections) projections.register(projection);
   const managers = new ProcessManagers(wiring.managers, events, instances, sources.now, onProcessManagerError);
+  try {
+    await managers.begin();
+  } catch (error) {
+    await events.close();
+    throw error;
+  }
   if (processManagerMode === "automatic") managers.start();
   return new AggregateStore(events, instances, projections, managers);
 }

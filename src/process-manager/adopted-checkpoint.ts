@@ -1,7 +1,7 @@
 import type { EventStore } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { tracedCommit } from "../event-store/traced-commit.ts";
-import type { AdoptedCheckpoint, Note } from "./progress.ts";
+import type { AdoptedCheckpoint, Note } from "./note.ts";
 
 /** Puts a manager's checkpoint of the Rust crate into the log, once. */
 export async function adoptCheckpoint(store: EventStore, name: string, adopted: AdoptedCheckpoint): Promise<void> {

@@ -1,28 +1,23 @@
 import type { CommandEnvelope } from "../aggregate/messages.ts";
 import { EventfoldError } from "../errors.ts";
-import type { ConsumerNote, EventStore, StoredDeadLetter, StoredEvent } from "../event-store/event-store.ts";
+import type { EventStore, StoredDeadLetter, StoredEvent } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { tracedCommit } from "../event-store/traced-commit.ts";
 import { reacting, type ReactTrace } from "../tracing/tracing.ts";
-import { EventSources, initialOf } from "../projection/event-sources.ts";
-import { ChangedHistoryError, LogCursor } from "../projection/log-cursor.ts";
-import { adoptCheckpoint, findAdopted } from "./adopted-checkpoint.ts";
-import { ScheduledCommands } from "./scheduled-commands.ts";
+import { EventSources } from "../projection/event-sources.ts";
+import { ChangedHistoryError } from "../projection/log-cursor.ts";
 import { addressOf } from "./dead-letter.ts";
 import { type CommandTargets, deliver, type Delivery, type DeliveryResult, type StepNote } from "./dispatcher.ts";
+import { ProgressLoader } from "./progress-loader.ts";
 import type { ProcessManagerDefinition } from "./process-manager.ts";
-import {
-  completeEvent,
-  type ManagerCheckpoint,
-  type Note,
-  schedulingSteps,
-  type Progress,
-  applyNote,
-} from "./progress.ts";
-import { causeOf, identityOf, type Outputs, outputsOf } from "./reaction.ts";
+import type { HandlerName, Note } from "./note.ts";
+import { applyNote, completeEvent, type Progress, schedulingSteps } from "./progress.ts";
+import { causeOf, identityOf, keysOf, NO_OUTPUTS, type Outputs, outputsOf } from "./reaction.ts";
 import { messageOf } from "../realm.ts";
 
 const SAVE_EVERY_EVENTS = 1000;
+/** After so many events that caused nothing, a note says that they are handled. */
+const NOTE_EVERY_EVENTS = 1000;
 
 type React = (state: unknown, event: unknown) => unknown;
 
@@ -39,9 +34,9 @@ interface Counts {
 }
 
 /**
- * Runs one process manager: reads events in order, lets the manager react, and carries out each output in a commit that
- * also notes it. A noted output is never carried out again. After a restart, the runner finds the state by reacting to the
- * events after the checkpoint once more and discarding the outputs.
+ * Runs one process manager: reads events in order, lets the manager react, and carries out each output in a commit that also
+ * notes it. The notes alone tell what is handled. What they have is never done again: the manager reacts to those events only
+ * to find its state, and the outputs are discarded.
  */
 export class ProcessManagerRunner {
   readonly name: string;
@@ -50,10 +45,11 @@ export class ProcessManagerRunner {
   readonly #targets: CommandTargets;
   readonly #now: () => number;
   readonly #sources: EventSources<React>;
+  readonly #names: readonly HandlerName[];
+  readonly #loader: ProgressLoader;
   #progress: Progress | undefined;
-  #checkpointIsUsable = true;
-  /** From the checkpoint of other code: events up to here are handled, whatever the present code would do with them. */
-  #handled = 0;
+  /** Sequence of the note with the present handlers. */
+  #handlersNote: number | undefined;
   #saved = 0;
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -64,11 +60,20 @@ export class ProcessManagerRunner {
     this.#targets = targets;
     this.#now = now;
     this.#sources = new EventSources<React>(definition);
+    this.#names = [...this.#sources.wanted].flatMap(([aggregate, types]) =>
+      [...types].map((event) => ({ aggregate, event })),
+    );
+    this.#loader = new ProgressLoader(definition, events, this.#sources);
   }
 
   /** Time of the next scheduled command; `Infinity` if there is none. */
   get nextDue(): number {
     return this.#progress?.scheduled.nextDue ?? Infinity;
+  }
+
+  /** Whether events were handled that caused nothing and that no note has. */
+  get hasUnnoted(): boolean {
+    return this.#progress?.quiet !== undefined;
   }
 
   /** Handles all events and due scheduled commands that there are. A failure that may pass is thrown; the next run continues there. */
@@ -78,6 +83,21 @@ export class ProcessManagerRunner {
       let finished = false;
       while (!finished && !stopped()) finished = await this.#runOnce(report, stopped);
       return report;
+    });
+  }
+
+  /** Fixes in the log from where new handlers count, unless it is there. */
+  begin(): Promise<void> {
+    return this.#exclusively(async () => {
+      await this.#synchronised();
+    });
+  }
+
+  /** Notes that the events that caused nothing are handled, so that other code does not react to them. */
+  noteHandled(): Promise<void> {
+    return this.#exclusively(async () => {
+      const progress = this.#progress;
+      if (progress !== undefined && !(await this.#noteHandled())) await this.#superseded(progress);
     });
   }
 
@@ -112,11 +132,14 @@ export class ProcessManagerRunner {
   }
 
   close(): Promise<void> {
-    return this.#exclusively(() =>
-      this.#saveCheckpoint().catch(() => {
-        // Only a cache: the next opening reads more.
-      }),
-    );
+    return this.#exclusively(async () => {
+      try {
+        await this.#noteHandled();
+        await this.#saveCheckpoint();
+      } catch {
+        // The next opening reads more, and lets the code of that time react to what has no note.
+      }
+    });
   }
 
   /** One piece of work after the other: each relies on the sequence of the last note. */
@@ -136,6 +159,8 @@ export class ProcessManagerRunner {
           const outputs = this.#react(progress, event);
           if (!(await this.#carryOut(progress, event, outputs, report))) return await this.#superseded(progress);
           completeEvent(progress, event, outputs.state);
+          if ((progress.quiet?.count ?? 0) >= NOTE_EVERY_EVENTS && !(await this.#noteHandled()))
+            return await this.#superseded(progress);
         }
         if (progress.cursor.position - this.#saved >= SAVE_EVERY_EVENTS) await this.#saveCheckpoint();
       }
@@ -150,7 +175,6 @@ export class ProcessManagerRunner {
       const { id, envelope, cause } = command;
       const delivery = { manager: this.name, identity: id, envelope, cause };
       if (!(await this.#deliver(progress, delivery, { fired: id }, report))) return this.#superseded(progress);
-      progress.scheduled.remove(id);
     }
     // What was just dispatched may have caused more.
     return due.length === 0 && (await this.#events.head()) <= progress.cursor.position;
@@ -158,37 +182,45 @@ export class ProcessManagerRunner {
 
   /** Carries out what is left of an event's outputs. False when another process has come first. */
   async #carryOut(progress: Progress, event: StoredEvent, outputs: Outputs, report: Counts): Promise<boolean> {
-    const { commands, schedule, cancel } = outputs;
     const { position } = event;
-    const plans = schedulingSteps(outputs);
-    // ScheduledCommands come first: they must not be lost when a command cannot be delivered for a while.
-    if (plans > 0 && progress.done === 0) {
-      const keys = new Set(cancel);
-      for (const { key } of schedule) if (key !== undefined) keys.add(key);
-      const note: Note = {
-        position,
-        outputsDone: 1,
-        scheduled: schedule,
-        cancelled: progress.scheduled.idsWithKeys(keys),
-      };
-      if (!(await this.#commitNote(progress, note))) return false;
+    const done = progress.handlers.outputsDone(event);
+    if (done === Infinity) return this.#cancelLate(progress, event, outputs);
+    const { commands, schedule } = outputs;
+    const steps = schedulingSteps(outputs);
+    const noteOf = (count: number): Note => ({
+      ...(count === steps + commands.length ? { handled: position } : { position, outputsDone: count }),
+      ...this.#attribution,
+    });
+    // The schedule comes first: it must not be lost when a command cannot be delivered for a while.
+    if (steps > 0 && done === 0) {
+      const cancelled = progress.scheduled.withKeys(keysOf(outputs), position).map(({ id }) => id);
+      const isLate = progress.handlers.isPast(position);
+      const scheduled = isLate ? schedule.map((command) => ({ ...command, late: true as const })) : schedule;
+      if (!(await this.#commitNote(progress, { ...noteOf(1), scheduled, cancelled }))) return false;
     }
-    for (let index = Math.max(0, progress.done - plans); index < commands.length; index++) {
+    for (let index = Math.max(0, done - steps); index < commands.length; index++) {
       const envelope = commands[index] as CommandEnvelope;
       const cause = causeOf(event);
       const delivery = { manager: this.name, identity: identityOf(this.name, cause, index), envelope, cause };
-      const note: Note = { position, outputsDone: plans + index + 1 };
-      if (!(await this.#deliver(progress, delivery, note, report))) return false;
-      progress.done = plans + index + 1;
+      if (!(await this.#deliver(progress, delivery, noteOf(steps + index + 1), report))) return false;
     }
     return true;
+  }
+
+  /**
+   * A handler that is past an event has cancelled and replaced what was scheduled then. What a handler that catches up has scheduled
+   * since, for an earlier event, was not there yet.
+   */
+  async #cancelLate(progress: Progress, { position }: StoredEvent, outputs: Outputs): Promise<boolean> {
+    const late = progress.scheduled.withKeys(keysOf(outputs), position).filter((command) => command.late === true);
+    return late.length === 0 || this.#commitNote(progress, { cancelled: late.map(({ id }) => id) });
   }
 
   async #deliver(progress: Progress, delivery: Delivery, note: Note, report: Counts): Promise<boolean> {
     const consumer = { name: this.name, expectedSequence: progress.sequence, note };
     const result = await this.#send(delivery, consumer, "dead-letter");
     if (result.kind === "superseded") return false;
-    progress.sequence = consumer.expectedSequence + 1;
+    applyNote(progress, { sequence: consumer.expectedSequence + 1, note });
     if (result.kind === "dispatched") report.dispatched++;
     else report.deadLettered++;
     return true;
@@ -202,6 +234,21 @@ export class ProcessManagerRunner {
       note,
       onFailure,
     );
+  }
+
+  /** False when another process has come first. */
+  async #noteHandled(): Promise<boolean> {
+    const progress = this.#progress;
+    if (progress?.quiet === undefined) return true;
+    const isNoted = progress.handlers.outputsDone(progress.quiet.event) === Infinity;
+    const note = { handled: progress.cursor.position, ...this.#attribution };
+    if (!isNoted && !(await this.#commitNote(progress, note))) return false;
+    progress.quiet = undefined;
+    return true;
+  }
+
+  get #attribution(): Pick<Note, "handlersNote"> {
+    return this.#handlersNote === undefined ? {} : { handlersNote: this.#handlersNote };
   }
 
   /** Writes a note that has no command beside it. */
@@ -234,9 +281,10 @@ export class ProcessManagerRunner {
     if (
       source === undefined ||
       react === undefined ||
-      version <= (progress.versions.get(`${stream.type}/${stream.id}`) ?? 0)
+      version <= (progress.versions.get(`${stream.type}/${stream.id}`) ?? 0) ||
+      !progress.handlers.counts(event)
     )
-      return { state: progress.state, commands: [], schedule: [], cancel: [] };
+      return { ...NO_OUTPUTS, state: progress.state };
     const begin = (): ReactTrace => ({
       processManager: this.name,
       aggregate: stream.type,
@@ -264,118 +312,39 @@ export class ProcessManagerRunner {
     }
   }
 
-  /** Progress with every note so far, of any process. */
+  /** Progress with every note so far, of any process. The log has the manager's handlers. */
   async #synchronised(): Promise<Progress> {
     await refreshBeforeReading(this.#events);
     for (;;) {
       const progress = (this.#progress ??= await this.#load());
-      const notes = await this.#events.consumerNotes(this.name, progress.sequence);
-      try {
-        if (notes.length > 0 || this.#handled > progress.cursor.position) await this.#replay(progress, notes);
-        this.#handled = 0;
-        return progress;
-      } catch (error) {
-        // The notes are applied, and the state is older than they are.
-        this.#progress = undefined;
-        if (!(error instanceof ChangedHistoryError)) throw error;
-        this.#discardCheckpoint();
-      }
+      for (const note of await this.#events.consumerNotes(this.name, progress.sequence)) applyNote(progress, note);
+      this.#handlersNote = progress.handlers.noteWith(this.#names);
+      if (this.#handlersNote !== undefined || this.#names.length === 0) return progress;
+      const handlers = await this.#loader.namedHandlers(progress, this.#names);
+      if (!(await this.#commitNote(progress, { handlers }))) await this.#superseded(progress);
     }
   }
 
-  /** Reacts to the events up to where the notes are, without carrying anything out. */
-  async #replay(progress: Progress, notes: readonly ConsumerNote[]): Promise<void> {
-    let { position } = progress.cursor;
-    let { done } = progress;
-    const settled = Math.min(this.#handled, await this.#events.head());
-    for (const note of notes) {
-      const { position: at, outputsDone: count } = note.note as Note;
-      if (at !== undefined && count !== undefined) [position, done] = [at, count];
-      applyNote(progress, note);
-    }
-    if (settled >= position) [position, done] = [settled, Infinity];
-    if (position <= progress.cursor.position) return;
-    for await (const batch of progress.cursor.read()) {
-      for (const event of batch) {
-        if (event.position > position) return;
-        const outputs = this.#react(progress, event);
-        if (event.position === position && done < schedulingSteps(outputs) + outputs.commands.length) {
-          progress.done = done;
-          return;
-        }
-        completeEvent(progress, event, outputs.state);
-      }
-    }
+  async #load(): Promise<Progress> {
+    const { progress, saved } = await this.#loader.load();
+    this.#saved = saved;
+    return progress;
   }
 
   /** The checkpoint belongs to another history than the log. */
   #discardCheckpoint(): void {
     this.#progress = undefined;
-    this.#checkpointIsUsable = false;
-  }
-
-  async #load(): Promise<Progress> {
-    const checkpoint = this.#checkpointIsUsable
-      ? await this.#events.loadCheckpoint("process-manager", this.name)
-      : undefined;
-    this.#saved = 0;
-    if (
-      checkpoint !== undefined &&
-      checkpoint.versions === undefined &&
-      checkpoint.fingerprint === this.#sources.fingerprint
-    ) {
-      this.#saved = checkpoint.position;
-      const { state, sequence, scheduled, adoptedVersions } = checkpoint.state as ManagerCheckpoint;
-      return {
-        state,
-        cursor: new LogCursor(this.#events, checkpoint, this.#sources.wanted),
-        sequence,
-        done: 0,
-        reacted: undefined,
-        scheduled: new ScheduledCommands(scheduled),
-        versions: new Map(adoptedVersions),
-      };
-    }
-    if (checkpoint !== undefined && checkpoint.versions === undefined)
-      this.#handled = (checkpoint.state as ManagerCheckpoint).handled;
-    if (checkpoint?.versions !== undefined)
-      await adoptCheckpoint(this.#events, this.name, { state: checkpoint.state, versions: [...checkpoint.versions] });
-    const adopted = await findAdopted(this.#events, this.name);
-    const { state, versions } = adopted ?? { state: initialOf(this.#definition.initial), versions: [] };
-    return {
-      state,
-      cursor: new LogCursor(this.#events, 0, this.#sources.wanted),
-      sequence: 0,
-      done: 0,
-      reacted: undefined,
-      scheduled: new ScheduledCommands(),
-      versions: new Map(versions),
-    };
+    this.#loader.ignoreCheckpoint();
   }
 
   async #saveCheckpoint(): Promise<void> {
     const progress = this.#progress;
     if (progress === undefined || !progress.cursor.isVerified || progress.cursor.position === this.#saved) return;
     // A reaction that is not carried out yet may have changed the state.
-    if (progress.done > 0 || progress.reacted !== undefined) return;
-    // A checkpoint includes every note that is in the log when it is saved.
+    if (progress.reacted !== undefined) return;
+    // The checkpoint promises that every note after `sequence` comes after this place in the log. So there must be no unknown note.
     if ((await this.#events.consumerNotes(this.name, progress.sequence)).length > 0) return;
-    const { state, sequence, scheduled, versions } = progress;
-    const kept: ManagerCheckpoint = {
-      state,
-      sequence,
-      scheduled: scheduled.all,
-      adoptedVersions: [...versions],
-      handled: progress.cursor.position,
-    };
-    const mark = progress.cursor.mark();
-    this.#saved = mark.position;
-    this.#checkpointIsUsable = true;
-    await this.#events.saveCheckpoint("process-manager", this.name, {
-      state: kept,
-      fingerprint: this.#sources.fingerprint,
-      ...mark,
-    });
+    this.#saved = await this.#loader.save(progress);
   }
 
   async #findLetter(key: string): Promise<StoredDeadLetter> {

@@ -1,7 +1,9 @@
-import type { AnyContract, CommandOf } from "../aggregate/aggregate.ts";
+import { type AnyContract, type CommandOf, eventNames } from "../aggregate/aggregate.ts";
+import { checkHandlerMap } from "../aggregate/handler-map.ts";
 import type { CommandEnvelope } from "../aggregate/messages.ts";
 import type { Duration } from "../duration.ts";
 import { EventfoldError } from "../errors.ts";
+import { checkCodeVersion, type CodeVersion } from "../fingerprint.ts";
 import { checkConsumerName } from "../projection/consumer-name.ts";
 import type { EventHandlers } from "../projection/projection.ts";
 import { sharedWeakMap } from "../shared-map.ts";
@@ -59,7 +61,20 @@ export interface ProcessManagerOptions<Targets extends readonly AnyContract[], S
   /** The aggregates that it may send commands to. */
   readonly dispatches: Targets;
   readonly initial?: State | (() => State);
+  /**
+   * Tells versions of the code apart, in place of the text of the reactions: change it when they change. With it, two builds
+   * of one program use each other's checkpoints.
+   */
+  readonly version?: CodeVersion;
+  /**
+   * Which events a reaction begins with, when the store runs it for the first time: a reaction of a new process manager or one that
+   * is added to a known one. `"beginning"` (the default): the first event of the store. `"now"`: the first event after
+   * the opening. It is fixed in the store then; a later value changes nothing for that reaction.
+   */
+  readonly startFrom?: StartFrom;
 }
+
+export type StartFrom = "beginning" | "now";
 
 type React = (state: unknown, event: unknown) => unknown;
 
@@ -68,6 +83,8 @@ export interface ProcessManagerDefinition {
   readonly name: string;
   readonly initial: unknown;
   readonly targets: ReadonlySet<string>;
+  readonly version: CodeVersion | undefined;
+  readonly startFrom: StartFrom | undefined;
   readonly sources: readonly {
     readonly aggregate: AnyContract;
     readonly handlers: Readonly<Record<string, React | undefined>>;
@@ -82,8 +99,15 @@ export function processManager<const Name extends string, const Targets extends 
   options: ProcessManagerOptions<Targets, State>,
 ): ProcessManager<Name, State, Targets[number], never> {
   checkConsumerName("process manager", name);
-  const targets = new Set(options.dispatches.map(({ type }) => type));
-  return define({ name, initial: options.initial ?? null, targets, sources: [] }) as unknown as ProcessManager<
+  const { dispatches, initial = null, version, startFrom } = options;
+  checkCodeVersion(`process manager ${name}`, version);
+  if (startFrom !== undefined && startFrom !== "beginning" && startFrom !== "now")
+    throw new EventfoldError(
+      "INVALID_DEFINITION",
+      `process manager ${name}: startFrom is "beginning" or "now", not ${JSON.stringify(startFrom)}`,
+    );
+  const targets = new Set(dispatches.map(({ type }) => type));
+  return define({ name, initial, targets, version, startFrom, sources: [] }) as unknown as ProcessManager<
     Name,
     State,
     Targets[number],
@@ -103,7 +127,9 @@ function define(definition: ProcessManagerDefinition): object {
           `process manager ${name} handles ${aggregate.type} twice; put all its reactions into one .on`,
         );
       }
-      return define({ ...definition, sources: [...sources, { aggregate, handlers }] });
+      checkHandlerMap(`process manager ${name}, events of ${aggregate.type}`, eventNames(aggregate), handlers, "any");
+      // A copy: later changes of the object do not count.
+      return define({ ...definition, sources: [...sources, { aggregate, handlers: { ...handlers } }] });
     },
   };
   definitions.set(self, definition);

@@ -9,6 +9,8 @@ import { monotonicNow, startTimer } from "../real-timers.ts";
 
 /** How often the clock is compared with the times of scheduled commands, and the store asked for commits at most, in ms. */
 const TICK_MS = 50;
+/** So long after events that caused nothing, a note says that they are handled. */
+const NOTE_AFTER_MS = 1000;
 const FIRST_RETRY_MS = 50;
 const LONGEST_RETRY_MS = 30_000;
 
@@ -18,12 +20,15 @@ interface Worker {
   wait: number;
   /** In ms of the monotonic clock. */
   retryAt: number;
+  /** When the events that caused nothing are noted, in ms of the monotonic clock; `Infinity` if there are none. */
+  noteAt: number;
 }
 
 /** The process managers of a store: run by themselves while it is open, or when told to. */
 export class ProcessManagers {
   readonly #events: EventStore;
   readonly #workers = new Map<string, Worker>();
+  readonly #fromNow: ProcessManagerRunner[] = [];
   readonly #onError: (error: unknown) => void;
   readonly #now: () => number;
   #running: Promise<unknown> | undefined;
@@ -46,9 +51,16 @@ export class ProcessManagers {
     this.#now = now;
     this.#onError = onError;
     for (const manager of managers) {
-      const runner = new ProcessManagerRunner(processManagerDefinition(manager), events, targets, now);
-      this.#workers.set(manager.name, { runner, wait: FIRST_RETRY_MS, retryAt: 0 });
+      const definition = processManagerDefinition(manager);
+      const runner = new ProcessManagerRunner(definition, events, targets, now);
+      this.#workers.set(manager.name, { runner, wait: FIRST_RETRY_MS, retryAt: 0, noteAt: Infinity });
+      if (definition.startFrom === "now") this.#fromNow.push(runner);
     }
+  }
+
+  /** Fixes in the log where new reactions begin that ignore the past. Called before the store is used. */
+  async begin(): Promise<void> {
+    for (const runner of this.#fromNow) await runner.begin();
   }
 
   /** Runs them from now on whenever there is something to do. */
@@ -67,6 +79,7 @@ export class ProcessManagers {
       const { report, failures } = await this.#runAll([...this.#workers.values()]);
       const [failure] = failures.values();
       if (failure !== undefined) throw failure.error;
+      for (const { runner } of this.#workers.values()) await runner.noteHandled();
       return report;
     });
   }
@@ -147,6 +160,7 @@ export class ProcessManagers {
     }
     const ready = this.#readyWorkers();
     if (ready.length === 0) {
+      await this.#noteHandled();
       this.#wake(TICK_MS);
       return;
     }
@@ -160,12 +174,26 @@ export class ProcessManagers {
       worker.wait = Math.min(worker.wait * 2, LONGEST_RETRY_MS);
       this.#reportError(error);
     }
+    await this.#noteHandled();
     const working = ready.filter((worker) => !failures.has(worker));
     const hasMore =
       working.some(({ runner }) => runner.nextDue <= this.#now()) ||
       (working.length > 0 && (await this.#events.head().catch(() => before)) > before);
     if (hasMore) this.#hasNews = true;
     this.#wake(hasMore ? 1 : TICK_MS);
+  }
+
+  /** Notes now and then what caused nothing: one commit for many events. */
+  async #noteHandled(): Promise<void> {
+    const now = monotonicNow();
+    for (const worker of this.#workers.values()) {
+      if (!worker.runner.hasUnnoted) worker.noteAt = Infinity;
+      else if (worker.noteAt === Infinity) worker.noteAt = now + NOTE_AFTER_MS;
+      if (worker.noteAt > now) continue;
+      worker.noteAt = Infinity;
+      // What fails is tried again later, and when the store is closed.
+      await this.#afterOthers(() => worker.runner.noteHandled()).catch(() => {});
+    }
   }
 
   /** Managers that may have something to do: after a commit, when the store wants to be asked, at their time, or after a failure. */

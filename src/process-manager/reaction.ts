@@ -1,8 +1,9 @@
-import type { CommandEnvelope } from "../aggregate/messages.ts";
+import { checkContext, ownContext } from "../aggregate/context.ts";
+import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
 import { milliseconds } from "../duration.ts";
 import { EventfoldError } from "../errors.ts";
 import type { StoredEvent } from "../event-store/event-store.ts";
-import { isJsonValue } from "../json.ts";
+import { stringifyPayload } from "../json.ts";
 import type { Reaction, Scheduled } from "./process-manager.ts";
 import { isDate, isPromise } from "../realm.ts";
 
@@ -18,6 +19,8 @@ export interface ScheduledCommand {
   readonly due: number;
   readonly envelope: CommandEnvelope;
   readonly cause: Cause;
+  /** Scheduled by a handler that catches up, while others were past the event. */
+  readonly late?: true;
 }
 
 /** The event that a command goes back to. */
@@ -62,59 +65,115 @@ export interface Outputs {
   readonly cancel: readonly string[];
 }
 
+/** What there is to carry out when a manager does not react. */
+export const NO_OUTPUTS: Omit<Outputs, "state"> = { commands: [], schedule: [], cancel: [] };
+
+/** The keys of scheduled commands that a reaction cancels or replaces. */
+export function keysOf({ schedule, cancel }: Outputs): ReadonlySet<string> {
+  const keys = new Set(cancel);
+  for (const { key } of schedule) if (key !== undefined) keys.add(key);
+  return keys;
+}
+
 /** A misspelt key must not make commands vanish. */
 const REACTION_KEYS = new Set(["state", "dispatch", "schedule", "cancel"]);
+const ENVELOPE_KEYS = new Set(["aggregate", "id", "command", "context"]);
+const SCHEDULED_KEYS = new Set(["dispatch", "key", "in", "at"]);
 
-/** Spells out what a reaction returned. Throws `INVALID_REACTION` for what cannot be one. */
+/**
+ * Spells out what a reaction returned. Throws `INVALID_REACTION` for what cannot be one, and for a command the error that
+ * `execute` throws for it: `INVALID_PAYLOAD` or `INVALID_CONTEXT`. What it returns is a copy, checked before it was copied.
+ */
 export function outputsOf(manager: string, result: unknown, before: unknown, cause: Cause, time: number): Outputs {
-  if (result === undefined || result === null) return { state: before, commands: [], schedule: [], cancel: [] };
-  if (typeof result !== "object" || isPromise(result))
-    throw bad(manager, `it returned ${isPromise(result) ? "a promise" : `a ${typeof result}`}`);
-  if (Array.isArray(result))
-    return { state: before, commands: result.map((item) => envelope(manager, item)), schedule: [], cancel: [] };
-  if ("aggregate" in result && "command" in result)
-    return { state: before, commands: [envelope(manager, result)], schedule: [], cancel: [] };
-  const unknown = Object.keys(result).find((key) => !REACTION_KEYS.has(key));
-  if (unknown !== undefined) throw bad(manager, `a reaction has no ${JSON.stringify(unknown)}`);
-  const { state, dispatch, schedule = [], cancel = [] } = result as Reaction<unknown>;
-  const commands =
-    dispatch === undefined ? [] : Array.isArray(dispatch) ? (dispatch as readonly unknown[]) : [dispatch];
+  if (result === undefined || result === null) return { ...NO_OUTPUTS, state: before };
+  if (isPromise(result)) {
+    // Its failure must not end the program. A promise of another library may have no `catch`.
+    void Promise.resolve(result).catch(() => {});
+    throw bad(manager, "it returned a promise; a reaction is made of the state and the event alone, at once");
+  }
+  if (typeof result !== "object") throw bad(manager, `it returned a ${typeof result}`);
+  if (Array.isArray(result) || ("aggregate" in result && "command" in result))
+    return { ...NO_OUTPUTS, state: before, commands: listOf(result).map((item) => envelope(manager, item)) };
+  checkKeys(manager, "a reaction", result, REACTION_KEYS);
+  const { state, dispatch, schedule, cancel } = result as Reaction<unknown>;
+  const commands = dispatch === undefined ? [] : listOf(dispatch);
   return {
     state: state === undefined ? before : state,
     commands: commands.map((item) => envelope(manager, item)),
-    schedule: schedule.map((item, index) => scheduledCommand(manager, item, index, cause, time)),
-    cancel,
+    schedule: lastOfEachKey(
+      array(manager, "schedule", schedule).map((item, index) => scheduledCommand(manager, item, index, cause, time)),
+    ),
+    cancel: array(manager, "cancel", cancel).map((key) => text(manager, "a key in cancel", key)),
   };
 }
 
-function scheduledCommand(
-  manager: string,
-  item: Scheduled,
-  index: number,
-  cause: Cause,
-  time: number,
-): ScheduledCommand {
-  const due =
-    item.at === undefined ? time + milliseconds(item.in, "in") : isDate(item.at) ? item.at.getTime() : item.at;
+/** One or several, without holes. */
+function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? Array.from<unknown>(value) : [value];
+}
+
+function array(manager: string, name: string, value: unknown): readonly unknown[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) throw bad(manager, `${name} is an array, not a ${typeof value}`);
+  return listOf(value);
+}
+
+function text(manager: string, what: string, value: unknown): string {
+  if (typeof value !== "string") throw bad(manager, `${what} is a string, not a ${typeof value}`);
+  return value;
+}
+
+/** A command that is scheduled replaces those before it that have its key. */
+function lastOfEachKey(schedule: readonly ScheduledCommand[]): readonly ScheduledCommand[] {
+  const last = new Map<string, ScheduledCommand>();
+  for (const command of schedule) if (command.key !== undefined) last.set(command.key, command);
+  return schedule.filter((command) => command.key === undefined || last.get(command.key) === command);
+}
+
+function scheduledCommand(manager: string, item: unknown, index: number, cause: Cause, time: number): ScheduledCommand {
+  if (typeof item !== "object" || item === null)
+    throw bad(manager, "what it schedules is an object { dispatch, in or at, key? }");
+  checkKeys(manager, "a scheduled command", item, SCHEDULED_KEYS);
+  const { at, in: wait, key, dispatch } = item as Scheduled;
+  const due = at === undefined ? time + milliseconds(wait, "in") : isDate(at) ? at.getTime() : at;
   if (!Number.isFinite(due)) throw bad(manager, "a scheduled command's time is not a time");
   const id = identityOf(manager, cause, `s${index}`);
   // Something that comes again and again, each time after a while, is no runaway loop.
   const depth = due - time >= NO_LOOP_MS ? 0 : cause.depth;
-  const scheduled = { id, due, envelope: envelope(manager, item.dispatch), cause: { ...cause, depth } };
-  return item.key === undefined ? scheduled : { ...scheduled, key: item.key };
+  const scheduled = { id, due, envelope: envelope(manager, dispatch), cause: { ...cause, depth } };
+  return key === undefined ? scheduled : { ...scheduled, key: text(manager, "the key of a scheduled command", key) };
 }
 
+/** A checked copy: what is kept for later, or as a dead letter, is JSON, and stays as it is. */
 function envelope(manager: string, item: unknown): CommandEnvelope {
-  const { aggregate, id, command } = (
+  const { aggregate, id, command, context } = (
     typeof item === "object" && item !== null ? item : {}
   ) as Partial<CommandEnvelope>;
   if (typeof aggregate !== "string" || typeof id !== "string" || typeof command?.type !== "string") {
     throw bad(manager, "a command is an envelope { aggregate, id, command }, as Aggregate.at(id).Command(…) makes it");
   }
-  // What is kept for later, or as a dead letter, has to be JSON; `undefined` properties are left out.
-  const copy = JSON.parse(JSON.stringify(item)) as CommandEnvelope;
-  if (!isJsonValue(copy)) throw bad(manager, "an envelope is plain JSON");
-  return copy;
+  checkKeys(manager, "an envelope", item as object, ENVELOPE_KEYS);
+  const { type, data } = command;
+  const copy: CommandEnvelope = {
+    aggregate,
+    id,
+    command:
+      data === undefined
+        ? { type }
+        : { type, data: JSON.parse(stringifyPayload(data, `command ${type} of ${aggregate}`)) as unknown },
+  };
+  return context === undefined ? copy : { ...copy, context: contextCopy(context) };
+}
+
+function contextCopy(context: CommandContext): CommandContext {
+  checkContext(context);
+  const { dispatch: _, ...own } = ownContext(context) as CommandContext & { readonly dispatch?: unknown };
+  return own;
+}
+
+function checkKeys(manager: string, what: string, value: object, known: ReadonlySet<string>): void {
+  const unknown = Object.keys(value).find((key) => !known.has(key));
+  if (unknown !== undefined) throw bad(manager, `${what} has no ${JSON.stringify(unknown)}`);
 }
 
 function bad(manager: string, why: string): EventfoldError {

@@ -3,6 +3,7 @@ import type { ScheduledCommand } from "./reaction.ts";
 /** Commands that wait for their time, by identity. */
 export class ScheduledCommands {
   readonly #byId = new Map<string, ScheduledCommand>();
+  readonly #byKey = new Map<string, Set<ScheduledCommand>>();
   /** Unknown after a removal, until it is read. */
   #nextDue: number | undefined = Infinity;
 
@@ -25,12 +26,25 @@ export class ScheduledCommands {
   }
 
   schedule(command: ScheduledCommand): void {
+    this.remove(command.id);
     this.#byId.set(command.id, command);
+    if (command.key !== undefined) {
+      const sameKey = this.#byKey.get(command.key);
+      if (sameKey === undefined) this.#byKey.set(command.key, new Set([command]));
+      else sameKey.add(command);
+    }
     if (this.#nextDue !== undefined) this.#nextDue = Math.min(this.#nextDue, command.due);
   }
 
   remove(id: string): void {
-    if (this.#byId.delete(id)) this.#nextDue = undefined;
+    const command = this.#byId.get(id);
+    if (command === undefined) return;
+    this.#byId.delete(id);
+    this.#nextDue = undefined;
+    if (command.key === undefined) return;
+    const sameKey = this.#byKey.get(command.key);
+    sameKey?.delete(command);
+    if (sameKey?.size === 0) this.#byKey.delete(command.key);
   }
 
   /** The commands whose time has come, the earliest first. */
@@ -39,9 +53,11 @@ export class ScheduledCommands {
     return this.all.filter(({ due }) => due <= now).sort((a, b) => a.due - b.due);
   }
 
-  /** Identities of the commands that have one of the keys. */
-  idsWithKeys(keys: ReadonlySet<string>): string[] {
-    if (keys.size === 0) return [];
-    return this.all.filter(({ key }) => key !== undefined && keys.has(key)).map(({ id }) => id);
+  /** The commands with one of these keys that events before a position have scheduled. */
+  withKeys(keys: Iterable<string>, before: number): ScheduledCommand[] {
+    const found: ScheduledCommand[] = [];
+    for (const key of keys)
+      for (const command of this.#byKey.get(key) ?? []) if (command.cause.position < before) found.push(command);
+    return found;
   }
 }

@@ -53,7 +53,11 @@ const event: Shape = {
 };
 const note: Shape = {
   table: `${NOTE}: key in note`,
-  below: { scheduled, adopted: { table: `${NOTE}: key in adopted` } },
+  below: {
+    scheduled,
+    handlers: { table: `${NOTE}: key in handlers` },
+    adopted: { table: `${NOTE}: key in adopted` },
+  },
 };
 /** The line of a note, of which the first table of its section has the header. */
 const noteLine: Shape = {
@@ -74,7 +78,13 @@ const FILES: readonly (readonly [path: RegExp, shape: Shape])[] = [
     /^process_managers\/[^/]+\/checkpoint\.json$/,
     {
       table: `${PROJECTION}: key`,
-      below: { last, state: { table: `${MANAGER}: key in state`, below: { scheduled } } },
+      below: {
+        last,
+        state: {
+          table: `${MANAGER}: key in state`,
+          below: { scheduled, handlers: { table: `${MANAGER}: key in handlers` } },
+        },
+      },
     },
   ],
   [/^process_managers\/[^/]+\/dead_letters\.jsonl$/, letter],
@@ -132,14 +142,19 @@ const Counter = aggregate("counter", {
   initial: { mySum: 0 },
   events: {
     Added: data<{ myNumber: string }>().to<{ myNumber: number }>((old) => ({ myNumber: Number(old.myNumber) })),
+    Noted: data(),
   },
-  commands: { Add: data<{ myNumber: number }>() },
+  commands: { Add: data<{ myNumber: number }>(), Note: data() },
   rejections: { Negative: data<{ myNumber: number }>() },
 }).define({
   handle: {
     Add: ({ data: added, emit, reject }) => (added.myNumber < 0 ? reject.Negative(added) : emit.Added(added)),
+    Note: ({ emit }) => emit.Noted(),
   },
-  apply: { Added: ({ mySum }, { myNumber }) => ({ mySum: mySum + myNumber }) },
+  apply: {
+    Noted: (state) => state,
+    Added: ({ mySum }, { myNumber }) => ({ mySum: mySum + myNumber }),
+  },
   snapshotEvery: 1,
 });
 
@@ -147,29 +162,33 @@ const Sums = projection("sums", { mySum: 0 }).on(Counter, {
   Added: ({ mySum }, { data: { myNumber } }) => ({ mySum: mySum + myNumber }),
 });
 
-/** Sends on what is added to counter `from`: at once, later, never, or in vain, by the number. */
-const Relay = processManager("relay", { dispatches: [Counter], initial: { mySeen: 0 } }).on(Counter, {
-  Added: ({ mySeen }, { id, data: { myNumber } }) => {
-    if (id !== "from") return undefined;
-    const add = (number: number) => ({
-      ...Counter.at("to").Add({ myNumber: number }),
-      context: { ...CONTEXT, idempotencyKey: `key-${number}` },
-    });
-    const state = { mySeen: mySeen + 1 };
-    if (myNumber === 1) return { state, dispatch: [Counter.at("to").Add({ myNumber: 10 }), add(11)] };
-    if (myNumber === 2)
-      return {
-        state,
-        schedule: [
-          { in: "1m", dispatch: add(20) },
-          { in: "1h", key: "k", dispatch: add(21) },
-        ],
-      };
-    if (myNumber === 3) return { state, cancel: ["k"] };
-    if (myNumber === 4) return { state, schedule: [{ in: "2h", key: "open", dispatch: add(40) }] };
-    return { state, dispatch: add(-myNumber) };
-  },
-});
+/** Sends on what is added to counter `from`: at once, later, never, or in vain, by the number. The second version has a new handler. */
+const relay = (version: number) =>
+  processManager("relay", { dispatches: [Counter], initial: { mySeen: 0 } }).on(Counter, {
+    ...(version > 0
+      ? { Noted: () => ({ schedule: [{ in: "9h" as const, dispatch: Counter.at("to").Add({ myNumber: 9 }) }] }) }
+      : {}),
+    Added: ({ mySeen }, { id, data: { myNumber } }) => {
+      if (id !== "from") return undefined;
+      const add = (number: number) => ({
+        ...Counter.at("to").Add({ myNumber: number }),
+        context: { ...CONTEXT, idempotencyKey: `key-${number}` },
+      });
+      const state = { mySeen: mySeen + 1 };
+      if (myNumber === 1) return { state, dispatch: [Counter.at("to").Add({ myNumber: 10 }), add(11)] };
+      if (myNumber === 2)
+        return {
+          state,
+          schedule: [
+            { in: "1m", dispatch: add(20) },
+            { in: "1h", key: "k", dispatch: add(21) },
+          ],
+        };
+      if (myNumber === 3) return { state, cancel: ["k"] };
+      if (myNumber === 4) return { state, schedule: [{ in: "2h", key: "open", dispatch: add(40) }] };
+      return { state, dispatch: add(-myNumber) };
+    },
+  });
 
 const CONTEXT = {
   actor: "u-1",
@@ -190,16 +209,17 @@ async function writeEverything(directory: string): Promise<void> {
   write("streams/counter/old/app.jsonl", line + line);
   write("process_managers/relay/checkpoint.json", JSON.stringify({ state: { mySeen: 1 }, cursors }));
   let time = 1_700_000_100_000;
-  const open = () =>
+  const open = (version: number) =>
     AggregateStore.builder(directory)
       .aggregate(Counter)
       .projection(Sums)
-      .processManager(Relay)
+      .processManager(relay(version))
       .processManagerMode("manual")
       .clock(() => time)
       .open();
   for (const round of [0, 1]) {
-    await using store = await open();
+    await using store = await open(round);
+    await store.dispatch(Counter.at("from").Note());
     const add = (myNumber: number) =>
       store.dispatch(Counter.at("from").Add({ myNumber }), { ...CONTEXT, idempotencyKey: `k-${round}-${myNumber}` });
     for (const number of [1, 2]) await add(number);
@@ -208,7 +228,7 @@ async function writeEverything(directory: string): Promise<void> {
     await store.runProcessManagers();
     time += 30 * 60_000;
     await store.runProcessManagers();
-    await store.dropDeadLetter((await store.deadLetters(Relay))[0]?.key ?? "");
+    await store.dropDeadLetter((await store.deadLetters("relay"))[0]?.key ?? "");
     await store.dispatchAll([Counter.at("a").Add({ myNumber: 1 }), Counter.at("b").Add({ myNumber: 1 })]);
     await store.injectEvent(Counter, "a", { type: "Added", data: { myNumber: 2 }, eventId: `other-${round}` });
     await store.projection(Sums);

@@ -1,4 +1,4 @@
-import { aggregate, AggregateStore, data, isEventfoldError, memory, projection } from "eventfold-es";
+import { aggregate, AggregateStore, data, isEventfoldError, memory, processManager, projection } from "eventfold-es";
 import { spec } from "eventfold-es/testing";
 import { describe, expect, test } from "vitest";
 import { backends } from "../support/backends.ts";
@@ -68,15 +68,26 @@ describe("a map of handlers that cannot work is refused when it is defined", () 
     ["an asynchronous generator", { async *Added() {} }, "Added is a generator"],
     ["a name of Object.prototype", { toString: () => {} }, "toString is not declared"],
     ["nothing", undefined, "found undefined"],
-  ])("%s of a projection", (_, handlers, message) => {
+  ])("%s of a projection or a process manager", (_, handlers, message) => {
     const Counter = contract.define({ handle, apply });
-    const thrown = thrownBy(() => projection("p", { n: 0 }).on(Counter, handlers as any));
-    expect(thrown).toMatch(/^INVALID_DEFINITION projection p/);
-    expect(thrown).toContain(message);
+    for (const [kind, define] of [
+      ["projection", () => projection("p", { n: 0 }).on(Counter, handlers as any)],
+      ["process manager", () => processManager("p", { dispatches: [Counter] }).on(Counter, handlers as any)],
+    ] as const) {
+      const thrown = thrownBy(define);
+      expect(thrown.startsWith(`INVALID_DEFINITION ${kind} p`)).toBe(true);
+      expect(thrown).toContain(message);
+    }
   });
 
-  test("a version of a projection is checked, too", () => {
+  test("a version of a projection or a process manager is checked, too, and startFrom", () => {
     expect(thrownBy(() => projection("p", 0, { version: "" }))).toContain("INVALID_DEFINITION projection p");
+    expect(thrownBy(() => processManager("p", { dispatches: [], version: Number.NaN }))).toContain(
+      "INVALID_DEFINITION process manager p",
+    );
+    expect(thrownBy(() => processManager("p", { dispatches: [], startFrom: "end" as any }))).toContain(
+      "INVALID_DEFINITION process manager p",
+    );
   });
 
   test("a map without a prototype, or with frozen properties, works", () => {

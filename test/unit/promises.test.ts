@@ -133,7 +133,7 @@ test("events that an older commit log lacks are adopted again", async () => {
   await store.close();
 });
 
-test("after a change of its code, a process manager handles new events and no handled ones", async () => {
+test("after a change of its code, a process manager handles new events and no handled ones, except with a new handler", async () => {
   const directory = temporaryDirectory();
   const open = (code: "old" | "new") => {
     const Manager = processManager("m", { dispatches: [Job], initial: {} }).on(
@@ -157,7 +157,8 @@ test("after a change of its code, a process manager handles new events and no ha
   expect(await store.runProcessManagers()).toEqual({ dispatched: 1, deadLettered: 0 });
   await store.close();
   store = await open("new");
-  expect(await store.runProcessManagers()).toEqual({ dispatched: 0, deadLettered: 0 });
+  // `Ran` had no handler: it begins with the first event.
+  expect(await store.runProcessManagers()).toEqual({ dispatched: 2, deadLettered: 0 });
   await run();
   expect(await store.runProcessManagers()).toEqual({ dispatched: 4, deadLettered: 0 });
   await store.close();

@@ -109,6 +109,79 @@ describe.each(backends)("a scheduled command $backend", ({ builder }) => {
   });
 });
 
+describe.each(backends)("a key of a scheduled command $backend", ({ builder }) => {
+  const later = (n: number, hours: number, key?: string) => ({
+    in: hours * 3_600_000,
+    dispatch: Sink.at("s").TakeLate({ n }),
+    ...(key === undefined ? {} : { key }),
+  });
+  type Reaction = { readonly schedule?: ReturnType<typeof later>[]; readonly cancel?: string[] };
+
+  /** What is sent, hour by hour, for the reactions to events 1, 2 … The store runs after each event if `runs` says so. */
+  const sent = async (reactions: readonly Reaction[], runs: boolean, hours = 3): Promise<(readonly number[])[]> => {
+    const clock = manualClock(START);
+    const Keyed = processManager("keyed", { dispatches: [Sink] }).on(Counter, {
+      Added: (_, e) => reactions[e.data.by - 1],
+    });
+    await using store = await builder()
+      .aggregate(Counter)
+      .aggregate(Sink)
+      .processManager(Keyed)
+      .processManagerMode("manual")
+      .clock(clock.now)
+      .open();
+    for (const by of oneTo(reactions.length)) {
+      await store.dispatch(add("a", by));
+      if (runs) await store.runProcessManagers();
+    }
+    const byHour: (readonly number[])[] = [];
+    for (const _ of oneTo(hours)) {
+      clock.advance("1h");
+      await store.runProcessManagers();
+      byHour.push(await taken(store, "s"));
+    }
+    return byHour;
+  };
+
+  test("that a reaction schedules twice has the later of both", async () => {
+    const twice: Reaction = { schedule: [later(1, 1, "k"), later(2, 2, "k"), later(3, 1, "other"), later(4, 1)] };
+    expect(await sent([twice], true)).toEqual([
+      [3, 4],
+      [3, 4, 2],
+      [3, 4, 2],
+    ]);
+    expect(await sent([{ schedule: [later(1, 3, "k"), later(2, 1, "k"), later(3, 2, "k")] }], true)).toEqual([
+      [],
+      [3],
+      [3],
+    ]);
+  });
+
+  test("that a reaction cancels and schedules is cancelled first: what it schedules stays", async () => {
+    const both: Reaction = { cancel: ["k"], schedule: [later(2, 1, "k")] };
+    expect(await sent([both], true)).toEqual([[2], [2], [2]]);
+    expect(await sent([{ schedule: [later(1, 1, "k")] }, both], true)).toEqual([[2], [2], [2]]);
+  });
+
+  test.each([true, false])(
+    "that two events schedule has the later one's command (run between them: %s)",
+    async (runs) => {
+      const first: Reaction = { schedule: [later(1, 1, "k")] };
+      expect(await sent([first, { schedule: [later(2, 2, "k")] }], runs)).toEqual([[], [2], [2]]);
+      expect(await sent([first, { cancel: ["k"] }], runs)).toEqual([[], [], []]);
+    },
+  );
+
+  test("whose command is due but not sent yet is replaced", async () => {
+    const overdue: Reaction = { schedule: [later(1, 0, "k"), later(5, 0)] };
+    expect(await sent([overdue, { schedule: [later(2, 1, "k")] }], false)).toEqual([
+      [5, 2],
+      [5, 2],
+      [5, 2],
+    ]);
+  });
+});
+
 describe("a scheduled command of an earlier run", () => {
   test("is sent in a later run, however late, exactly once, also when two stores are open", async () => {
     const directory = temporaryDirectory();

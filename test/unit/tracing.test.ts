@@ -185,6 +185,8 @@ describe("tracing", () => {
     ]);
     expect(ends(commits).map(({ processManager: name, events }) => [name, events])).toEqual([
       [undefined, 1],
+      // The note that names its handlers.
+      ["bonus", 0],
       ["bonus", 1],
       ["bonus", 0],
     ]);

@@ -1,5 +1,6 @@
 import type { EventReader } from "../../aggregate/event-reader.ts";
 import type { RecordedEvent } from "../../aggregate/messages.ts";
+import { stringifyPayload } from "../../json.ts";
 import type { StoredEvent } from "../../event-store/event-store.ts";
 import type { EventSources } from "../../projection/event-sources.ts";
 
@@ -48,7 +49,7 @@ export function asStored(event: GivenEvent, index: number): StoredEvent {
   return {
     stream: { type: aggregate, id },
     type,
-    data: data === undefined ? null : (JSON.parse(JSON.stringify(data)) as unknown),
+    data: JSON.parse(stringifyPayload(data, `event ${type} of ${aggregate}`)) as unknown,
     // A given event has the newest payload type, so no upcaster applies to it.
     schemaVersion: Infinity,
     version: version ?? index + 1,

@@ -29,6 +29,8 @@ export interface ProcessManagerOutcome<M extends AnyProcessManager> {
   thenNothing(): void;
 }
 
+const NO_CAUSE = { aggregate: "", id: "", version: 0, position: 0, eventId: "", depth: 0 };
+
 export function managerSpec(
   manager: AnyProcessManager,
   given: readonly GivenEvent[],
@@ -57,15 +59,13 @@ export function managerSpec(
       };
       const time = asStored(event, given.length).timestamp;
       return {
-        thenDispatches: (...envelopes) => expectSame("dispatched commands", outputs().commands, envelopes),
+        thenDispatches(...envelopes) {
+          // What is expected is checked like what a reaction returns.
+          const expected = outputsOf(name, { dispatch: envelopes }, null, NO_CAUSE, time).commands;
+          expectSame("dispatched commands", outputs().commands, expected);
+        },
         thenSchedules(...scheduled) {
-          const expected = outputsOf(
-            name,
-            { schedule: scheduled },
-            null,
-            { aggregate: "", id: "", version: 0, position: 0, eventId: "", depth: 0 },
-            time,
-          ).schedule;
+          const expected = outputsOf(name, { schedule: scheduled }, null, NO_CAUSE, time).schedule;
           const shown = (list: typeof expected): unknown =>
             list.map(({ due, key, envelope }) => ({ due, key, envelope }));
           expectSame("scheduled commands", shown(outputs().schedule), shown(expected));
