@@ -11,8 +11,9 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     globalSetup: ["./test/support/servers.ts"],
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // Only a hang may end a test: on a loaded machine a crash exploration has taken more than a minute.
+    testTimeout: 600_000,
+    hookTimeout: 600_000,
     pool: "forks",
     maxWorkers: 2,
     reporters: ["default", "./scripts/closing-line-reporter.ts"],
