@@ -1,4 +1,4 @@
-import type { AnyAggregate, CommandOf, EventOf } from "../aggregate/aggregate.ts";
+import type { AnyAggregate, AnyContract, CommandOf, EventOf } from "../aggregate/aggregate.ts";
 import type { CommandContext, CommandEnvelope, RecordedEvent } from "../aggregate/messages.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
@@ -21,15 +21,12 @@ import {
 } from "../subscription/subscription.ts";
 import type { InjectedEvent, InjectOptions, InjectResult } from "./inject-event.ts";
 import type { Instances } from "./instances.ts";
+import { checkReadOptions, readEvents, type ReadEventsOptions } from "./read-events.ts";
+import type { SelectedEvent } from "../subscription/event-filter.ts";
 
 /** An envelope for one of the given aggregates. */
 export type EnvelopeFor<A extends AnyAggregate> = A extends AnyAggregate
   ? CommandEnvelope<A["type"], CommandOf<A>>
-  : never;
-
-/** A recorded event of one of the given aggregates. */
-export type RecordedEventOf<A extends AnyAggregate> = A extends AnyAggregate
-  ? RecordedEvent<A["type"], EventOf<A>>
   : never;
 
 /** The results of `dispatchAll`, in the order of the envelopes. */
@@ -88,6 +85,25 @@ export class AggregateStore<
   /** The events of one instance from a version on (1 if left out), also of aggregates that are not registered. */
   readEvents(type: string, id: string, options: { readonly from?: number } = {}): AsyncIterable<RecordedEvent> {
     return this.#instances.events(type, id, options.from);
+  }
+
+  /**
+   * The events of the store that are there when reading begins, in global order, also of aggregates that are not registered. Ends after
+   * the last of them; `subscribe` goes on. Throws `INVALID_ARGUMENT` for a bad position or limit.
+   */
+  events<const N extends AnyContract | string = A, const T extends string = string>(
+    options: ReadEventsOptions<N, T> = {},
+  ): AsyncIterable<SelectedEvent<A, N, T>> {
+    this.#instances.checkOpen();
+    checkReadOptions(options);
+    return readEvents(this.#events, this.#instances, options) as AsyncIterable<SelectedEvent<A, N, T>>;
+  }
+
+  /** Position of the last committed event, of any process; 0 if there is none. */
+  async head(): Promise<number> {
+    this.#instances.checkOpen();
+    await refreshBeforeReading(this.#events);
+    return this.#events.head();
   }
 
   /** Executes the command in an envelope. Fields of `context` win over the envelope's own. */
@@ -158,13 +174,18 @@ export class AggregateStore<
    * Delivers events in global order: those from `from` on that are there, then each new one, also of other processes. It ends
    * when the signal is aborted or the store closes.
    */
-  subscribe(options?: SubscribeOptions): AsyncIterable<RecordedEventOf<A>>;
+  subscribe<const N extends AnyContract | string = A, const T extends string = string>(
+    options?: SubscribeOptions<N, T>,
+  ): AsyncIterable<SelectedEvent<A, N, T>>;
   /** Calls a handler for each event; one that fails is called again with the same event, later and later. */
-  subscribe(options: SubscribeOptions, handler: (event: RecordedEventOf<A>) => unknown): Subscription;
+  subscribe<const N extends AnyContract | string = A, const T extends string = string>(
+    options: SubscribeOptions<N, T>,
+    handler: (event: SelectedEvent<A, N, T>) => unknown,
+  ): Subscription;
   subscribe(
     options: SubscribeOptions = {},
     handler?: (event: never) => unknown,
-  ): AsyncIterable<RecordedEventOf<A>> | Subscription {
+  ): AsyncIterable<unknown> | Subscription {
     this.#instances.checkOpen();
     const source = {
       events: this.#events,
@@ -173,7 +194,7 @@ export class AggregateStore<
       loops: this.#loops,
       names: this.#names,
     };
-    if (handler === undefined) return subscribe(source, options) as AsyncIterable<RecordedEventOf<A>>;
+    if (handler === undefined) return subscribe(source, options);
     const subscription = handleEach(source, options, handler as (event: unknown) => unknown);
     this.#subscriptions.add(subscription);
     const forget = (): void => void this.#subscriptions.delete(subscription);

@@ -154,6 +154,8 @@ export type EventTypes = ReadonlyMap<string, ReadonlySet<string>>;
 export interface ReadAllOptions {
   /** First position to read; 1 if left out. */
   readonly from?: number;
+  /** Last position to read; the head if left out. */
+  readonly to?: number | undefined;
   /** The store may leave out all other events, and save reading them. */
   readonly wanted?: EventTypes | undefined;
 }
@@ -185,7 +187,7 @@ export interface EventStore {
   readStream(stream: StreamName, options?: ReadStreamOptions): AsyncIterable<readonly StoredEvent[]>;
 
   /**
-   * Reads all committed events from a position on, up to the head at the time of the call, in batches.
+   * Reads all committed events from a position on, up to `to` or the head at the time of the call, in batches.
    * A batch may be empty: it says that reading goes on.
    */
   readAll(options?: ReadAllOptions): AsyncIterable<readonly StoredEvent[]>;

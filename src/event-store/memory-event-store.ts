@@ -108,7 +108,7 @@ export class MemoryEventStore implements EventStore {
 
   async *readAll(options: ReadAllOptions = {}): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     this.#checkOpen();
-    yield* inBatches(this.#content.all, options.from ?? 1);
+    yield* inBatches(this.#content.all, options.from ?? 1, options.to);
   }
 
   async head(): Promise<number> {
@@ -244,7 +244,11 @@ function keyOf({ type, id }: StreamName): string {
   return `${type.length}:${type}/${id}`;
 }
 
-function* inBatches(events: readonly StoredEvent[], from: number): Generator<readonly StoredEvent[], void, undefined> {
-  const end = events.length;
+function* inBatches(
+  events: readonly StoredEvent[],
+  from: number,
+  to = Infinity,
+): Generator<readonly StoredEvent[], void, undefined> {
+  const end = Math.min(events.length, to);
   for (let start = from - 1; start < end; start += BATCH) yield events.slice(start, Math.min(end, start + BATCH));
 }

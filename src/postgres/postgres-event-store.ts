@@ -133,10 +133,14 @@ export class PostgresEventStore implements EventStore {
     }
   }
 
-  async *readAll({ from = 1, wanted }: ReadAllOptions = {}): AsyncGenerator<readonly StoredEvent[], void, undefined> {
+  async *readAll({ from = 1, to, wanted }: ReadAllOptions = {}): AsyncGenerator<
+    readonly StoredEvent[],
+    void,
+    undefined
+  > {
     this.#checkOpen();
     try {
-      yield* this.#whileOpen(this.#reader.all(Math.max(from, 1), wanted));
+      yield* this.#whileOpen(this.#reader.all(Math.max(from, 1), to, wanted));
     } catch (error) {
       throw readFailed(error, "the events");
     }

@@ -8,6 +8,7 @@ import type { EventStore, StoredEvent } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { checkConsumerName } from "../projection/consumer-name.ts";
 import { ChangedHistoryError, LogCursor } from "../projection/log-cursor.ts";
+import { type EventFilter, eventFilter } from "./event-filter.ts";
 import { monotonicNow, startTimer } from "../real-timers.ts";
 
 /** A handler that fails is tried again after this long, then twice as long, and so on. */
@@ -16,13 +17,12 @@ const LONGEST_RETRY_MS = 30_000;
 /** The position of a named subscription is saved after this much time, and when it ends. */
 const SAVE_AFTER_MS = 200;
 
-export interface SubscribeOptions {
+export interface SubscribeOptions<
+  N extends AnyContract | string = AnyContract | string,
+  T extends string = string,
+> extends EventFilter<N, T> {
   /** First position to deliver, or `"now"` for what is committed from now on; 1 if left out. A named subscription goes on where it was. */
   readonly from?: number | "now";
-  /** Only events of these aggregates. */
-  readonly aggregates?: readonly (AnyContract | string)[];
-  /** Only events of these types. */
-  readonly types?: readonly string[];
   /** Ends the subscription. */
   readonly signal?: AbortSignal;
   /**
@@ -80,7 +80,7 @@ async function* follow(
 ): AsyncGenerator<RecordedEvent, void, undefined> {
   const { events } = source;
   const { name, signal } = options;
-  const wanted = filterOf(options);
+  const wanted = eventFilter(options);
   const { signal: ended, release } = anyAborted([signal, source.closing]);
   const commits = new CommitSignal(events, ended);
   let saved = { position: 0, time: 0 };
@@ -227,13 +227,6 @@ async function startOf(events: EventStore, options: WithStart): Promise<LogCurso
 
 async function beginningOf(events: EventStore, { after }: WithStart): Promise<LogCursor> {
   return new LogCursor(events, await after);
-}
-
-function filterOf({ aggregates, types }: SubscribeOptions): (event: StoredEvent) => boolean {
-  const wantedAggregates =
-    aggregates === undefined ? undefined : new Set(aggregates.map((a) => (typeof a === "string" ? a : a.type)));
-  const wantedTypes = types === undefined ? undefined : new Set(types);
-  return (event) => (wantedAggregates?.has(event.stream.type) ?? true) && (wantedTypes?.has(event.type) ?? true);
 }
 
 function checkOptions({ from, name }: SubscribeOptions): void {

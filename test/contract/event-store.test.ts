@@ -87,6 +87,10 @@ describe("the contract itself", () => {
       store: () => withMethod("readStream", (s, name) => s.readStream(name)),
     },
     { fault: "always reads from the first position", store: () => withMethod("readAll", (s) => s.readAll()) },
+    {
+      fault: "always reads up to the last position",
+      store: () => withMethod("readAll", (s, options) => s.readAll({ ...options, to: undefined })),
+    },
     { fault: "lists the streams of all types", store: () => withMethod("listStreams", (s) => s.listStreams()) },
     {
       fault: "loads snapshots of other code",

@@ -141,9 +141,25 @@ export async function wiring(): Promise<void> {
 
 export async function subscriptions(store: AggregateStore<typeof Account | typeof Transfer>): Promise<void> {
   for await (const event of store.subscribe({ from: "now", aggregates: [Account, "transfer"], types: ["Closed"] })) {
-    yes<Same<typeof event.aggregate, "account" | "transfer">>();
-    if (event.type === "Requested") event.data.from.toUpperCase();
+    yes<Same<typeof event.aggregate, "account">>();
+    yes<Same<typeof event.type, "Closed">>();
   }
+  for await (const event of store.subscribe({ aggregates: ["transfer"], types: ["Requested", "Completed"] }))
+    if (event.type === "Requested") event.data.from.toUpperCase();
+    else yes<Same<typeof event.type, "Completed">>();
+  for await (const event of store.subscribe({ types: ["Requested"] })) event.data.from.toUpperCase();
+  // Of an aggregate that is not registered, nothing is known but its name.
+  for await (const event of store.events({ aggregates: ["ledger"], types: ["Noted"] })) {
+    yes<Same<typeof event.aggregate, "ledger">>();
+    yes<Same<typeof event.data, unknown>>();
+  }
+  for await (const event of store.events({ aggregates: [Ledger] })) yes<Same<typeof event.type, "Noted">>();
+  for await (const event of store.events({ from: 5, to: 10, ids: ["a"], correlationId: "c", reverse: true, limit: 1 }))
+    yes<Same<typeof event.aggregate, "account" | "transfer">>();
+  // @ts-expect-error a limit is a number
+  store.events({ limit: "1" });
+  yes<Same<Awaited<ReturnType<typeof store.head>>, number>>();
+  store.subscribe({ types: ["Opened"] }, ({ data }) => void data.owner);
   const subscription = store.subscribe({ name: "mail", onError: (error) => void error }, async (event) => {
     yes<Same<typeof event.position, number>>();
     await Promise.resolve();

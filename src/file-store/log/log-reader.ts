@@ -74,20 +74,24 @@ export class LogReader {
     this.#origin = origin;
   }
 
-  async *read({ from = 1, wanted }: ReadAllOptions): AsyncGenerator<readonly StoredEvent[], void, undefined> {
+  async *read({
+    from = 1,
+    to = Infinity,
+    wanted,
+  }: ReadAllOptions): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     const limit = this.#log.end;
-    if (from > limit.position) return;
+    if (from > Math.min(limit.position, to)) return;
     let place = this.start(from);
     if (place === undefined) return;
     const pass = this.#begin(from, wanted);
     const cursor = new ScanCursor();
     const slice = new Slice();
     try {
-      while (isBefore(place, limit)) {
+      while (isBefore(place, limit) && place.position < to) {
         const events: LazyEvent[] = [];
         const visit: RecordVisitor = (header, buffer, base) => {
           if (header.position + header.events > from) this.#collect(header, buffer, base, pass, events);
-          return events.length < BATCH && !slice.isOver;
+          return events.length < BATCH && header.position + header.events <= to && !slice.isOver;
         };
         let goesOn: boolean | void = true;
         for (
@@ -101,7 +105,7 @@ export class LogReader {
         if (goesOn !== false && isBefore(place, limit)) place = this.#scan(place, limit, visit, cursor);
         this.#places.add(place);
         parsePayloads(events);
-        yield events;
+        yield place.position > to ? events.filter(({ position }) => position <= to) : events;
         if (slice.isOver && isBefore(place, limit)) await slice.next();
       }
     } finally {

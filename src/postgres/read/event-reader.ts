@@ -56,9 +56,13 @@ export class EventReader {
     }
   }
 
-  /** All events from a position on, up to the head at the time of the call; without those that are not wanted. */
-  async *all(from: number, wanted: EventTypes | undefined): AsyncGenerator<readonly StoredEvent[], void, undefined> {
-    const head = await this.head();
+  /** All events between two positions, up to the head at the time of the call; without those that are not wanted. */
+  async *all(
+    from: number,
+    to: number | undefined,
+    wanted: EventTypes | undefined,
+  ): AsyncGenerator<readonly StoredEvent[], void, undefined> {
+    const head = Math.min(await this.head(), to ?? Infinity);
     const types =
       wanted === undefined
         ? undefined

@@ -1,5 +1,5 @@
 import { equal } from "../expect.ts";
-import { ADA, all, append, BOB, draft, mustCommit, numbers, stream } from "../store-calls.ts";
+import { ADA, all, append, BOB, collect, draft, mustCommit, numbers, stream } from "../store-calls.ts";
 import { placed } from "../plain-event.ts";
 import type { Rule } from "../rule.ts";
 
@@ -25,6 +25,35 @@ export const reading: readonly Rule[] = [
       const expected = numbers(12).map((n) => `E${n}@${(n + 1) >> 1}:${n}`);
       for (const from of [1, 2, 7, 12, 13, 1000])
         equal((await all(store, from)).map(placed), expected.slice(from - 1), `from position ${from}`);
+    },
+  },
+  {
+    name: "the store can be read up to any position",
+    async run({ store }) {
+      for (const n of numbers(4)) await mustCommit(store, append(ADA, 3 * (n - 1), "A", "B", "C"));
+      for (const [from, to] of [
+        [1, 1],
+        [1, 3],
+        [2, 5],
+        [4, 4],
+        [12, 12],
+        [5, 1000],
+        [13, 20],
+        [5, 4],
+      ] as const) {
+        const expected = numbers(12).filter((n) => n >= from && n <= to);
+        equal(
+          (await collect(store.readAll({ from, to }))).map(({ position }) => position),
+          expected,
+          `positions from ${from} to ${to}`,
+        );
+        const wanted = new Map([[ADA.type, new Set(["A", "B", "C"])]]);
+        equal(
+          (await collect(store.readAll({ from, to, wanted }))).map(({ position }) => position),
+          expected,
+          `positions of wanted events from ${from} to ${to}`,
+        );
+      }
     },
   },
   {
