@@ -226,7 +226,7 @@ export default {
   options: {
     doNotFollow: { path: "node_modules" },
     // What the benchmark installs, compiles and measures.
-    exclude: { path: "^bench/(node_modules|[.])" },
+    exclude: { path: "^(bench/(node_modules|[.])|test/package/projects/)" },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: "tsconfig.json" },
     enhancedResolveOptions: {

@@ -99,7 +99,13 @@ export function isWellFormed(text: string): boolean {
 
 /** A copy of a value. Plain data stays of this realm, which `structuredClone` does not promise under Jest. */
 export function copyOf(value: unknown): unknown {
-  return isJsonValue(value) ? JSON.parse(JSON.stringify(value)) : structuredClone(value);
+  return isJsonValue(value) ? copyOfData(value) : structuredClone(value);
+}
+
+function copyOfData(data: unknown): unknown {
+  if (typeof data !== "object" || data === null) return data;
+  if (Array.isArray(data)) return data.map(copyOfData);
+  return Object.fromEntries(Object.entries(data).map(([key, value]) => [key, copyOfData(value)]));
 }
 
 /** Whether a value counts something: a whole number from 0 on that a double holds exactly. */

@@ -42,7 +42,9 @@ function realOne<F extends (work: Work, ms: number) => unknown>(
     const handle: unknown = candidate(() => {}, 0x7fff_ffff);
     if (typeof clear === "function") clear(handle);
     if (typeof handle === "number") return host?.getBuiltinModule === undefined;
-    return typeof handle === "object" && handle !== null && property in handle;
+    if (typeof handle !== "object" || handle === null) return false;
+    // Bun's immediates do not show how they are made.
+    return property in handle || handle.constructor.name === "Immediate";
   }) as F | undefined;
 }
 

@@ -1,4 +1,6 @@
 import { EventfoldError } from "../errors.ts";
+import { messageOf } from "../realm.ts";
+import { BUSY, loadNativeCalls, type NativeCalls } from "./native-calls.ts";
 
 const LOCK_EX = 2;
 const LOCK_NB = 4;
@@ -17,56 +19,46 @@ export interface Libc {
   size(descriptor: number): number;
 }
 
-let loaded: Promise<Libc> | undefined;
+let loaded: Libc | undefined;
 
 /** Loads it, once. It takes about 14 ms, so only opening a store on disk does it. */
-export function loadLibc(): Promise<Libc> {
-  loaded ??= bind();
-  return loaded;
+export function loadLibc(): Libc {
+  return (loaded ??= bind());
 }
 
-async function bind(): Promise<Libc> {
+function bind(): Libc {
+  const { flock, seek, errno } = calls();
+  return {
+    tryLock(descriptor) {
+      if (flock(descriptor, LOCK_EX | LOCK_NB) === 0) return true;
+      const reason = errno();
+      if (BUSY.has(reason)) return false;
+      throw new EventfoldError(
+        "LOCKS_UNSUPPORTED",
+        `this file system refuses locks (flock failed with errno ${reason}); put the store on a local disk`,
+      );
+    },
+    unlock(descriptor) {
+      flock(descriptor, LOCK_UN);
+    },
+    size(descriptor) {
+      const size = Number(seek(descriptor, 0, SEEK_END));
+      if (size >= 0) return size;
+      throw Object.assign(new Error(`lseek failed with errno ${errno()}`), { code: "EIO" });
+    },
+  };
+}
+
+function calls(): NativeCalls {
   try {
-    const { default: koffi } = await import("koffi");
-    const library = koffi.load(null);
-    const flock = library.func("int flock(int fd, int operation)") as (descriptor: number, operation: number) => number;
-    const lseek = seekOf(library);
-    const busy = new Set([koffi.os.errno["EWOULDBLOCK"], koffi.os.errno["EAGAIN"], koffi.os.errno["EINTR"]]);
-    return {
-      tryLock(descriptor) {
-        if (flock(descriptor, LOCK_EX | LOCK_NB) === 0) return true;
-        const errno = koffi.errno();
-        if (busy.has(errno)) return false;
-        throw new EventfoldError(
-          "LOCKS_UNSUPPORTED",
-          `this file system refuses locks (flock failed with errno ${errno}); put the store on a local disk`,
-        );
-      },
-      unlock(descriptor) {
-        flock(descriptor, LOCK_UN);
-      },
-      size(descriptor) {
-        const size = Number(lseek(descriptor, 0, SEEK_END));
-        if (size >= 0) return size;
-        throw Object.assign(new Error(`lseek failed with errno ${koffi.errno()}`), { code: "EIO" });
-      },
-    };
+    return loadNativeCalls();
   } catch (cause) {
     throw new EventfoldError(
       "LOCKS_UNSUPPORTED",
-      "the system's flock could not be loaded through the package koffi; without it two processes would damage each other's writes",
+      "expected the package koffi, which gives access to the system's file locks, but could not load it. If your program is a bundle or " +
+        "an archive, put node_modules/koffi and node_modules/@koromix beside it, or set EVENTFOLD_KOFFI to a directory that has them " +
+        `(docs/guides/bundling.md). Otherwise install it again: npm install koffi. Looked for:\n${messageOf(cause)}`,
       { cause },
     );
-  }
-}
-
-type Seek = (descriptor: number, offset: number, whence: number) => number | bigint;
-
-/** `lseek` with 64 bits: where the plain one has fewer, there is another. */
-function seekOf(library: { func(definition: string): unknown }): Seek {
-  try {
-    return library.func("int64_t lseek64(int fd, int64_t offset, int whence)") as Seek;
-  } catch {
-    return library.func("int64_t lseek(int fd, int64_t offset, int whence)") as Seek;
   }
 }

@@ -9,7 +9,7 @@ const WINDOWS_EXCLUSIVE = 0x10000000;
 
 /** The real file system. */
 export async function openNodeFileSystem(): Promise<FileSystem> {
-  return new NodeFileSystem(process.platform === "win32" ? undefined : await loadLibc());
+  return new NodeFileSystem(process.platform === "win32" ? undefined : loadLibc());
 }
 
 class NodeFileSystem implements FileSystem {

@@ -1,7 +1,7 @@
 import { isEventfoldError } from "eventfold-es";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { isJsonValue, isWellFormed, stringifyPayload } from "../../src/json.ts";
+import { copyOf, isJsonValue, isWellFormed, stringifyPayload } from "../../src/json.ts";
 
 /** `levels` arrays or objects in each other. */
 function nested(levels: number, wrap: (value: unknown) => unknown): unknown {
@@ -182,3 +182,37 @@ test("only text without half surrogate pairs is well-formed", () => {
     }),
   );
 });
+
+describe("a copy of a value", () => {
+  test("equals it, and shares nothing with it", () => {
+    const anyValue = fc.anything({
+      withDate: true,
+      withMap: true,
+      withSet: true,
+      withBigInt: true,
+      withSparseArray: true,
+    });
+    fc.assert(
+      fc.property(anyValue, (value) => {
+        const copy = copyOf(value);
+        expect(copy).toEqual(value);
+        expect(shared(copy, value)).toBe(false);
+      }),
+    );
+  });
+
+  test("of plain data equals what JSON makes of it", () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), (value) => {
+        if (isJsonValue(value)) expect(copyOf(value)).toStrictEqual(JSON.parse(JSON.stringify(value)));
+      }),
+    );
+  });
+});
+
+/** Whether two values that are equal have an object in common. */
+function shared(a: unknown, b: unknown): boolean {
+  if (typeof a !== "object" || a === null || typeof b !== "object" || b === null) return false;
+  if (a === b) return true;
+  return Object.keys(a).some((key) => shared(Reflect.get(a, key), Reflect.get(b, key)));
+}
