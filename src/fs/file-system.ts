@@ -8,6 +8,8 @@ import { isError } from "../realm.ts";
  * the thread pool 30 µs. Calls that may wait for the disk itself (a flush, a durable write) are asynchronous, unless the caller asks otherwise.
  */
 export interface FileSystem {
+  /** How many files may be locked at the same time, where the system limits that. */
+  readonly mostLocks?: number;
   /**
    * `"read"`: must exist. `"update"`: read and write, must exist. `"create"`: read and write, created
    * when missing. With `durable`, `writeDurably` reaches stable storage in one system call.

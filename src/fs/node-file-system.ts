@@ -1,11 +1,14 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
+import { DescriptorPool, PooledDescriptor } from "./descriptor-pool.ts";
 import type { FileHandle, FileSystem, LockFile } from "./file-system.ts";
 import { systemErrorCode } from "./file-system.ts";
 import { type Libc, loadLibc } from "./libc.ts";
 
 /** libuv's flag for opening a file exclusively (Windows). */
 const WINDOWS_EXCLUSIVE = 0x10000000;
+
+const pool = new DescriptorPool();
 
 /** The real file system. */
 export async function openNodeFileSystem(): Promise<FileSystem> {
@@ -16,6 +19,8 @@ class NodeFileSystem implements FileSystem {
   /** Missing on Windows, which has no `flock`: there an exclusive open serves as the store's lock. */
   readonly #libc: Libc | undefined;
 
+  readonly mostLocks: number = pool.mostLocks;
+
   constructor(libc: Libc | undefined) {
     this.#libc = libc;
   }
@@ -23,13 +28,17 @@ class NodeFileSystem implements FileSystem {
   open(file: string, mode: "read" | "update" | "create", options?: { readonly durable?: boolean }): FileHandle {
     const { O_RDONLY, O_RDWR, O_CREAT, O_DSYNC } = fs.constants;
     const access = mode === "read" ? O_RDONLY : mode === "update" ? O_RDWR : O_RDWR | O_CREAT;
-    const descriptor = fs.openSync(file, access | (options?.durable === true ? (O_DSYNC ?? 0) : 0), 0o644);
-    return new NodeFile(file, descriptor, this.#libc, O_DSYNC !== undefined && process.platform !== "darwin");
+    const isDurable = options?.durable === true;
+    const descriptor = pool.open(file, access | (isDurable ? (O_DSYNC ?? 0) : 0), 0o644);
+    const pooled = new PooledDescriptor(pool, file, access & ~O_CREAT, descriptor);
+    // The log's own descriptor: it is in use all the time, and must stay the one whose flush failed or did not.
+    if (isDurable) pooled.pin();
+    return new NodeFile(file, pooled, this.#libc, O_DSYNC !== undefined && process.platform !== "darwin");
   }
 
   openLock(file: string): LockFile {
     if (this.#libc === undefined) return new ExclusiveOpenLock(file);
-    return new FlockFile(fs.openSync(file, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644), this.#libc);
+    return new FlockFile(pool.open(file, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644), this.#libc);
   }
 
   stat(file: string): { readonly size: number; readonly directory: boolean } | undefined {
@@ -55,8 +64,8 @@ class NodeFileSystem implements FileSystem {
 
   readDirectory(directory: string): readonly { readonly name: string; readonly directory: boolean }[] {
     try {
-      return fs
-        .readdirSync(directory, { withFileTypes: true })
+      return pool
+        .withRoom(() => fs.readdirSync(directory, { withFileTypes: true }))
         .map((entry) => ({ name: entry.name, directory: entry.isDirectory() }));
     } catch (error) {
       if (systemErrorCode(error) === "ENOENT") return [];
@@ -73,18 +82,20 @@ class NodeFileSystem implements FileSystem {
   }
 
   remove(file: string): void {
-    fs.rmSync(file, { recursive: true, force: true });
+    pool.withRoom(() => fs.rmSync(file, { recursive: true, force: true }));
   }
 
   async syncDirectory(directory: string): Promise<void> {
     // Windows cannot open a directory for flushing; NTFS journals its entries.
     if (process.platform === "win32") return;
-    const descriptor = fs.openSync(directory, fs.constants.O_RDONLY);
-    try {
-      await callback((done) => fs.fsync(descriptor, done));
-    } finally {
-      fs.closeSync(descriptor);
-    }
+    await pool.flushing(async () => {
+      const descriptor = pool.open(directory, fs.constants.O_RDONLY);
+      try {
+        await callback((done) => fs.fsync(descriptor, done));
+      } finally {
+        fs.closeSync(descriptor);
+      }
+    });
   }
 
   resolve(file: string): string {
@@ -94,12 +105,13 @@ class NodeFileSystem implements FileSystem {
 
 class NodeFile implements FileHandle {
   readonly path: string;
-  readonly #descriptor: number;
+  readonly #descriptor: PooledDescriptor;
+  #isLocked = false;
   readonly #libc: Libc | undefined;
   /** Whether a write to a descriptor opened with `O_DSYNC` is durable; macOS promises it only for `F_FULLFSYNC`. */
   readonly #synchronousWrites: boolean;
 
-  constructor(file: string, descriptor: number, libc: Libc | undefined, synchronousWrites: boolean) {
+  constructor(file: string, descriptor: PooledDescriptor, libc: Libc | undefined, synchronousWrites: boolean) {
     this.path = file;
     this.#descriptor = descriptor;
     this.#libc = libc;
@@ -107,13 +119,15 @@ class NodeFile implements FileHandle {
   }
 
   size(): number {
-    return this.#libc === undefined ? fs.fstatSync(this.#descriptor).size : this.#libc.size(this.#descriptor);
+    const descriptor = this.#descriptor.get();
+    return this.#libc === undefined ? fs.fstatSync(descriptor).size : this.#libc.size(descriptor);
   }
 
   read(buffer: Uint8Array, offset: number, length: number, position: number): number {
+    const descriptor = this.#descriptor.get();
     let done = 0;
     while (done < length) {
-      const count = fs.readSync(this.#descriptor, buffer, offset + done, length - done, position + done);
+      const count = fs.readSync(descriptor, buffer, offset + done, length - done, position + done);
       if (count === 0) break;
       done += count;
     }
@@ -121,9 +135,10 @@ class NodeFile implements FileHandle {
   }
 
   write(buffer: Uint8Array, offset: number, length: number, position: number): void {
+    const descriptor = this.#descriptor.get();
     let done = 0;
     // A short write is no error by itself; the next one tells why (a full disk, a quota).
-    while (done < length) done += fs.writeSync(this.#descriptor, buffer, offset + done, length - done, position + done);
+    while (done < length) done += fs.writeSync(descriptor, buffer, offset + done, length - done, position + done);
   }
 
   writeDurably(
@@ -139,41 +154,59 @@ class NodeFile implements FileHandle {
   }
 
   async #writeDurablyInBackground(buffer: Uint8Array, offset: number, length: number, position: number): Promise<void> {
-    let done = 0;
-    while (done < length) {
-      const start = done;
-      done += await new Promise<number>((resolve, reject) => {
-        fs.write(this.#descriptor, buffer, offset + start, length - start, position + start, (error, written) =>
-          error === null ? resolve(written) : reject(error),
-        );
-      });
+    const descriptor = this.#descriptor.pin();
+    try {
+      let done = 0;
+      while (done < length) {
+        const start = done;
+        done += await new Promise<number>((resolve, reject) => {
+          fs.write(descriptor, buffer, offset + start, length - start, position + start, (error, written) =>
+            error === null ? resolve(written) : reject(error),
+          );
+        });
+      }
+    } finally {
+      this.#descriptor.unpin();
     }
     if (!this.#synchronousWrites) await this.flush();
   }
 
   async flush(): Promise<void> {
-    // On macOS libuv turns both calls into F_FULLFSYNC, which is what reaches the medium.
-    await callback((done) => fs.fdatasync(this.#descriptor, done));
+    const descriptor = this.#descriptor.pin();
+    try {
+      // On macOS libuv turns both calls into F_FULLFSYNC, which is what reaches the medium.
+      await callback((done) => fs.fdatasync(descriptor, done));
+    } finally {
+      this.#descriptor.unpin();
+    }
   }
 
   flushNow(): void {
-    fs.fdatasyncSync(this.#descriptor);
+    fs.fdatasyncSync(this.#descriptor.get());
   }
 
   truncate(size: number): void {
-    fs.ftruncateSync(this.#descriptor, size);
+    fs.ftruncateSync(this.#descriptor.get(), size);
   }
 
   tryLock(): boolean {
-    return this.#libc === undefined || this.#libc.tryLock(this.#descriptor);
+    if (this.#libc === undefined) return true;
+    const isTaken = this.#libc.tryLock(this.#descriptor.get());
+    // A second lock of one descriptor changes nothing, and one call unlocks it.
+    if (isTaken && !this.#isLocked) this.#descriptor.pin();
+    this.#isLocked ||= isTaken;
+    return isTaken;
   }
 
   unlock(): void {
-    this.#libc?.unlock(this.#descriptor);
+    if (!this.#isLocked) return;
+    this.#isLocked = false;
+    this.#libc?.unlock(this.#descriptor.get());
+    this.#descriptor.unpin();
   }
 
   close(): void {
-    fs.closeSync(this.#descriptor);
+    this.#descriptor.close();
   }
 }
 

@@ -15,8 +15,7 @@ import { type Adoption, CommitQueue } from "./commit-queue.ts";
 import { LogAppender, type LogAppenderParts } from "./log-appender.ts";
 import { answerConflict, fail, type QueuedCommit } from "./queued-commit.ts";
 
-/** Limits of one batch: each stream in it keeps a descriptor, and its bytes are kept in memory. */
-const MAX_STREAMS = 180;
+/** Limit of one batch: its bytes are kept in memory. */
 const MAX_BYTES = 4 << 20;
 /** How often conflicting commits may be decided again before another process gets the lock. */
 const MAX_ROUNDS = 8;
@@ -188,7 +187,10 @@ export class Committer {
     let conflicts = 0;
     for (const [i, queued] of waiting.entries()) {
       if (isTurnLong()) await turn();
-      if (i > 0 && (record.bytes > MAX_BYTES || this.#locked.size + queued.appends.length > MAX_STREAMS)) {
+      if (
+        i > 0 &&
+        (record.bytes > MAX_BYTES || this.#locked.size + queued.appends.length > this.#parts.files.mostLocked)
+      ) {
         this.#queue.putBack(waiting.slice(i));
         break;
       }
@@ -290,7 +292,7 @@ export class Committer {
     const progress = { isFlushed: false };
     const flushed = flush.then(() => void (progress.isFlushed = true));
     while (!progress.isFlushed) {
-      const mayTakeMore = monotonicNow() < deadline && this.#locked.size < MAX_STREAMS;
+      const mayTakeMore = monotonicNow() < deadline && this.#locked.size < this.#parts.files.mostLocked;
       if (this.#queue.length > 0 && mayTakeMore) await this.#writeBatch();
       else await Promise.race(mayTakeMore ? [flushed, this.#queue.arrival()] : [flushed]);
     }

@@ -9,6 +9,8 @@ const SAFE_KEY = /^(?!\.{1,2}\/)[^/\0]+\/(?!\.{1,2}$)[^/\0]+$/;
 
 /** Open descriptors that are kept for streams that are written again and again. */
 const MAX_OPEN = 200;
+/** Streams that a batch keeps locked, where the system allows as many. */
+const MAX_LOCKED = 180;
 
 /**
  * The streams' own files, `streams/<type>/<id>/app.jsonl`. Keeps the descriptors of the most recently
@@ -69,6 +71,11 @@ export class StreamFiles {
     }
     this.#open.set(key, file);
     return { file, created };
+  }
+
+  /** How many streams a batch may keep locked. */
+  get mostLocked(): number {
+    return Math.min(MAX_LOCKED, this.#fs.mostLocks ?? MAX_LOCKED);
   }
 
   /** Closes descriptors that are too many; with them go the locks on their files. */
