@@ -117,7 +117,7 @@ describe.each(backends)("a key of a scheduled command $backend", ({ builder }) =
   });
   type Reaction = { readonly schedule?: ReturnType<typeof later>[]; readonly cancel?: string[] };
 
-  /** What is sent, hour by hour, for the reactions to events 1, 2 … The store runs after each event if `runs` says so. */
+  /** The commands sent in each hour, for the reactions to events 1, 2 … The store runs after each event if `runs` says so. */
   const sent = async (reactions: readonly Reaction[], runs: boolean, hours = 3): Promise<(readonly number[])[]> => {
     const clock = manualClock(START);
     const Keyed = processManager("keyed", { dispatches: [Sink] }).on(Counter, {

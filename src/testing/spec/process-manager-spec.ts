@@ -60,7 +60,7 @@ export function managerSpec(
       const time = asStored(event, given.length).timestamp;
       return {
         thenDispatches(...envelopes) {
-          // What is expected is checked like what a reaction returns.
+          // The expected commands pass the same checks as those of a reaction.
           const expected = outputsOf(name, { dispatch: envelopes }, null, NO_CAUSE, time).commands;
           expectSame("dispatched commands", outputs().commands, expected);
         },
