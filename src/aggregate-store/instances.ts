@@ -9,6 +9,7 @@ import { AggregateModel, type Command, type Environment } from "../aggregate/mod
 import { EventfoldError, isCommandRejected } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
+import { type FullName, fullNameOf } from "../event-store/stream-names.ts";
 import { isWellFormed } from "../json.ts";
 import { instanceEvicted, instanceLoaded, executing, type ExecuteTrace } from "../tracing/tracing.ts";
 import { draftOf, injectEvent, type InjectedEvent, type InjectResult } from "./inject-event.ts";
@@ -33,7 +34,7 @@ export class Instances {
   readonly #environment: Environment;
   readonly #idleTimeout: number;
   readonly #models = new Map<string, AggregateModel>();
-  readonly #instances = new Map<string, Instance>();
+  readonly #instances = new Map<FullName, Instance>();
   readonly #stopWatching: () => void;
   #cancelSweep: (() => void) | undefined;
   #sweeping: Promise<void> | undefined;
@@ -45,7 +46,7 @@ export class Instances {
     this.eventStore = events;
     this.#environment = environment;
     this.#idleTimeout = idleTimeout;
-    this.#stopWatching = events.watchForeign((stream) => this.#instances.get(keyOf(stream))?.markOutdated());
+    this.#stopWatching = events.watchForeign((stream) => this.#instances.get(fullNameOf(stream))?.markOutdated());
   }
 
   /** Makes an aggregate known. Another definition with the same type is an error. */
@@ -182,7 +183,7 @@ export class Instances {
   }
 
   isAlive(type: string, id: string): boolean {
-    return this.#instances.has(keyOf({ type, id }));
+    return this.#instances.has(fullNameOf({ type, id }));
   }
 
   /** Runs an operation that `close` waits for; refuses when the store is closed. */
@@ -212,7 +213,7 @@ export class Instances {
   }
 
   #instance(stream: StreamName): Instance {
-    const key = keyOf(stream);
+    const key = fullNameOf(stream);
     let instance = this.#instances.get(key);
     if (instance === undefined) {
       this.checkName(stream);
@@ -247,7 +248,7 @@ export class Instances {
     }
   }
 
-  async #evict(key: string, instance: Instance, due: number): Promise<void> {
+  async #evict(key: FullName, instance: Instance, due: number): Promise<void> {
     await instance.saveSnapshot();
     // A command may have come while the snapshot was written: then it stays.
     if (!instance.isIdle || instance.lastUsed > due || this.#instances.get(key) !== instance) return;
@@ -268,8 +269,4 @@ async function told(outcome: Promise<CommandOutcome>, trace: ExecuteTrace): Prom
     throw error;
   }
   return outcome;
-}
-
-function keyOf({ type, id }: StreamName): string {
-  return `${type}/${id}`;
 }

@@ -6,6 +6,7 @@ import { segmentPath } from "../file-store/log/segment.ts";
 import { MalformedRecordError, readSections } from "../file-store/log/record-sections.ts";
 import { decodeHead } from "../file-store/log/head.ts";
 import { type StorePaths, storePaths } from "../file-store/disk/store-paths.ts";
+import type { StreamKey } from "../file-store/disk/stream-key.ts";
 import { readWhole } from "../file-store/disk/whole-file.ts";
 import { readMarker } from "../file-store/recovery/marker.ts";
 import { type LineHash, loadLineHash } from "../file-store/caches/snapshot-format.ts";
@@ -242,7 +243,7 @@ export class Diagnosis {
     }
   }
 
-  #checkDifferences(key: string, stream: SurveyedStream): void {
+  #checkDifferences(key: StreamKey, stream: SurveyedStream): void {
     const file = this.#streams.path(key);
     for (const message of stream.contradictions)
       this.problems.push({ kind: "log-inconsistent", severity: "error", file, message });

@@ -17,7 +17,7 @@ import type {
   StoredEvent,
   StreamName,
 } from "./event-store.ts";
-import { checkStreamName } from "./stream-names.ts";
+import { checkStreamName, type FullName, fullNameOf } from "./stream-names.ts";
 import { compareCodePoints } from "./stream-order.ts";
 import { monotonicNow } from "../real-timers.ts";
 
@@ -27,9 +27,9 @@ const PAUSE_AFTER_MS = 10;
 
 /** What stores in memory share when they are opened on the same storage. */
 export class MemoryContent {
-  readonly streams: Map<string, { readonly name: StreamName; readonly events: StoredEvent[] }> = new Map();
+  readonly streams: Map<FullName, { readonly name: StreamName; readonly events: StoredEvent[] }> = new Map();
   readonly all: StoredEvent[] = [];
-  readonly snapshots: Map<string, Snapshot> = new Map();
+  readonly snapshots: Map<FullName, Snapshot> = new Map();
   readonly checkpoints: Map<string, string> = new Map();
   readonly notes: Map<string, string[]> = new Map();
   readonly letters: Map<string, Map<string, StoredDeadLetter>> = new Map();
@@ -62,7 +62,7 @@ export class MemoryEventStore implements EventStore {
   async commit(commit: Commit): Promise<CommitResult> {
     this.#checkOpen();
     for (const { stream, expectedVersion } of commit.appends) {
-      const actualVersion = this.#content.streams.get(keyOf(stream))?.events.length ?? 0;
+      const actualVersion = this.#content.streams.get(fullNameOf(stream))?.events.length ?? 0;
       if (actualVersion === expectedVersion && commit.chain?.broken !== true) continue;
       if (commit.chain !== undefined) commit.chain.broken = true;
       return { ok: false, stream, actualVersion };
@@ -78,7 +78,7 @@ export class MemoryEventStore implements EventStore {
     }
     for (const { stream, events } of commit.appends) {
       if (events.length === 0) continue;
-      const key = keyOf(stream);
+      const key = fullNameOf(stream);
       let kept = this.#content.streams.get(key);
       if (kept === undefined)
         this.#content.streams.set(key, (kept = { name: { type: stream.type, id: stream.id }, events: [] }));
@@ -103,7 +103,7 @@ export class MemoryEventStore implements EventStore {
     options: { readonly from?: number } = {},
   ): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     this.#checkOpen();
-    yield* inBatches(this.#content.streams.get(keyOf(stream))?.events ?? [], options.from ?? 1);
+    yield* inBatches(this.#content.streams.get(fullNameOf(stream))?.events ?? [], options.from ?? 1);
   }
 
   async *readAll(options: ReadAllOptions = {}): AsyncGenerator<readonly StoredEvent[], void, undefined> {
@@ -175,12 +175,12 @@ export class MemoryEventStore implements EventStore {
   }
 
   async loadSnapshot(stream: StreamName, fingerprint: string): Promise<Snapshot | undefined> {
-    const snapshot = this.#content.snapshots.get(keyOf(stream));
+    const snapshot = this.#content.snapshots.get(fullNameOf(stream));
     return snapshot?.fingerprint === fingerprint ? snapshot : undefined;
   }
 
   async saveSnapshot(stream: StreamName, snapshot: Snapshot): Promise<void> {
-    this.#content.snapshots.set(keyOf(stream), snapshot);
+    this.#content.snapshots.set(fullNameOf(stream), snapshot);
   }
 
   release(_stream: StreamName): void {}
@@ -238,10 +238,6 @@ class MemoryEvent implements StoredEvent {
   get meta(): EventDraft["meta"] {
     return this.#meta === undefined ? undefined : (JSON.parse(this.#meta) as EventDraft["meta"]);
   }
-}
-
-function keyOf({ type, id }: StreamName): string {
-  return `${type.length}:${type}/${id}`;
 }
 
 function* inBatches(

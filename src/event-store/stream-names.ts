@@ -2,6 +2,15 @@ import { EventfoldError } from "../errors.ts";
 import { isWellFormed } from "../json.ts";
 import type { StreamName } from "./event-store.ts";
 
+declare const brand: unique symbol;
+
+/** `<type>/<id>`, for maps and messages. A type has no slash. */
+export type FullName = string & { readonly [brand]: "FullName" };
+
+export function fullNameOf({ type, id }: StreamName): FullName {
+  return `${type}/${id}` as FullName;
+}
+
 /** Longest name of a directory entry on the file systems that we know, in bytes. */
 const MAX_NAME_BYTES = 255;
 

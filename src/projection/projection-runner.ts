@@ -1,6 +1,7 @@
 import { PARTIAL_EVENT_FIELDS } from "../aggregate/event-reader.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventStore, StoredEvent } from "../event-store/event-store.ts";
+import { fullNameOf } from "../event-store/stream-names.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { usesOnly } from "../aggregate/source-inspection.ts";
 import { projecting, type ProjectTrace } from "../tracing/tracing.ts";
@@ -268,7 +269,7 @@ function stillToCome(versions: ReadonlyMap<string, number>): Map<string, number>
 
 /** Whether the Rust crate has folded an event in. Forgets a stream at its last folded version. */
 function isFoldedIn(versions: Map<string, number>, { stream, version }: StoredEvent): boolean {
-  const key = `${stream.type}/${stream.id}`;
+  const key = fullNameOf(stream);
   const last = versions.get(key) ?? 0;
   if (version >= last) versions.delete(key);
   return version <= last;

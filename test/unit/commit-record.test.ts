@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { streamKey } from "../../src/file-store/disk/stream-key.ts";
 import { HEADER_ROOM, readRecord, type RecordHeader, sealRecord } from "../../src/file-store/log/record-format.ts";
 import {
   type NoteSection,
@@ -51,7 +52,7 @@ const text = fc.oneof(
   fc.string({ unit: "binary", maxLength: 12 }),
   fc.constantFrom('"', "\\", '\\"', '","version":1', "größe-日本-🦀", "%a%2Fb", "{", "\u2028"),
 );
-const key = text.map((name) => `account/${name.replaceAll("\n", "")}`);
+const key = text.map((name) => streamKey("account", name.replaceAll("\n", "")));
 const line = fc.oneof(
   text.map((value) => JSON.stringify({ type: "A", data: value, ts: 1 })),
   fc.constantFrom(
@@ -79,7 +80,7 @@ describe("a record", () => {
     const { bytes } = recordOf(
       [
         {
-          key: "account/ada",
+          key: streamKey("account", "ada"),
           version: 4,
           at: 512,
           adopted: false,
@@ -139,7 +140,7 @@ describe("a record", () => {
   });
 
   test("can be read without its notes of consumers", () => {
-    const given = { key: "a/b", version: 1, at: 0, adopted: false, lines: ["{}"] };
+    const given = { key: streamKey("a", "b"), version: 1, at: 0, adopted: false, lines: ["{}"] };
     const { bytes } = recordOf([given, { name: "pm", sequence: 3, note: { at: 1 } }, { ...given, version: 2, at: 3 }]);
     const versions: number[] = [];
     readSections(bytes, headerOf(bytes), 0, ({ version }) => versions.push(version));
@@ -150,10 +151,16 @@ describe("a record", () => {
 describe("damage", () => {
   const { bytes } = recordOf(
     [
-      { key: "account/größe 🦀", version: 3, at: 77, adopted: true, lines: ['{"type":"Ä","data":[1,2],"ts":5}', "{}"] },
+      {
+        key: streamKey("account", "größe 🦀"),
+        version: 3,
+        at: 77,
+        adopted: true,
+        lines: ['{"type":"Ä","data":[1,2],"ts":5}', "{}"],
+      },
       { name: "transfers", sequence: 12, note: { at: 5 }, deadLetters: [{ key: "k", letter: { error: "no" } }] },
       {
-        key: 'account/a"b',
+        key: streamKey("account", 'a"b'),
         version: 1,
         at: 0,
         adopted: false,

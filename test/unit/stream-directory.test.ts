@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { checkId, decodeId, encodeId } from "../../src/event-store/stream-names.ts";
-import { streamOfKey } from "../../src/file-store/disk/stream-key.ts";
+import { streamKey, streamOfKey } from "../../src/file-store/disk/stream-key.ts";
 
 /** Whether a name is one path segment, and the same one, on Linux, macOS and Windows. */
 function isSegment(name: string): boolean {
@@ -186,7 +186,7 @@ describe("the id of a directory", () => {
 test("a stream's key can be turned back into the stream", () => {
   fc.assert(
     fc.property(fc.stringMatching(/^[A-Za-z_][A-Za-z0-9_-]{0,20}$/), anyId, (type, text) => {
-      expect(streamOfKey(`${type}/${encodeId(text)}`)).toEqual({ type, id: text });
+      expect(streamOfKey(streamKey(type, encodeId(text)))).toEqual({ type, id: text });
     }),
   );
 });

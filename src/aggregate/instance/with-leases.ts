@@ -1,5 +1,6 @@
 import { ConflictError } from "../../errors.ts";
 import type { Commit, EventStore, StreamName } from "../../event-store/event-store.ts";
+import { type FullName, fullNameOf } from "../../event-store/stream-names.ts";
 import { tracedCommit } from "../../event-store/traced-commit.ts";
 import type { Lease } from "./lease.ts";
 
@@ -27,9 +28,9 @@ export interface Lessor {
 
 /** The leases of one piece of work. */
 export class Leases {
-  readonly #byName: ReadonlyMap<string, Lease>;
+  readonly #byName: ReadonlyMap<FullName, Lease>;
 
-  constructor(byName: ReadonlyMap<string, Lease>) {
+  constructor(byName: ReadonlyMap<FullName, Lease>) {
     this.#byName = byName;
   }
 
@@ -38,8 +39,8 @@ export class Leases {
   }
 
   of(stream: StreamName): Lease {
-    const lease = this.#byName.get(nameOf(stream));
-    if (lease === undefined) throw new Error(`expected a lease of ${nameOf(stream)}, found none`);
+    const lease = this.#byName.get(fullNameOf(stream));
+    if (lease === undefined) throw new Error(`expected a lease of ${fullNameOf(stream)}, found none`);
     return lease;
   }
 }
@@ -55,9 +56,9 @@ export async function withLeases<T>(
   streams: readonly StreamName[],
   propose: (leases: Leases) => Promise<Proposal<T>>,
 ): Promise<T> {
-  const held = new Map<string, Lease>();
+  const held = new Map<FullName, Lease>();
   try {
-    const names = new Map(streams.map((stream) => [nameOf(stream), stream]));
+    const names = new Map(streams.map((stream) => [fullNameOf(stream), stream]));
     // Always in the same order, so that two callers never wait for each other.
     for (const [name, stream] of [...names].sort(([a], [b]) => (a < b ? -1 : 1)))
       held.set(name, await lessor.lease(stream));
@@ -115,8 +116,4 @@ async function findConflict(store: EventStore, leases: Leases): Promise<(() => C
 
 function conflictError({ stream, version }: Lease, actualVersion: number): ConflictError {
   return new ConflictError(stream.type, stream.id, version, actualVersion);
-}
-
-function nameOf({ type, id }: StreamName): string {
-  return `${type}/${id}`;
 }

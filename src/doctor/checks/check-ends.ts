@@ -1,6 +1,7 @@
 import type { FileSystem } from "../../fs/file-system.ts";
 import { systemErrorCode } from "../../fs/file-system.ts";
 import { DamagedStreamIndexError, StreamIndexFile } from "../../file-store/streams/stream-index-file.ts";
+import type { StreamKey } from "../../file-store/disk/stream-key.ts";
 import type { StorePaths } from "../../file-store/disk/store-paths.ts";
 import { type Problem, readAt } from "../findings.ts";
 import type { SurveyedStream } from "../scan/stream-survey.ts";
@@ -13,7 +14,7 @@ const CHECKED_HEADER = 44;
 export function checkEnds(
   fs: FileSystem,
   paths: StorePaths,
-  streams: ReadonlyMap<string, SurveyedStream>,
+  streams: ReadonlyMap<StreamKey, SurveyedStream>,
   isComplete: boolean,
 ): Problem[] {
   const file = paths.streamEnds;

@@ -1,7 +1,8 @@
 import { isUtf8 } from "node:buffer";
 import type { StreamName } from "../../event-store/event-store.ts";
+import { type FullName, fullNameOf } from "../../event-store/stream-names.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
-import { directoryName, streamOfKey } from "../../file-store/disk/stream-key.ts";
+import { directoryName, type StreamKey, streamOfKey } from "../../file-store/disk/stream-key.ts";
 import type { StorePaths } from "../../file-store/disk/store-paths.ts";
 import { readWhole } from "../../file-store/disk/whole-file.ts";
 import { lineAt, type LogBytes, type Problem } from "../findings.ts";
@@ -15,7 +16,7 @@ interface Entry extends StreamName {
 export function checkRegistry(
   fs: FileSystem,
   paths: StorePaths,
-  streams: ReadonlyMap<string, SurveyedStream>,
+  streams: ReadonlyMap<StreamKey, SurveyedStream>,
   unsettled: (place: LogBytes) => boolean,
 ): Problem[] {
   const raw = readWhole(fs, paths.registry);
@@ -32,9 +33,9 @@ export function checkRegistry(
       message,
     });
   };
-  const known = new Map<string, { readonly stream: SurveyedStream; readonly key: string }>();
-  for (const [key, stream] of streams) known.set(nameOf(streamOfKey(key)), { stream, key });
-  const lines = new Map<string, string>();
+  const known = new Map<FullName, { readonly stream: SurveyedStream; readonly key: StreamKey }>();
+  for (const [key, stream] of streams) known.set(fullNameOf(streamOfKey(key)), { stream, key });
+  const lines = new Map<FullName, string>();
   for (let start = 0; start < bytes.length;) {
     const stop = bytes.indexOf("\n", start);
     const line = bytes.subarray(start, stop < 0 ? bytes.length : stop);
@@ -48,7 +49,7 @@ export function checkRegistry(
       else needsRecovery(problems, paths, "the last line was not written to its end");
       continue;
     }
-    const name = nameOf(entry);
+    const name = fullNameOf(entry);
     const stream = known.get(name)?.stream;
     if (stream === undefined && !hasDirectory(fs, paths, entry)) {
       damaged(offset, `there is no stream ${JSON.stringify(name)}`);
@@ -78,10 +79,6 @@ export function checkRegistry(
 
 function needsRecovery(problems: Omit<Problem, "fix" | "remedy">[], { registry }: StorePaths, message: string): void {
   problems.push({ kind: "needs-recovery", severity: "info", file: registry, message });
-}
-
-function nameOf({ type, id }: StreamName): string {
-  return `${type}/${id}`;
 }
 
 function lineOf({ id, type }: StreamName, seconds: number): string {

@@ -1,3 +1,4 @@
+import { type FullName, fullNameOf } from "../../event-store/stream-names.ts";
 import type { FileHandle } from "../../fs/file-system.ts";
 import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
 import { parseLine } from "../lines/parse-line.ts";
@@ -5,7 +6,7 @@ import type { CommittedRecord } from "../log/committed-record.ts";
 import type { Section } from "../log/record-sections.ts";
 import type { ProgressLog } from "../progress/progress-log.ts";
 import type { StreamFiles } from "../streams/stream-files.ts";
-import { type NewStream, nameOf, type StreamRegistry } from "../streams/stream-registry.ts";
+import type { NewStream, StreamRegistry } from "../streams/stream-registry.ts";
 import type { UnappliedRecord } from "../streams/unapplied-records.ts";
 import type { DirtyFiles } from "./dirty-files.ts";
 import type { UnsettledStreams } from "./unsettled-streams.ts";
@@ -53,12 +54,12 @@ export class Applier {
    * streams that are in the registry; those that the record adds are added to it. Call `settleAll` of the unsettled streams
    * afterwards.
    */
-  reapply(record: CommittedRecord, registered: Set<string>): void {
+  reapply(record: CommittedRecord, registered: Set<FullName>): void {
     const { sections, buffer, notes } = record;
     const created: NewStream[] = [];
     for (const { key, version, start, end } of sections) {
       const stream = streamOfKey(key);
-      const name = nameOf(stream);
+      const name = fullNameOf(stream);
       if (version !== 1 || registered.has(name)) continue;
       registered.add(name);
       created.push({ stream, seconds: secondsOf(buffer.toString("utf8", start, end)) });

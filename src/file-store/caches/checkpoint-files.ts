@@ -9,7 +9,7 @@ import { readWhole, replaceFile } from "../disk/whole-file.ts";
 import type { LogPlace } from "../log/log-place.ts";
 import { readLines } from "../lines/line-reader.ts";
 import { encodeId } from "../../event-store/stream-names.ts";
-import { type StreamKey } from "../disk/stream-key.ts";
+import { streamKey, type StreamKey } from "../disk/stream-key.ts";
 import { isError } from "../../realm.ts";
 
 const DIRECTORIES: Readonly<Record<ConsumerKind, string>> = {
@@ -92,8 +92,9 @@ export class CheckpointFiles {
   /** How many events of a stream precede a byte offset. The Rust crate names streams by their plain ids. */
   #linesBefore(stream: string, offset: number): number {
     const slash = stream.indexOf("/");
-    const file =
-      this.#openStream(stream) ?? this.#openStream(`${stream.slice(0, slash)}/${encodeId(stream.slice(slash + 1))}`);
+    const type = stream.slice(0, slash);
+    const id = stream.slice(slash + 1);
+    const file = this.#openStream(streamKey(type, id)) ?? this.#openStream(streamKey(type, encodeId(id)));
     if (file === undefined) return 0;
     try {
       let count = 0;

@@ -3,8 +3,19 @@ import type { FileSystem } from "../../fs/file-system.ts";
 import type { StreamName } from "../../event-store/event-store.ts";
 import type { StorePaths } from "./store-paths.ts";
 
-/** `<type>/<directory name>`: names a stream inside the store and in the commit log. */
-export type StreamKey = string;
+declare const brand: unique symbol;
+
+/** `<type>/<directory name>`: names a stream inside the store and in the commit log. Not `<type>/<id>`, which is a `FullName`. */
+export type StreamKey = string & { readonly [brand]: "StreamKey" };
+
+export function streamKey(type: string, directory: string): StreamKey {
+  return `${type}/${directory}` as StreamKey;
+}
+
+/** A key as a file of the store has it. `StreamFiles` refuses a text that is none. */
+export function storedKey(text: string): StreamKey {
+  return text as StreamKey;
+}
 
 export function streamOfKey(key: StreamKey): StreamName {
   const slash = key.indexOf("/");

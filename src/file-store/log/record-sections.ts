@@ -1,6 +1,6 @@
 import type { StoredDeadLetter } from "../../event-store/event-store.ts";
 import { isCount } from "../../json.ts";
-import type { StreamKey } from "../disk/stream-key.ts";
+import { storedKey, type StreamKey } from "../disk/stream-key.ts";
 import type { RecordHeader } from "./record-format.ts";
 
 export interface Section {
@@ -114,11 +114,11 @@ export function readSections(
     if (key === undefined) {
       if (isPlainAscii(raw)) {
         // Its own text: a slice would keep the whole record in memory.
-        key = buffer.toString("latin1", bodyStart + keyStart, bodyStart + keyEnd);
+        key = storedKey(buffer.toString("latin1", bodyStart + keyStart, bodyStart + keyEnd));
         keys?.set(key, key);
       } else {
         const line = parseHeader(buffer, bodyStart + at, bodyStart + lineEnd);
-        key = String((line as { readonly stream: unknown }).stream);
+        key = storedKey(String((line as { readonly stream: unknown }).stream));
         cursor = keyStart + Buffer.byteLength(JSON.stringify(key)) - 2;
       }
     }

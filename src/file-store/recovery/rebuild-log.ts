@@ -9,7 +9,7 @@ import type { StorePaths } from "../disk/store-paths.ts";
 import { endOfLastLine, readLines } from "../lines/line-reader.ts";
 import { findStreams } from "../streams/stream-list.ts";
 import { StreamRegistry } from "../streams/stream-registry.ts";
-import { decodeId } from "../../event-store/stream-names.ts";
+import { decodeId, fullNameOf } from "../../event-store/stream-names.ts";
 import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
 
 const RECORD_BYTES = 1 << 20;
@@ -270,14 +270,13 @@ async function register(
 ): Promise<void> {
   const registry = new StreamRegistry(fs, paths.registry);
   try {
-    const known = new Set(registry.read().streams.map(({ type, id }) => `${type}/${id}`));
+    const known = new Set(registry.read().streams.map(fullNameOf));
     const times = new Map<StreamKey, number>();
     for (const { key, time } of lines) if (!times.has(key)) times.set(key, time);
-    const missing = keys.map(streamOfKey).flatMap((stream, i) => {
-      const time = times.get(keys[i] ?? "");
-      return known.has(`${stream.type}/${stream.id}`) || time === undefined
-        ? []
-        : [{ stream, seconds: Math.floor(time / 1000) }];
+    const missing = keys.flatMap((key) => {
+      const stream = streamOfKey(key);
+      const time = times.get(key);
+      return known.has(fullNameOf(stream)) || time === undefined ? [] : [{ stream, seconds: Math.floor(time / 1000) }];
     });
     registry.append(missing.sort((a, b) => a.seconds - b.seconds));
     await registry.flush();

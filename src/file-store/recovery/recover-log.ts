@@ -1,3 +1,4 @@
+import type { FullName } from "../../event-store/stream-names.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { storeRecovered } from "../../tracing/tracing.ts";
 import type { Applier } from "../apply/applier.ts";
@@ -49,7 +50,7 @@ export class Recovery {
     const from = log.end;
     const announced = follower.announced();
     await log.flushFrom(from);
-    let registered: Set<string> | undefined;
+    let registered: Set<FullName> | undefined;
     const { end, invalid } = follower.readTail((record) => {
       registered ??= registry.names();
       applier.reapply(record, registered);

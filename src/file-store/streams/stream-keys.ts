@@ -3,7 +3,7 @@ import { checkTypeName, isPlainName } from "../../event-store/stream-names.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { readError } from "../disk/io-error.ts";
 import type { StorePaths } from "../disk/store-paths.ts";
-import { directoryName, type StreamKey } from "../disk/stream-key.ts";
+import { directoryName, streamKey, type StreamKey } from "../disk/stream-key.ts";
 
 /** Finds the keys of streams, and remembers them: an instance always asks with the same object. */
 export class StreamKeys {
@@ -29,7 +29,7 @@ export class StreamKeys {
   #find({ type, id }: StreamName): StreamKey {
     checkTypeName(type);
     try {
-      return `${type}/${directoryName(this.#fs, this.#paths, type, id)}`;
+      return streamKey(type, directoryName(this.#fs, this.#paths, type, id));
     } catch (error) {
       throw readError(error, `${this.#paths.streams}/${type}`);
     }

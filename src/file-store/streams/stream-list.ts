@@ -1,13 +1,14 @@
 import type { StreamName } from "../../event-store/event-store.ts";
+import { fullNameOf } from "../../event-store/stream-names.ts";
 import { compareCodePoints } from "../../event-store/stream-order.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { readError } from "../disk/io-error.ts";
 import type { StorePaths } from "../disk/store-paths.ts";
-import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
+import { streamKey, type StreamKey, streamOfKey } from "../disk/stream-key.ts";
 import type { StreamFiles } from "./stream-files.ts";
 import type { StreamIndex } from "./stream-index.ts";
 import type { StreamKeys } from "./stream-keys.ts";
-import { nameOf, type StreamRegistry } from "./stream-registry.ts";
+import type { StreamRegistry } from "./stream-registry.ts";
 import type { UnappliedRecords } from "./unapplied-records.ts";
 
 export interface StreamListParts {
@@ -31,9 +32,9 @@ export class StreamList {
   /** All streams, or all of one type, in the order of their types and ids. */
   read(type?: string): StreamName[] {
     const streams = this.#applied();
-    const names = new Set(streams.map(nameOf));
+    const names = new Set(streams.map(fullNameOf));
     for (const { created } of this.#parts.unapplied.list)
-      for (const { stream } of created) if (!names.has(nameOf(stream))) streams.push(stream);
+      for (const { stream } of created) if (!names.has(fullNameOf(stream))) streams.push(stream);
     const wanted = type === undefined ? streams : streams.filter((stream) => stream.type === type);
     return wanted.sort((a, b) => compareCodePoints(a.type, b.type) || compareCodePoints(a.id, b.id));
   }
@@ -49,15 +50,15 @@ export class StreamList {
   /** The streams that have a directory; of those without events, the ones that are registered. */
   #readDirectories(): StreamName[] {
     const { fs, paths, files, registry } = this.#parts;
-    const registered = new Map(registry.read().streams.map((stream) => [nameOf(stream), stream]));
+    const registered = new Map(registry.read().streams.map((stream) => [fullNameOf(stream), stream]));
     const streams: StreamName[] = [];
     // A damaged line of the registry can look like another stream's, so the directories decide.
     for (const type of fs.readDirectory(paths.streams)) {
       const path = `${paths.streams}/${type.name}`;
       for (const { name, directory } of type.directory ? fs.readDirectory(path) : []) {
-        const key = `${type.name}/${name}`;
+        const key = streamKey(type.name, name);
         const stream = streamOfKey(key);
-        const isRegistered = registered.delete(nameOf(stream));
+        const isRegistered = registered.delete(fullNameOf(stream));
         if (directory && (isRegistered || (files.size(key) ?? 0) > 0)) streams.push(stream);
       }
     }
@@ -82,7 +83,7 @@ export function findStreams(fs: FileSystem, paths: StorePaths): StreamKey[] {
     if (!type.directory) continue;
     for (const entry of fs.readDirectory(`${paths.streams}/${type.name}`)) {
       if (!entry.directory || fs.stat(`${paths.streams}/${type.name}/${entry.name}/app.jsonl`) === undefined) continue;
-      keys.push(`${type.name}/${entry.name}`);
+      keys.push(streamKey(type.name, entry.name));
     }
   }
   return keys;

@@ -1,4 +1,5 @@
 import type { StreamName } from "../../event-store/event-store.ts";
+import { type FullName, fullNameOf } from "../../event-store/stream-names.ts";
 import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
 import { readWhole } from "../disk/whole-file.ts";
 
@@ -11,11 +12,6 @@ export interface NewStream {
   readonly seconds: number;
   /** Its file was there before its first event: the original registers a stream when it is opened. */
   readonly mayBeKnown?: boolean;
-}
-
-/** `<type>/<id>`, for the people who read it and for looking streams up by their plain ids. */
-export function nameOf({ type, id }: StreamName): string {
-  return `${type}/${id}`;
 }
 
 /**
@@ -34,26 +30,28 @@ export class StreamRegistry {
 
   /** The registered streams without repetitions, and how many lines could not be read. */
   read(): { readonly streams: StreamName[]; readonly unreadable: number } {
-    const streams = new Map<string, StreamName>();
+    const streams = new Map<FullName, StreamName>();
     let unreadable = 0;
     for (const line of readWhole(this.#fs, this.#path)?.toString("utf8").split("\n") ?? []) {
       if (line.trim() === "") continue;
       const stream = parse(line);
       if (stream === undefined) unreadable++;
-      else streams.set(`${stream.type}/${stream.id}`, stream);
+      else streams.set(fullNameOf(stream), stream);
     }
     return { streams: [...streams.values()], unreadable };
   }
 
   /** The names of the registered streams. */
-  names(): Set<string> {
-    return new Set(this.read().streams.map(nameOf));
+  names(): Set<FullName> {
+    return new Set(this.read().streams.map(fullNameOf));
   }
 
   /** Adds lines at the end. Not durable before `flush`. */
   append(created: readonly NewStream[]): void {
-    const known = created.some(({ mayBeKnown }) => mayBeKnown) ? new Set(this.read().streams.map(nameOf)) : undefined;
-    const entries = known === undefined ? created : created.filter(({ stream }) => !known.has(nameOf(stream)));
+    const known = created.some(({ mayBeKnown }) => mayBeKnown)
+      ? new Set(this.read().streams.map(fullNameOf))
+      : undefined;
+    const entries = known === undefined ? created : created.filter(({ stream }) => !known.has(fullNameOf(stream)));
     if (entries.length === 0) return;
     this.#file ??= this.#fs.open(this.#path, "create");
     let size = this.#file.size();
