@@ -30,6 +30,7 @@ export type ErrorCode =
   | "PROJECTION_FAILED"
   | "STORE_BUSY"
   | "STORE_CLOSED"
+  | "STORE_REPLACED"
   | "STORE_UNAVAILABLE"
   | "STREAM_LOCKED"
   | "TIMEOUT"

@@ -28,6 +28,7 @@ import type { StoreLock } from "./disk/store-lock.ts";
 import type { StreamKey } from "./disk/stream-key.ts";
 import type { CommitLog } from "./log/commit-log.ts";
 import type { LogReader } from "./log/log-reader.ts";
+import type { StoreGuard } from "./log/store-guard.ts";
 import type { ProgressLog } from "./progress/progress-log.ts";
 import type { Checkpointer } from "./recovery/checkpointer.ts";
 import type { StreamEnd } from "./streams/stream-end.ts";
@@ -53,6 +54,7 @@ export interface FileEventStoreParts {
   readonly unsettled: UnsettledStreams;
   readonly reader: LogReader;
   readonly progress: ProgressLog;
+  readonly guard: StoreGuard;
   readonly follower: LogFollower;
   readonly watchers: CommitWatchers;
   readonly snapshots: SnapshotFiles;
@@ -114,7 +116,7 @@ export class FileEventStore implements EventStore {
       }
       if (known !== "foreign" && known.end.version >= from) yield* streams.read(stream, key, known, from);
     } catch (error) {
-      throw readError(error, files.path(key));
+      throw this.#readError(error, files.path(key));
     }
   }
 
@@ -134,7 +136,7 @@ export class FileEventStore implements EventStore {
     try {
       yield* this.#parts.reader.read(options);
     } catch (error) {
-      throw readError(error, this.#parts.paths.commitLog);
+      throw this.#readError(error, this.#parts.paths.commitLog);
     }
   }
 
@@ -148,7 +150,7 @@ export class FileEventStore implements EventStore {
     try {
       return this.#parts.checkpoints.notes(name, afterSequence);
     } catch (error) {
-      throw readError(error, this.#parts.paths.commitLog);
+      throw this.#readError(error, this.#parts.paths.commitLog);
     }
   }
 
@@ -157,17 +159,20 @@ export class FileEventStore implements EventStore {
     try {
       return this.#parts.progress.deadLetters(name);
     } catch (error) {
-      throw readError(error, `the dead letters of ${name}`);
+      throw this.#readError(error, `the dead letters of ${name}`);
     }
   }
 
   async loadCheckpoint(kind: ConsumerKind, name: string): Promise<Checkpoint | undefined> {
     this.#checkOpen();
+    this.#parts.guard.checkSometimes();
     return this.#parts.checkpoints.load(kind, name);
   }
 
   async saveCheckpoint(kind: ConsumerKind, name: string, checkpoint: Checkpoint): Promise<void> {
-    if (this.#closing === undefined) await this.#parts.checkpoints.save(kind, name, checkpoint);
+    if (this.#closing !== undefined) return;
+    this.#parts.guard.check();
+    await this.#parts.checkpoints.save(kind, name, checkpoint);
   }
 
   async listStreams(type?: string): Promise<readonly StreamName[]> {
@@ -185,6 +190,7 @@ export class FileEventStore implements EventStore {
 
   refreshNow(): void {
     this.#checkOpen();
+    this.#parts.guard.checkSometimes();
     this.#parts.follower.catchUp();
   }
 
@@ -207,7 +213,7 @@ export class FileEventStore implements EventStore {
     try {
       this.#find(key, { version: snapshot.version, end: snapshot.offset, crc: snapshot.lines });
     } catch (error) {
-      throw readError(error, files.path(key));
+      throw this.#readError(error, files.path(key));
     }
     return snapshot;
   }
@@ -221,8 +227,9 @@ export class FileEventStore implements EventStore {
 
   async #saveSnapshot(stream: StreamName, snapshot: Snapshot): Promise<void> {
     if (this.#closing !== undefined) return;
-    const { keys, index, snapshots } = this.#parts;
+    const { keys, index, guard, snapshots } = this.#parts;
     try {
+      guard.check();
       const key = keys.of(stream);
       const known = index.known(key);
       if (known !== undefined) await snapshots.save(key, snapshot, known.end);
@@ -256,6 +263,10 @@ export class FileEventStore implements EventStore {
       closeFiles();
       lock.close();
     }
+  }
+
+  #readError(error: unknown, what: string): Error {
+    return readError(this.#parts.guard.explain(error), what);
   }
 
   #checkOpen(): void {

@@ -20,6 +20,7 @@ import type { LogPlace } from "./log/log-place.ts";
 import { LogReader } from "./log/log-reader.ts";
 import { RecordCache } from "./log/record-cache.ts";
 import { listSegments } from "./log/segment.ts";
+import { StoreGuard } from "./log/store-guard.ts";
 import { ProgressLog } from "./progress/progress-log.ts";
 import { Checkpointer } from "./recovery/checkpointer.ts";
 import { readMarker } from "./recovery/marker.ts";
@@ -112,11 +113,12 @@ async function openLocked(
   const marker = readMarker(fs, paths.marker) ?? LOG_START;
   const log = new CommitLog(fs, paths.commitLog, logOptions, marker);
   checkStart(fs, log, marker);
-  const { store, recovery, checkpointer, index, closeFiles } = wire(opening, log, marker);
+  const { store, recovery, checkpointer, index, guard, closeFiles } = wire(opening, log, marker);
   try {
     index.open(marker);
     await recovery.recover();
     index.check();
+    opening.lock.onAcquired = () => guard.check();
   } catch (error) {
     closeFiles();
     throw error;
@@ -172,10 +174,11 @@ function wire({ fs, paths, lock, hash, options }: Opening, log: CommitLog, marke
   const applier = new Applier({ files, registry, progress, dirty, unsettled });
   const watchers = new CommitWatchers();
   const observers = [index, progress, positions, recent, dirty, watchers];
-  const follower = new LogFollower({ log, head, directory: paths.commitLog, observers });
+  const guard = new StoreGuard({ paths, lock, log, head, isLogTrusted: () => unapplied.isEmpty });
+  const follower = new LogFollower({ log, head, guard, directory: paths.commitLog, observers });
 
   const applying = { applier, dirty, unapplied, unsettled, lockedStreams };
-  const shared = { fs, paths, log, lock, files, registry, index, progress, follower, ...applying };
+  const shared = { fs, paths, log, lock, files, registry, index, progress, guard, follower, ...applying };
   const checkpointer = new Checkpointer(shared, marker);
   const recovery = new Recovery({ ...shared, checkpointer });
   const committer = new Committer({ ...shared, recovery, checkpointer, durability });
@@ -199,5 +202,5 @@ function wire({ fs, paths, lock, hash, options }: Opening, log: CommitLog, marke
     },
     capabilities: { durable: durability === "flush", multiProcess: true },
   });
-  return { store, recovery, checkpointer, index, closeFiles };
+  return { store, recovery, checkpointer, index, guard, closeFiles };
 }

@@ -59,12 +59,16 @@ export interface FileHandle {
   /** Takes the file's `flock` if it is free. Returns whether it did. */
   tryLock(): boolean;
   unlock(): void;
+  /** Whether the file at `path` is still this one: not deleted, moved or replaced. One system call. */
+  isAtPath(): boolean;
   close(): void;
 }
 
 export interface LockFile {
   tryAcquire(): boolean;
   release(): void;
+  /** Whether the file at the lock's path is still this one. Only the holder may ask. One system call. */
+  isAtPath(): boolean;
   close(): void;
 }
 

@@ -1,6 +1,8 @@
+import * as fs from "node:fs";
 import { EventfoldError } from "../errors.ts";
 import { messageOf } from "../realm.ts";
-import { BUSY, loadNativeCalls, type NativeCalls } from "./native-calls.ts";
+import { systemErrorCode } from "./file-system.ts";
+import { BUSY, GONE, loadNativeCalls, type NativeCalls } from "./native-calls.ts";
 
 const LOCK_EX = 2;
 const LOCK_NB = 4;
@@ -17,6 +19,9 @@ export interface Libc {
    * anew at the next write after a process has read them, and then each flush of the log took a third longer (ext4).
    */
   size(descriptor: number): number;
+  /** Tells a file from all others that exist: device and inode. Like `size` it does not look at the file's times. */
+  identityAt(path: string): string | undefined;
+  identityOf(descriptor: number): string | undefined;
 }
 
 let loaded: Libc | undefined;
@@ -27,8 +32,9 @@ export function loadLibc(): Libc {
 }
 
 function bind(): Libc {
-  const { flock, seek, errno } = calls();
+  const { flock, seek, statx, errno } = calls();
   return {
+    ...(statx === undefined ? identityByStat : identityByStatx(statx, errno)),
     tryLock(descriptor) {
       if (flock(descriptor, LOCK_EX | LOCK_NB) === 0) return true;
       const reason = errno();
@@ -46,6 +52,44 @@ function bind(): Libc {
       if (size >= 0) return size;
       throw Object.assign(new Error(`lseek failed with errno ${errno()}`), { code: "EIO" });
     },
+  };
+}
+
+type IdentityCalls = Pick<Libc, "identityAt" | "identityOf">;
+
+/** For systems without `statx`, and for Windows. Missing files have no identity. */
+export const identityByStat: IdentityCalls = {
+  identityAt(path) {
+    try {
+      return identity(fs.statSync(path, { bigint: true }));
+    } catch (error) {
+      if (["ENOENT", "ENOTDIR", "ESTALE"].includes(systemErrorCode(error) ?? "")) return undefined;
+      throw error;
+    }
+  },
+  identityOf: (descriptor) => identity(fs.fstatSync(descriptor, { bigint: true })),
+};
+
+function identity({ dev, ino }: fs.BigIntStats): string {
+  return `${dev}:${ino}`;
+}
+
+const AT_FDCWD = -100;
+const AT_EMPTY_PATH = 0x1000;
+const STATX_INO = 0x100;
+
+function identityByStatx(statx: NonNullable<NativeCalls["statx"]>, errno: () => number): IdentityCalls {
+  const result = Buffer.alloc(256);
+  const call = (descriptor: number, path: string, flags: number, otherwise: () => string | undefined) => {
+    if (statx(descriptor, path, flags, STATX_INO, result) === 0)
+      // `stx_dev_major`, `stx_dev_minor`, `stx_ino`.
+      return `${result.readUInt32LE(136)}:${result.readUInt32LE(140)}:${result.readBigUInt64LE(32)}`;
+    // Old containers forbid `statx`; then Node.js has its own ways, and so do both sides of the comparison.
+    return GONE.has(errno()) ? undefined : otherwise();
+  };
+  return {
+    identityAt: (path) => call(AT_FDCWD, path, 0, () => identityByStat.identityAt(path)),
+    identityOf: (descriptor) => call(descriptor, "", AT_EMPTY_PATH, () => identityByStat.identityOf(descriptor)),
   };
 }
 

@@ -5,6 +5,10 @@ import { findKoffi } from "./find-koffi.ts";
 export interface NativeCalls {
   flock(descriptor: number, operation: number): number;
   seek(descriptor: number, offset: number, whence: number): number | bigint;
+  /** Linux only. */
+  readonly statx:
+    | ((directory: number, path: string, flags: number, mask: number, result: Uint8Array) => number)
+    | undefined;
   /** Why the last call failed. */
   errno(): number;
 }
@@ -25,7 +29,14 @@ function throughKoffi(): NativeCalls {
   } catch {
     seek = declared("int64_t lseek(int fd, int64_t offset, int whence)");
   }
+  let statx: unknown;
+  try {
+    statx = declared("int statx(int directory, const char *path, int flags, unsigned int mask, void *result)");
+  } catch {
+    // Not Linux, or an old C library.
+  }
   return {
+    statx: statx as NativeCalls["statx"],
     flock: declared("int flock(int fd, int operation)") as NativeCalls["flock"],
     seek: seek as NativeCalls["seek"],
     errno: () => koffi.errno(),
@@ -57,7 +68,12 @@ function throughBun(): NativeCalls | undefined {
     try {
       const { flock, lseek, [errnoPlace]: place } = dlopen(name, symbols).symbols;
       if (flock === undefined || lseek === undefined || place === undefined) continue;
-      return { flock: flock as NativeCalls["flock"], seek: lseek, errno: () => read.i32(Number(place()), 0) };
+      return {
+        statx: undefined,
+        flock: flock as NativeCalls["flock"],
+        seek: lseek,
+        errno: () => read.i32(Number(place()), 0),
+      };
     } catch {
       // Another C library.
     }
@@ -70,4 +86,11 @@ export const BUSY: ReadonlySet<number> = new Set([
   constants.errno.EWOULDBLOCK,
   constants.errno.EAGAIN,
   constants.errno.EINTR,
+]);
+
+/** What `statx` says of a file that does not exist. */
+export const GONE: ReadonlySet<number> = new Set([
+  constants.errno.ENOENT,
+  constants.errno.ENOTDIR,
+  constants.errno.ESTALE,
 ]);

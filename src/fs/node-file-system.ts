@@ -3,7 +3,7 @@ import * as path from "node:path";
 import { DescriptorPool, PooledDescriptor } from "./descriptor-pool.ts";
 import type { FileHandle, FileSystem, LockFile } from "./file-system.ts";
 import { systemErrorCode } from "./file-system.ts";
-import { type Libc, loadLibc } from "./libc.ts";
+import { identityByStat, type Libc, loadLibc } from "./libc.ts";
 
 /** libuv's flag for opening a file exclusively (Windows). */
 const WINDOWS_EXCLUSIVE = 0x10000000;
@@ -38,7 +38,7 @@ class NodeFileSystem implements FileSystem {
 
   openLock(file: string): LockFile {
     if (this.#libc === undefined) return new ExclusiveOpenLock(file);
-    return new FlockFile(pool.open(file, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644), this.#libc);
+    return new FlockFile(file, pool.open(file, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644), this.#libc);
   }
 
   stat(file: string): { readonly size: number; readonly directory: boolean } | undefined {
@@ -110,6 +110,8 @@ class NodeFile implements FileHandle {
   readonly #libc: Libc | undefined;
   /** Whether a write to a descriptor opened with `O_DSYNC` is durable; macOS promises it only for `F_FULLFSYNC`. */
   readonly #synchronousWrites: boolean;
+  /** As long as the file is open, no other file gets its identity. */
+  #identity: string | undefined;
 
   constructor(file: string, descriptor: PooledDescriptor, libc: Libc | undefined, synchronousWrites: boolean) {
     this.path = file;
@@ -205,18 +207,28 @@ class NodeFile implements FileHandle {
     this.#descriptor.unpin();
   }
 
+  isAtPath(): boolean {
+    const { identityAt, identityOf } = this.#libc ?? identityByStat;
+    this.#identity ??= identityOf(this.#descriptor.get());
+    return identityAt(this.path) === this.#identity;
+  }
+
   close(): void {
     this.#descriptor.close();
   }
 }
 
 class FlockFile implements LockFile {
+  readonly #path: string;
   readonly #descriptor: number;
   readonly #libc: Libc;
+  readonly #identity: string | undefined;
 
-  constructor(descriptor: number, libc: Libc) {
+  constructor(path: string, descriptor: number, libc: Libc) {
+    this.#path = path;
     this.#descriptor = descriptor;
     this.#libc = libc;
+    this.#identity = libc.identityOf(descriptor);
   }
 
   tryAcquire(): boolean {
@@ -225,6 +237,10 @@ class FlockFile implements LockFile {
 
   release(): void {
     this.#libc.unlock(this.#descriptor);
+  }
+
+  isAtPath(): boolean {
+    return this.#libc.identityAt(this.#path) === this.#identity;
   }
 
   close(): void {
@@ -253,6 +269,11 @@ class ExclusiveOpenLock implements LockFile {
   release(): void {
     if (this.#descriptor !== undefined) fs.closeSync(this.#descriptor);
     this.#descriptor = undefined;
+  }
+
+  isAtPath(): boolean {
+    if (this.#descriptor === undefined) return false;
+    return identityByStat.identityAt(this.#file) === identityByStat.identityOf(this.#descriptor);
   }
 
   close(): void {

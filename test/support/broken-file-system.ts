@@ -39,11 +39,17 @@ function copyOfFile(file: FileHandle): FileHandle {
     truncate: (size) => file.truncate(size),
     tryLock: () => file.tryLock(),
     unlock: () => file.unlock(),
+    isAtPath: () => file.isAtPath(),
     close: () => file.close(),
   };
 }
 
 /** A lock that excludes only a second attempt at the same time, as a test of a lock may make. */
 export function uselessLock(lock: LockFile, held: { count: number }): LockFile {
-  return { tryAcquire: () => held.count++ !== 1, release: () => {}, close: () => lock.close() };
+  return {
+    tryAcquire: () => held.count++ !== 1,
+    release: () => {},
+    isAtPath: () => lock.isAtPath(),
+    close: () => lock.close(),
+  };
 }

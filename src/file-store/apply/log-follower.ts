@@ -3,11 +3,13 @@ import type { CommitLog } from "../log/commit-log.ts";
 import { type CommitObserver, type CommittedRecord, scannedRecord } from "../log/committed-record.ts";
 import type { Head } from "../log/head.ts";
 import { isBefore, type LogPlace } from "../log/log-place.ts";
+import type { StoreGuard } from "../log/store-guard.ts";
 import type { ScanResult } from "../log/log-scanner.ts";
 
 export interface LogFollowerParts {
   readonly log: CommitLog;
   readonly head: Head;
+  readonly guard: StoreGuard;
   /** Of the commit log; for messages. */
   readonly directory: string;
   /** In the order in which they learn of a record. */
@@ -21,15 +23,17 @@ export interface LogFollowerParts {
 export class LogFollower {
   readonly #log: CommitLog;
   readonly #head: Head;
+  readonly #guard: StoreGuard;
   readonly #directory: string;
   readonly #observers: readonly CommitObserver[];
   /** What `meta/head` said when it was last read or written here. */
   #announced: LogPlace | undefined;
   #isReading = false;
 
-  constructor({ log, head, directory, observers }: LogFollowerParts) {
+  constructor({ log, head, guard, directory, observers }: LogFollowerParts) {
     this.#log = log;
     this.#head = head;
+    this.#guard = guard;
     this.#directory = directory;
     this.#observers = observers;
   }
@@ -43,11 +47,14 @@ export class LogFollower {
   catchUp(): void {
     // An observer may ask for more while it learns of a record: what follows reaches it next.
     if (this.#isReading) return;
+    const known = this.#announced;
     try {
       const head = this.announced();
+      // What was announced once stays announced.
+      if (known !== undefined && (head === undefined || isBefore(head, known))) this.#guard.checkAll();
       if (head !== undefined && isBefore(this.#log.end, head)) this.#readUpTo(head);
     } catch (error) {
-      throw readError(error, this.#directory);
+      throw readError(this.#guard.explain(error), this.#directory);
     }
   }
 
@@ -87,6 +94,7 @@ export class LogFollower {
   /** Lets readers see a record that is in the log. */
   committed(record: CommittedRecord): void {
     this.#log.moveTo(record.end);
+    this.#log.remember(record.buffer.subarray(record.start, record.stop));
     for (const observer of this.#observers) observer.onCommitted?.(record);
   }
 

@@ -128,6 +128,7 @@ export class BatchPlan {
   #lock(key: StreamKey): boolean | Promise<boolean> {
     if (this.#locked.has(key)) return true;
     const { files, unapplied } = this.#parts;
+    files.forgetReplaced(key);
     const { file, created } = files.acquire(key);
     if (!created) this.batch.existing.add(key);
     if (!file.tryLock()) return false;

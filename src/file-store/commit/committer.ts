@@ -7,6 +7,7 @@ import type { LogFollower } from "../apply/log-follower.ts";
 import type { UnsettledStreams } from "../apply/unsettled-streams.ts";
 import { ioError } from "../disk/io-error.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
+import type { StoreGuard } from "../log/store-guard.ts";
 import type { Checkpointer } from "../recovery/checkpointer.ts";
 import type { UnappliedRecord } from "../streams/unapplied-records.ts";
 import { Batch } from "./batch.ts";
@@ -28,6 +29,7 @@ export interface CommitterParts extends BatchPlanParts, LogAppenderParts {
   /** Streams that are kept from other programs until what was written to them in this session is in their files. */
   readonly lockedStreams: Map<StreamKey, FileHandle>;
   readonly follower: LogFollower;
+  readonly guard: StoreGuard;
   readonly checkpointer: Checkpointer;
 }
 
@@ -110,7 +112,7 @@ export class Committer {
   }
 
   async #session(): Promise<void> {
-    const { follower, log, recovery, unapplied, durability } = this.#parts;
+    const { guard, follower, log, recovery, unapplied, durability } = this.#parts;
     try {
       follower.catchUp();
       await this.#appender.restore();
@@ -125,6 +127,7 @@ export class Committer {
         await turn();
         if (this.#queue.length === 0) await turn();
         if (this.#queue.length === 0) break;
+        guard.check();
       }
       if (durability === "os") await this.#flushAcknowledged();
     } finally {
@@ -293,8 +296,10 @@ export class Committer {
     const flushed = flush.then(() => void (progress.isFlushed = true));
     while (!progress.isFlushed) {
       const mayTakeMore = monotonicNow() < deadline && this.#locked.size < this.#parts.files.mostLocked;
-      if (this.#queue.length > 0 && mayTakeMore) await this.#writeBatch();
-      else await Promise.race(mayTakeMore ? [flushed, this.#queue.arrival()] : [flushed]);
+      if (this.#queue.length > 0 && mayTakeMore) {
+        this.#parts.guard.check();
+        await this.#writeBatch();
+      } else await Promise.race(mayTakeMore ? [flushed, this.#queue.arrival()] : [flushed]);
     }
     this.#queue.stopWaiting();
   }

@@ -1,6 +1,7 @@
 import { EventfoldError } from "../../errors.ts";
 import type { FileSystem, LockFile } from "../../fs/file-system.ts";
 import { monotonicNow, sleep } from "../../real-timers.ts";
+import { storeReplaced } from "./store-replaced.ts";
 import { turn } from "../../event-loop.ts";
 
 /** The lock is held for one batch, so a process that holds it this long is stuck. */
@@ -11,12 +12,17 @@ const EAGER_TURNS = 200;
 /** The store's lock: a kernel lock between processes, and a queue within this one. */
 export class StoreLock {
   readonly #file: LockFile;
+  readonly #path: string;
   #last: Promise<void> = Promise.resolve();
   /** Whether the last attempt met another process. */
   contended = false;
 
-  constructor(file: LockFile) {
+  /** Called each time that the lock was taken. What it throws, `hold` throws without calling its work. */
+  onAcquired: () => void = () => this.check();
+
+  constructor(file: LockFile, path: string) {
     this.#file = file;
+    this.#path = path;
   }
 
   /** Refuses a file system on which a second holder is not kept out. */
@@ -36,7 +42,7 @@ export class StoreLock {
           );
         }
       }
-      return new StoreLock(first);
+      return new StoreLock(first, path);
     } catch (error) {
       first.close();
       throw error;
@@ -54,6 +60,7 @@ export class StoreLock {
     try {
       await this.#acquire();
       try {
+        this.onAcquired();
         return await work();
       } finally {
         this.#file.release();
@@ -61,6 +68,12 @@ export class StoreLock {
     } finally {
       done();
     }
+  }
+
+  /** Throws `STORE_REPLACED` if the lock is not the file at its path any more: then it keeps no other process away. */
+  check(): void {
+    if (this.#file.isAtPath()) return;
+    throw storeReplaced(this.#path.slice(0, this.#path.lastIndexOf("/meta/")), this.#path);
   }
 
   async #acquire(): Promise<void> {

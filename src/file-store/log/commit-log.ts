@@ -1,4 +1,5 @@
-import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
+import { type FileHandle, type FileSystem, systemErrorCode } from "../../fs/file-system.ts";
+import { storeReplaced } from "../disk/store-replaced.ts";
 import type { LogPlace } from "./log-place.ts";
 import { LogScanner } from "./log-scanner.ts";
 import { readRecord } from "./record-format.ts";
@@ -17,6 +18,10 @@ export const DEFAULT_LOG_OPTIONS: CommitLogOptions = { segmentBytes: 64 << 20, p
 /** A record this large is written as fast without room prepared for it, which would be as much to write again. */
 const LARGE_BYTES = 64 << 10;
 
+/** How much of the last record is compared: enough for the ids and times of its last events. */
+const LAST_BYTES = 512;
+const PROBE = Buffer.alloc(LAST_BYTES + 1);
+
 /**
  * The commit log: segment files in `commit_log/`, each named for its first position, each a header line
  * and records back to back. After the last record there are only zeros (room prepared for the next
@@ -30,6 +35,8 @@ export class CommitLog {
   readonly #options: CommitLogOptions;
   #end: LogPlace;
   #file: FileHandle | undefined;
+  /** The last bytes before the end, as they were when the end moved there. */
+  #last: { readonly end: LogPlace; readonly bytes: Buffer } | undefined;
   /** The current segment's file is known to be at least this long, and durably so. */
   #allocated = 0;
 
@@ -50,6 +57,50 @@ export class CommitLog {
   moveTo(end: LogPlace): void {
     if (end.segment !== this.#end.segment) this.#closeFile();
     this.#end = end;
+  }
+
+  /** Remembers the record before the end. */
+  remember(record: Uint8Array): void {
+    this.#last = { end: this.#end, bytes: Buffer.from(record.subarray(-LAST_BYTES)) };
+  }
+
+  /** The current segment's file. */
+  get path(): string {
+    return segmentPath(this.#directory, this.#end.segment);
+  }
+
+  /** Whether the file of the current segment, if it is begun, is still the one at its path. */
+  isAtPath(): boolean {
+    if (this.#end.offset === 0) return true;
+    try {
+      return this.#open().isAtPath();
+    } catch (error) {
+      if (systemErrorCode(error) === "ENOENT") return false;
+      throw error;
+    }
+  }
+
+  /**
+   * Whether the log still has the record that was last read or written here. Files that are overwritten in place, as some tools restore a
+   * backup, keep their identity.
+   */
+  hasLastRecord(): boolean {
+    return this.#end.offset === 0 || this.#probe() !== "replaced";
+  }
+
+  /** Reads the bytes of the last record, as many as are remembered, and the first byte after the end. */
+  #probe(): number | undefined | "replaced" {
+    const { end } = this;
+    if (this.#last?.end.segment !== end.segment || this.#last.end.offset !== end.offset) {
+      // Known from now on: the end was found without a record, or in a marker.
+      const bytes = Buffer.alloc(Math.min(end.offset, LAST_BYTES));
+      const length = this.#open().read(bytes, 0, bytes.length, end.offset - bytes.length);
+      this.#last = { end, bytes: bytes.subarray(0, length) };
+    }
+    const { bytes } = this.#last;
+    const length = this.#open().read(PROBE, 0, bytes.length + 1, end.offset - bytes.length);
+    if (length < bytes.length || bytes.compare(PROBE, 0, bytes.length) !== 0) return "replaced";
+    return length > bytes.length ? PROBE[bytes.length] : undefined;
   }
 
   /**
@@ -209,13 +260,17 @@ export class CommitLog {
     return readRecord(bytes, 0, length, place.offset).kind === "record";
   }
 
-  /** Whether anything was written at the end since we last looked: one small read. */
+  /**
+   * Whether anything was written at the end since we last looked: one small read. Throws `STORE_REPLACED` if the record before the end is
+   * another one now.
+   */
   hasMore(): boolean {
     if (this.#end.offset > 0) {
-      const probe = Buffer.alloc(1);
-      const length = this.#open().read(probe, 0, 1, this.#end.offset);
+      const next = this.#probe();
+      if (next === "replaced")
+        throw storeReplaced(this.#directory.slice(0, this.#directory.lastIndexOf("/")), this.path);
       // Untouched room: it would have been cut off if there were a next segment.
-      if (length === 1) return probe[0] !== 0;
+      if (next !== undefined) return next !== 0;
     }
     return this.#nextSegmentHasRecords();
   }

@@ -41,6 +41,10 @@ export class Head {
     await this.#file.flush();
   }
 
+  isAtPath(): boolean {
+    return this.#file.isAtPath();
+  }
+
   close(): void {
     this.#file.close();
   }

@@ -1,6 +1,7 @@
 import { EventfoldError } from "../../errors.ts";
 import { type FileHandle, type FileSystem, systemErrorCode } from "../../fs/file-system.ts";
 import { readWhole } from "../disk/whole-file.ts";
+import { monotonicNow } from "../../real-timers.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 
 /** Two path segments, neither of which is empty, `.` or `..`. */
@@ -12,6 +13,15 @@ const MAX_OPEN = 200;
 /** Streams that a batch keeps locked, where the system allows as many. */
 const MAX_LOCKED = 180;
 
+/** For how long, in ms, an open file is taken for the one at its path. The log, which is the truth, is checked with each batch. */
+const REACH_MS = 100;
+
+interface OpenFile {
+  readonly file: FileHandle;
+  /** When it was last the file at its path, in ms of the monotonic clock. */
+  checked: number;
+}
+
 /**
  * The streams' own files, `streams/<type>/<id>/app.jsonl`. Keeps the descriptors of the most recently
  * written ones.
@@ -22,7 +32,7 @@ export class StreamFiles {
   /** Whether names that differ only in case (or Unicode form) are one entry on this file system. */
   readonly #mergesNames: boolean;
   /** Least recently used first. */
-  readonly #open = new Map<StreamKey, FileHandle>();
+  readonly #open = new Map<StreamKey, OpenFile>();
 
   constructor(fs: FileSystem, directory: string, mergesNames: boolean) {
     this.#fs = fs;
@@ -42,8 +52,17 @@ export class StreamFiles {
 
   /** The stream's size on disk; nothing if it has no file. */
   size(key: StreamKey): number | undefined {
-    const file = this.#open.get(key);
+    const file = this.#open.get(key)?.file;
     return file === undefined ? this.#fs.stat(this.path(key))?.size : file.size();
+  }
+
+  /** Closes the open file of a stream whose directory was deleted or replaced, so that it is opened again. */
+  forgetReplaced(key: StreamKey): void {
+    const open = this.#open.get(key);
+    const now = monotonicNow();
+    if (open === undefined || now - open.checked < REACH_MS) return;
+    if (open.file.isAtPath()) open.checked = now;
+    else this.forget(key);
   }
 
   /** Opens for writing, creating directories and file when missing. `created` tells whether the directory is new. */
@@ -52,7 +71,7 @@ export class StreamFiles {
     if (known !== undefined) {
       this.#open.delete(key);
       this.#open.set(key, known);
-      return { file: known, created: false };
+      return { file: known.file, created: false };
     }
     let file: FileHandle;
     let created = false;
@@ -69,7 +88,7 @@ export class StreamFiles {
       file.close();
       throw error;
     }
-    this.#open.set(key, file);
+    this.#open.set(key, { file, checked: monotonicNow() });
     return { file, created };
   }
 
@@ -113,7 +132,7 @@ export class StreamFiles {
   }
 
   forget(key: StreamKey): void {
-    this.#open.get(key)?.close();
+    this.#open.get(key)?.file.close();
     this.#open.delete(key);
   }
 

@@ -16,6 +16,7 @@ export type DiskOperation =
   | "truncate"
   | "lock"
   | "unlock"
+  | "isAtPath"
   | "close";
 
 /** One call of a process to the disk. */

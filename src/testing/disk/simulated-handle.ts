@@ -11,6 +11,8 @@ export interface HandleOwner {
   step(operation: DiskOperation, path: string): void;
   /** Waits as long as the medium takes. */
   wait(): Promise<void>;
+  /** Whether the entry at a path is this file. */
+  isAt(path: string, file: FileNode): boolean;
   /** The handle was closed. */
   closed(handle: SimulatedHandle): void;
 }
@@ -144,6 +146,11 @@ export class SimulatedHandle implements FileHandle {
 
   unlockQuietly(): void {
     if (this.#file.lockedBy === this) this.#file.lockedBy = undefined;
+  }
+
+  isAtPath(): boolean {
+    this.#call("isAtPath");
+    return this.#process.isAt(this.path, this.#file);
   }
 
   close(): void {

@@ -77,6 +77,10 @@ export class SimulatedProcess implements FileSystem, HandleOwner {
     if (this.#killed) throw new ProcessKilledError(`process ${this.name} was killed`);
   }
 
+  isAt(path: string, file: FileNode): boolean {
+    return this.#machine.tree.find(path) === file;
+  }
+
   closed(handle: SimulatedHandle): void {
     this.#open.delete(handle);
   }
@@ -92,6 +96,7 @@ export class SimulatedProcess implements FileSystem, HandleOwner {
     return {
       tryAcquire: () => handle.tryLock(),
       release: () => handle.unlock(),
+      isAtPath: () => handle.isAtPath(),
       close: () => handle.close(),
     };
   }
