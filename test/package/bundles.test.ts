@@ -11,7 +11,7 @@ const NATIVE = ["koffi", "@koromix"];
 
 describe("a program in a bundle, moved to another directory", () => {
   let project: string;
-  let remove: () => void;
+  let remove = (): void => {};
 
   beforeAll(() => {
     ({ project, remove } = projectWithPackage());

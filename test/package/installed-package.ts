@@ -11,7 +11,7 @@ export const ROOT: string = fileURLToPath(new URL("../../", import.meta.url));
 const DEPENDENCIES = ["koffi", "@koromix", "xxhash-wasm"];
 
 function run(command: string, args: readonly string[], cwd: string): void {
-  execFileSync(command, args, { cwd, stdio: ["ignore", "ignore", "inherit"] });
+  execFileSync(command, args, { cwd, stdio: ["ignore", "inherit", "inherit"] });
 }
 
 /** A new project with the package: built, packed, and unpacked from the tarball into `node_modules`, with its dependencies. */
@@ -20,7 +20,9 @@ export function projectWithPackage(): { readonly project: string; readonly remov
   const stage = path.join(project, ".stage");
   const tsc = path.join(ROOT, "node_modules/typescript-7/bin/tsc");
   fs.mkdirSync(stage, { recursive: true });
-  run(process.execPath, [tsc, "--project", "tsconfig.build.json", "--outDir", path.join(stage, "dist")], ROOT);
+  // The compiler finds `#open-directory` through the output's directory, which is another one here, or through this condition.
+  const esm = ["--project", "tsconfig.build.json", "--customConditions", "eventfold-es-source"];
+  run(process.execPath, [tsc, ...esm, "--outDir", path.join(stage, "dist")], ROOT);
   run(process.execPath, [tsc, "--project", "tsconfig.cjs.json", "--outDir", path.join(stage, "dist/cjs")], ROOT);
   run(process.execPath, ["scripts/complete-cjs.mjs", path.join(stage, "dist/cjs")], ROOT);
   for (const file of ["package.json", "README.md", "CHANGELOG.md"])

@@ -7,7 +7,7 @@ import { link, projectWithPackage, putAsJavaScript, ROOT } from "./installed-pac
 /** Projects of a user's, with the package installed from its tarball, whose suites run under other test runners and in their realms. */
 describe("the packed package", () => {
   let project: string;
-  let remove: () => void;
+  let remove = (): void => {};
 
   beforeAll(() => {
     ({ project, remove } = projectWithPackage());
