@@ -24,6 +24,15 @@ export function whenAborted(signal: AbortSignal, call: () => void): () => void {
   };
 }
 
+/** A promise that also ends, with the signal's reason, when the signal is aborted. */
+export function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  return new Promise((resolve, reject) => {
+    const unlink = whenAborted(signal, () => reject(signal.reason));
+    void promise.then(resolve, reject).finally(unlink);
+  });
+}
+
 /**
  * A signal that is aborted when one of the others is, until `release` is called. `AbortSignal.any` cannot let go: in Node.js 20 each
  * signal that it makes stays in memory as long as those it was made of.

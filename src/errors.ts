@@ -54,7 +54,7 @@ export class EventfoldError extends Error {
 
 /** A domain rejection: the aggregate's `handle` said no. Nothing was written. */
 export class CommandRejectedError<
-  R extends { readonly type: string } = { readonly type: string },
+  R extends { readonly type: string } = { readonly type: string; readonly data?: unknown },
 > extends EventfoldError {
   override readonly name = "CommandRejectedError";
   readonly rejection: R;
@@ -65,7 +65,7 @@ export class CommandRejectedError<
   }
 }
 
-/** Other commits to the instance came first, each time that the command was decided again, until the last attempt. */
+/** The instance has another version than expected: than the caller said, or than the store found each time that it decided the command again. */
 export class ConflictError extends EventfoldError {
   override readonly name = "ConflictError";
   readonly expectedVersion: number;
@@ -78,6 +78,24 @@ export class ConflictError extends EventfoldError {
     );
     this.expectedVersion = expectedVersion;
     this.actualVersion = actualVersion;
+  }
+}
+
+/** One thing that is wrong with a payload. */
+export interface PayloadIssue {
+  readonly message: string;
+  /** Keys and indexes that lead to the value; empty for the whole payload. */
+  readonly path: readonly PropertyKey[];
+}
+
+/** A payload that its schema refuses, or that JSON would change. */
+export class InvalidPayloadError extends EventfoldError {
+  override readonly name = "InvalidPayloadError";
+  readonly issues: readonly PayloadIssue[];
+
+  constructor(message: string, issues: readonly PayloadIssue[]) {
+    super("INVALID_PAYLOAD", message);
+    this.issues = issues;
   }
 }
 
@@ -103,13 +121,28 @@ export class CorruptionError extends EventfoldError {
   }
 }
 
+interface ErrorsWithFields {
+  readonly COMMAND_REJECTED: CommandRejectedError;
+  readonly CONFLICT: ConflictError;
+  readonly CORRUPT_LOG: CorruptionError;
+  readonly CORRUPT_STREAM: CorruptionError;
+  readonly INVALID_PAYLOAD: InvalidPayloadError;
+}
+
+/** The error with a code, with the fields that errors of this code have. */
+export type ErrorWithCode<Code extends ErrorCode> = Code extends keyof ErrorsWithFields
+  ? ErrorsWithFields[Code]
+  : EventfoldError & { readonly code: Code };
+
 /** Tells whether a value is an error of this library (of any copy of it), optionally with the given code. */
-export function isEventfoldError(error: unknown, code?: ErrorCode): error is EventfoldError {
+export function isEventfoldError(error: unknown): error is EventfoldError;
+export function isEventfoldError<Code extends ErrorCode>(error: unknown, code: Code): error is ErrorWithCode<Code>;
+export function isEventfoldError(error: unknown, code?: ErrorCode): boolean {
   return (
     isError(error) &&
     "code" in error &&
     typeof error.code === "string" &&
-    /^(EventfoldError|CommandRejectedError|ConflictError|CorruptionError)$/.test(error.name) &&
+    /^(EventfoldError|CommandRejectedError|ConflictError|CorruptionError|InvalidPayloadError)$/.test(error.name) &&
     (code === undefined || error.code === code)
   );
 }

@@ -6,6 +6,7 @@ export type { DispatchAllResult, EnvelopeFor } from "./aggregate-store/aggregate
 export type { ReadEventsOptions } from "./aggregate-store/read-events.ts";
 export type { EventFilter, RecordedEventOf, SelectedEvent } from "./subscription/event-filter.ts";
 export type { AggregateHandle, CommandAttempt, CommandResult } from "./aggregate-store/aggregate-handle.ts";
+export type { CommandOptions } from "./aggregate-store/command-options.ts";
 export type { StateOptions } from "./aggregate-store/instances.ts";
 export type { Duration } from "./duration.ts";
 export type { CodeVersion } from "./fingerprint.ts";
@@ -14,8 +15,11 @@ export {
   ConflictError,
   CorruptionError,
   type ErrorCode,
+  type ErrorWithCode,
   EventfoldError,
+  InvalidPayloadError,
   isEventfoldError,
+  type PayloadIssue,
 } from "./errors.ts";
 export { memory } from "./event-store/memory-storage.ts";
 export type { EventStorage, StorageOptions } from "./event-store/event-storage.ts";

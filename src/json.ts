@@ -1,4 +1,4 @@
-import { EventfoldError } from "./errors.ts";
+import { InvalidPayloadError } from "./errors.ts";
 import { isArrayPrototype, isObjectPrototype } from "./realm.ts";
 
 /** The Rust crate refuses a line whose payload is nested deeper, and with it the whole stream. */
@@ -16,9 +16,12 @@ export function isJsonValue(value: unknown): boolean {
 export function stringifyPayload(value: unknown, what: string): string {
   if (value === undefined) return "null";
   if (!isFlat(value)) {
-    const problem = jsonProblem(value, "data", 0, "payload");
-    if (problem !== undefined) {
-      throw new EventfoldError("INVALID_PAYLOAD", `${what}: ${problem}; a payload is plain JSON data`);
+    const found = findProblem(value, 0, "payload");
+    if (found !== undefined) {
+      const message = shown(found, "data");
+      throw new InvalidPayloadError(`${what}: ${message}; a payload is plain JSON data`, [
+        { message, path: found.path },
+      ]);
     }
   }
   return JSON.stringify(value);
@@ -42,53 +45,78 @@ function isNumberOrBoolean(value: unknown): boolean {
 
 type JsonMode = "exact" | "payload" | "found";
 
+/** A part of a value that JSON would change or drop. */
+interface JsonProblem {
+  /** Keys and indexes from the value to the part. */
+  readonly path: (string | number)[];
+  readonly why: string;
+}
+
 /** What JSON would change or drop in a value, with the path to it. `"exact"`: nothing; `"payload"`: properties that are `undefined`, and -0, may pass; `"found"`: read from a file, where `__proto__` is a key like others. */
 export function jsonProblem(value: unknown, path: string, depth: number, mode: JsonMode): string | undefined {
+  const problem = findProblem(value, depth, mode);
+  return problem === undefined ? undefined : shown(problem, path);
+}
+
+function shown({ path, why }: JsonProblem, root: string): string {
+  return `${root}${path.map((key) => (typeof key === "number" ? `[${key}]` : `.${key}`)).join("")} ${why}`;
+}
+
+function findProblem(value: unknown, depth: number, mode: JsonMode): JsonProblem | undefined {
   switch (typeof value) {
     case "boolean":
       return undefined;
     case "string":
-      return isWellFormed(value) ? undefined : `${path} has half of a surrogate pair, which is not Unicode text`;
+      return isWellFormed(value) ? undefined : problem("has half of a surrogate pair, which is not Unicode text");
     case "number":
-      if (!Number.isFinite(value)) return `${path} is ${value}, which JSON cannot hold`;
-      return mode === "exact" && Object.is(value, -0) ? `${path} is -0` : undefined;
+      if (!Number.isFinite(value)) return problem(`is ${value}, which JSON cannot hold`);
+      return mode === "exact" && Object.is(value, -0) ? problem("is -0") : undefined;
     case "object":
-      return value === null ? undefined : objectProblem(value, path, depth, mode);
+      return value === null ? undefined : objectProblem(value, depth, mode);
     case "undefined":
-      return `${path} is undefined`;
+      return problem("is undefined");
     default:
-      return `${path} is a ${typeof value}`;
+      return problem(`is a ${typeof value}`);
   }
 }
 
-function objectProblem(value: object, path: string, depth: number, mode: JsonMode): string | undefined {
-  if (depth >= MAX_DEPTH) return `${path} is nested deeper than ${MAX_DEPTH} levels, or contains itself`;
-  if (Object.getOwnPropertySymbols(value).length > 0) return `${path} has a symbol for a key`;
+function objectProblem(value: object, depth: number, mode: JsonMode): JsonProblem | undefined {
+  if (depth >= MAX_DEPTH) return problem(`is nested deeper than ${MAX_DEPTH} levels, or contains itself`);
+  if (Object.getOwnPropertySymbols(value).length > 0) return problem("has a symbol for a key");
   if (Array.isArray(value)) {
-    if ("toJSON" in value) return `${path} has a toJSON method`;
-    if (!isArrayPrototype(Object.getPrototypeOf(value))) return `${path} is an array of a class of its own`;
-    if (Object.keys(value).length > value.length) return `${path} is an array with properties`;
+    if ("toJSON" in value) return problem("has a toJSON method");
+    if (!isArrayPrototype(Object.getPrototypeOf(value))) return problem("is an array of a class of its own");
+    if (Object.keys(value).length > value.length) return problem("is an array with properties");
     for (let i = 0; i < value.length; i++) {
-      const problem = jsonProblem(value[i], `${path}[${i}]`, depth + 1, mode);
-      if (problem !== undefined) return problem;
+      const inner = findProblem(value[i], depth + 1, mode);
+      if (inner !== undefined) return within(i, inner);
     }
     return undefined;
   }
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== null && !isObjectPrototype(prototype)) {
     const name = (value.constructor as { readonly name?: string } | undefined)?.name ?? "";
-    return `${path} is a ${name === "" ? "class instance" : name}`;
+    return problem(`is a ${name === "" ? "class instance" : name}`);
   }
-  if ("toJSON" in value && typeof value.toJSON === "function") return `${path} has a toJSON method`;
+  if ("toJSON" in value && typeof value.toJSON === "function") return problem("has a toJSON method");
   for (const key of Object.keys(value)) {
-    if (key === "__proto__" && mode !== "found") return `${path} has a key "__proto__"`;
-    if (!isWellFormed(key)) return `${path} has a key with half of a surrogate pair`;
+    if (key === "__proto__" && mode !== "found") return problem('has a key "__proto__"');
+    if (!isWellFormed(key)) return problem("has a key with half of a surrogate pair");
     const property = (value as Record<string, unknown>)[key];
     if (property === undefined && mode === "payload") continue;
-    const problem = jsonProblem(property, `${path}.${key}`, depth + 1, mode);
-    if (problem !== undefined) return problem;
+    const inner = findProblem(property, depth + 1, mode);
+    if (inner !== undefined) return within(key, inner);
   }
   return undefined;
+}
+
+function problem(why: string): JsonProblem {
+  return { path: [], why };
+}
+
+function within(key: string | number, inner: JsonProblem): JsonProblem {
+  inner.path.unshift(key);
+  return inner;
 }
 
 /** Whether a string is Unicode text: no half of a surrogate pair. */

@@ -1,7 +1,8 @@
 import type { AnyAggregate, CommandOf, EventOf, RejectionOf, StateOf } from "../aggregate/aggregate.ts";
-import type { CommandContext, RecordedEvent } from "../aggregate/messages.ts";
-import { type CommandRejectedError, isEventfoldError } from "../errors.ts";
+import type { RecordedEvent } from "../aggregate/messages.ts";
+import { isEventfoldError } from "../errors.ts";
 import type { StreamName } from "../event-store/event-store.ts";
+import type { CommandOptions } from "./command-options.ts";
 import type { Instances, StateOptions } from "./instances.ts";
 
 /** What a command did. */
@@ -42,17 +43,17 @@ export class AggregateHandle<A extends AnyAggregate = AnyAggregate> {
    * Decides a command and writes its events. Resolves when they are durable. Throws `CommandRejectedError` when the
    * aggregate says no, and what `handle` threw if it has a bug; either way nothing is written.
    */
-  execute(command: CommandOf<A>, context: CommandContext = {}): Promise<CommandResult<A>> {
-    return this.#instances.execute(this.aggregate, this.#stream, command, context) as Promise<CommandResult<A>>;
+  execute(command: CommandOf<A>, options: CommandOptions = {}): Promise<CommandResult<A>> {
+    return this.#instances.execute(this.aggregate, this.#stream, command, options) as Promise<CommandResult<A>>;
   }
 
   /** Like `execute`, but a rejection is a value. Other failures still throw. */
-  async try(command: CommandOf<A>, context: CommandContext = {}): Promise<CommandAttempt<A>> {
+  async try(command: CommandOf<A>, options: CommandOptions = {}): Promise<CommandAttempt<A>> {
     try {
-      return { ok: true, ...(await this.execute(command, context)) };
+      return { ok: true, ...(await this.execute(command, options)) };
     } catch (error) {
       if (isEventfoldError(error, "COMMAND_REJECTED")) {
-        return { ok: false, rejection: (error as CommandRejectedError).rejection as RejectionOf<A> };
+        return { ok: false, rejection: error.rejection as RejectionOf<A> };
       }
       throw error;
     }

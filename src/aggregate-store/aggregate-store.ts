@@ -1,6 +1,6 @@
 import type { AnyAggregate, AnyContract, CommandOf, EventOf } from "../aggregate/aggregate.ts";
+import type { CommandLimits } from "../aggregate/instance/command-limits.ts";
 import type { CommandContext, CommandEnvelope, RecordedEvent } from "../aggregate/messages.ts";
-import { EventfoldError } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import type { AnyProjection, ProjectionState } from "../projection/projection.ts";
@@ -11,6 +11,7 @@ import type { ProcessManagerReport } from "../process-manager/process-manager-ru
 import type { DeadLetter } from "../process-manager/dead-letter.ts";
 import type { ProcessManagers } from "../process-manager/process-managers.ts";
 import { AggregateHandle, type CommandResult } from "./aggregate-handle.ts";
+import { type CommandOptions, withLimits } from "./command-options.ts";
 import { dispatch } from "./dispatch.ts";
 import {
   handleEach,
@@ -106,12 +107,10 @@ export class AggregateStore<
     return this.#events.head();
   }
 
-  /** Executes the command in an envelope. Fields of `context` win over the envelope's own. */
-  async dispatch<X extends A>(envelope: EnvelopeFor<X>, context?: CommandContext): Promise<CommandResult<X>> {
-    const { results } = await this.dispatchAll<X>([envelope], context);
-    const [result] = results;
-    if (result === undefined) throw new EventfoldError("INVALID_ARGUMENT", "there was nothing to dispatch");
-    return result;
+  /** Executes the command in an envelope. Fields of `options` win over the context of the envelope. */
+  async dispatch<X extends A>(envelope: EnvelopeFor<X>, options: CommandOptions = {}): Promise<CommandResult<X>> {
+    const { results } = await withLimits(options, (limits) => this.#dispatch([envelope], options, limits));
+    return results[0] as unknown as CommandResult<X>;
   }
 
   /**
@@ -122,10 +121,16 @@ export class AggregateStore<
     envelopes: readonly EnvelopeFor<X>[],
     context: CommandContext = {},
   ): Promise<DispatchAllResult<X>> {
-    return this.#instances.during(async () => {
-      const { results, position } = await dispatch(this.#instances, this.#events, envelopes, context);
-      return { results: results as unknown as CommandResult<X>[], position };
-    });
+    const { results, position } = await this.#dispatch(envelopes, context);
+    return { results: results as unknown as CommandResult<X>[], position };
+  }
+
+  #dispatch(
+    envelopes: readonly CommandEnvelope[],
+    context: CommandContext,
+    limits?: CommandLimits,
+  ): ReturnType<typeof dispatch> {
+    return this.#instances.during(() => dispatch(this.#instances, this.#events, envelopes, context, limits));
   }
 
   /**

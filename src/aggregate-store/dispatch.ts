@@ -1,3 +1,5 @@
+import { orAborted } from "../abort.ts";
+import type { CommandLimits } from "../aggregate/instance/command-limits.ts";
 import type { CommandOutcome } from "../aggregate/instance/command-outcome.ts";
 import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
 import { EventfoldError } from "../errors.ts";
@@ -12,21 +14,23 @@ export async function dispatch(
   events: EventStore,
   envelopes: readonly CommandEnvelope[],
   context: CommandContext,
+  limits: CommandLimits = {},
 ): Promise<{ readonly results: readonly CommandOutcome[]; readonly position: number }> {
-  const commands = await Promise.all(
+  const prepared = Promise.all(
     envelopes.map(async (envelope) => {
       checkEnvelope(envelope);
       const stream = { type: envelope.aggregate, id: envelope.id };
       return { stream, command: await instances.prepare(stream, envelope.command, merged(envelope.context, context)) };
     }),
   );
+  const commands = await orAborted(prepared, limits.signal);
   return dispatching.promise(
     () => dispatchTrace(commands),
     async (trace) => {
       const [only] = commands;
       const results =
         only !== undefined && commands.length === 1
-          ? [await instances.run(only.stream, only.command)]
+          ? [await instances.run(only.stream, only.command, limits)]
           : await dispatchAll(instances, events, commands);
       const position = results.reduce((last, outcome) => Math.max(last, outcome.position), 0);
       if (trace !== undefined) {

@@ -1,6 +1,9 @@
 import type { AnyAggregate } from "../aggregate/aggregate.ts";
 import { checkContext, ownContext } from "../aggregate/context.ts";
+import { orAborted } from "../abort.ts";
+import type { CommandLimits } from "../aggregate/instance/command-limits.ts";
 import type { CommandOutcome } from "../aggregate/instance/command-outcome.ts";
+import { type CommandOptions, withLimits } from "./command-options.ts";
 import { Instance } from "../aggregate/instance/instance.ts";
 import type { Lease } from "../aggregate/instance/lease.ts";
 import type { CommandContext, RecordedEvent } from "../aggregate/messages.ts";
@@ -98,15 +101,17 @@ export class Instances {
     aggregate: AnyAggregate,
     stream: StreamName,
     command: unknown,
-    context: CommandContext,
+    options: CommandOptions,
   ): Promise<CommandOutcome> {
     try {
       this.checkOpen();
-      const validated = this.#validate(this.register(aggregate), command, context);
-      // From here on the instance knows that it has something to do; until then `during` does.
-      return isPromise(validated)
-        ? this.during(async () => this.run(stream, await validated))
-        : this.run(stream, validated);
+      const validated = this.#validate(this.register(aggregate), command, options);
+      return withLimits(options, (limits) =>
+        // From here on the instance knows that it has something to do; until then `during` does.
+        isPromise(validated)
+          ? this.during(async () => this.run(stream, await orAborted(validated, limits.signal), limits))
+          : this.run(stream, validated, limits),
+      );
     } catch (error) {
       return Promise.reject(error);
     }
@@ -125,8 +130,8 @@ export class Instances {
   }
 
   /** Executes a prepared command. */
-  run(stream: StreamName, command: Command): Promise<CommandOutcome> {
-    if (!executing.isWatched) return this.#instance(stream).execute(command);
+  run(stream: StreamName, command: Command, limits?: CommandLimits): Promise<CommandOutcome> {
+    if (!executing.isWatched) return this.#instance(stream).execute(command, limits);
     const { type, context } = command;
     const begin = (): ExecuteTrace => ({
       aggregate: stream.type,
@@ -136,7 +141,7 @@ export class Instances {
       correlationId: context.correlationId,
     });
     return executing.promise(begin, (trace) => {
-      const outcome = this.#instance(stream).execute(command);
+      const outcome = this.#instance(stream).execute(command, limits);
       return trace === undefined ? outcome : told(outcome, trace);
     });
   }

@@ -1,4 +1,4 @@
-import { EventfoldError } from "../errors.ts";
+import { EventfoldError, InvalidPayloadError } from "../errors.ts";
 import type { EventDraft, StoredEvent } from "../event-store/event-store.ts";
 import { copyOf, stringifyPayload } from "../json.ts";
 import type { AnyAggregate, AppliedEvent } from "./aggregate.ts";
@@ -319,13 +319,16 @@ function validate(payload: Payload, value: unknown, what: string): unknown | Pro
 
 function checked(result: Awaited<ReturnType<Payload["~standard"]["validate"]>>, what: string): unknown {
   if (result.issues === undefined) return result.value;
-  const issues = result.issues.map(({ message, path }) => {
-    const where = (path ?? [])
-      .map((part) => String(typeof part === "object" && part !== null && "key" in part ? part.key : part))
-      .join(".");
-    return where === "" ? message : `${where}: ${message}`;
-  });
-  throw new EventfoldError("INVALID_PAYLOAD", `${what}: ${issues.join("; ")}`);
+  const issues = result.issues.map(({ message, path = [] }) => ({ message, path: path.map(keyOf) }));
+  const shown = issues.map(({ message, path }) =>
+    path.length === 0 ? message : `${path.map(String).join(".")}: ${message}`,
+  );
+  throw new InvalidPayloadError(`${what}: ${shown.join("; ")}`, issues);
+}
+
+/** A step of a path as Standard Schema allows it: a key, or an object with one. */
+function keyOf(part: unknown): PropertyKey {
+  return (typeof part === "object" && part !== null && "key" in part ? part.key : part) as PropertyKey;
 }
 
 function functionOf<F>(functions: Readonly<Record<string, F>>, name: string): F {

@@ -105,6 +105,9 @@ export async function handles(store: AggregateStore<typeof Account | typeof Tran
   await ada.execute(Account.events.Closed());
   // @ts-expect-error no such thing in a context
   await ada.execute({ type: "Close" }, { user: "u" });
+  await ada.execute({ type: "Close" }, { expectedVersion: 1, signal: AbortSignal.abort(), timeout: "5s", actor: "u" });
+  // @ts-expect-error a version is a number
+  await ada.execute({ type: "Close" }, { expectedVersion: "1" });
   // @ts-expect-error an actor is a string
   await ada.execute({ type: "Close" }, { actor: 5 });
 
@@ -178,7 +181,13 @@ export async function handles(store: AggregateStore<typeof Account | typeof Tran
 }
 
 export function errors(error: unknown): string {
-  if (isEventfoldError(error, "COMMAND_REJECTED")) return error.message;
+  if (isEventfoldError(error, "COMMAND_REJECTED")) return error.rejection.type;
+  if (isEventfoldError(error, "CONFLICT")) return `${error.expectedVersion - error.actualVersion}`;
+  if (isEventfoldError(error, "CORRUPT_LOG")) return error.file;
+  if (isEventfoldError(error, "INVALID_PAYLOAD")) return error.issues.map(({ path }) => path.length).join();
+  if (isEventfoldError(error, "TIMEOUT")) yes<Same<typeof error.code, "TIMEOUT">>();
+  // @ts-expect-error without a code nothing is known but that it is one of ours
+  if (isEventfoldError(error)) return error.rejection;
   // @ts-expect-error no such code
   if (isEventfoldError(error, "NO_SUCH_CODE")) return "";
   return error instanceof CommandRejectedError ? error.rejection.type : "";

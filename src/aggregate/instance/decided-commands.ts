@@ -72,6 +72,11 @@ export class DecidedCommands {
     return this.#version;
   }
 
+  /** Whether the events of a command are being written. */
+  isWriting(job: CommandJob): boolean {
+    return this.#commands.some((command) => command.kind === "write" && command.job === job);
+  }
+
   /** Continues from the committed state. Only with no decided commands. */
   continueFrom({ state, version }: { readonly state: unknown; readonly version: number }): void {
     if (!this.isEmpty) throw new Error(`expected no decided commands, found ${this.#commands.length}`);

@@ -1,9 +1,11 @@
-import { CommandRejectedError, ConflictError, isEventfoldError } from "../../errors.ts";
+import { whenAborted } from "../../abort.ts";
+import { CommandRejectedError, ConflictError, EventfoldError, isEventfoldError } from "../../errors.ts";
 import { isTurnLong } from "../../event-loop.ts";
 import type { EventStore, StreamName } from "../../event-store/event-store.ts";
 import { refreshBeforeReading } from "../../event-store/freshness.ts";
 import { inNextTurn, monotonicNow } from "../../real-timers.ts";
 import type { AggregateModel, Command, Decision, Environment } from "../model.ts";
+import type { CommandLimits } from "./command-limits.ts";
 import type { CommandOutcome } from "./command-outcome.ts";
 import { CommittedState } from "./committed-state.ts";
 import { DecidedCommands, type Undone } from "./decided-commands.ts";
@@ -71,8 +73,38 @@ export class Instance {
     this.#committed.markOutdated();
   }
 
-  execute(command: Command): Promise<CommandOutcome> {
-    return new Promise((resolve, reject) => this.#enqueue({ kind: "command", command, conflicts: 0, resolve, reject }));
+  execute(command: Command, { expectedVersion, signal }: CommandLimits = {}): Promise<CommandOutcome> {
+    return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      const job: CommandJob = {
+        kind: "command",
+        command,
+        expectedVersion,
+        isAbandoned: false,
+        conflicts: 0,
+        resolve,
+        reject,
+      };
+      this.#enqueue(job);
+      if (signal !== undefined) whenAborted(signal, () => this.#abandon(job, signal.reason));
+    });
+  }
+
+  /** Answers a command whose caller no longer waits. If it was answered already, this changes nothing. */
+  #abandon(job: CommandJob, reason: unknown): void {
+    job.isAbandoned = true;
+    if (this.#mailbox.remove(job) || !this.#decided.isWriting(job)) {
+      job.reject(reason);
+      return;
+    }
+    const { type, id } = this.stream;
+    job.reject(
+      new EventfoldError(
+        "COMMIT_UNKNOWN",
+        `the events of ${job.command.type} for ${type} ${JSON.stringify(id)} were being written when its caller gave it up, so they may be in the store; send the command again with the same idempotencyKey`,
+        { cause: reason },
+      ),
+    );
   }
 
   /** The newest committed state. */
@@ -184,6 +216,12 @@ export class Instance {
       this.#answer(job, () => this.#readBack(job, earlier));
       return;
     }
+    if (job.expectedVersion !== undefined && job.expectedVersion !== this.#decided.version) {
+      const { type, id } = this.stream;
+      const error = new ConflictError(type, id, job.expectedVersion, this.#decided.version);
+      this.#answer(job, () => job.reject(error));
+      return;
+    }
     let decision: Decision;
     this.#phase.begin("deciding");
     try {
@@ -260,6 +298,7 @@ export class Instance {
     this.#decided.continueFrom(this.#committed);
     const again: CommandJob[] = [];
     for (const { job, result } of commands) {
+      if (job.isAbandoned) continue;
       const error = this.#errorOf(job, cause, result);
       if (error === undefined) again.push(job);
       else job.reject(error);

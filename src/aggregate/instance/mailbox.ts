@@ -4,6 +4,9 @@ import type { CommandOutcome } from "./command-outcome.ts";
 export interface CommandJob {
   readonly kind: "command";
   readonly command: Command;
+  readonly expectedVersion: number | undefined;
+  /** Its caller has the answer that it was given up. It is never decided again. */
+  isAbandoned: boolean;
   /** How often the command lost its version to another process. */
   conflicts: number;
   readonly resolve: (outcome: CommandOutcome) => void;
@@ -37,6 +40,13 @@ export class Mailbox {
 
   removeFirst(): void {
     this.#jobs.shift();
+  }
+
+  /** Removes a job. Returns whether it was there. */
+  remove(job: Job): boolean {
+    const index = this.#jobs.indexOf(job);
+    if (index >= 0) this.#jobs.splice(index, 1);
+    return index >= 0;
   }
 
   /** Puts jobs before all others, in their own order. */

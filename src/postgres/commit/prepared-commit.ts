@@ -1,4 +1,4 @@
-import { EventfoldError } from "../../errors.ts";
+import { InvalidPayloadError } from "../../errors.ts";
 import type { Commit, ConsumerAppend, EventDraft, StreamName } from "../../event-store/event-store.ts";
 import { toStored } from "../stored-text.ts";
 
@@ -56,11 +56,7 @@ export function prepared({ appends, consumer, chain }: Commit): PreparedCommit {
   const progress = consumer === undefined ? undefined : progressOf(consumer);
   if (progress !== undefined)
     size += progress.note.length + progress.letters.reduce((n, [, text]) => n + text.length, 0);
-  if (size > LARGEST_COMMIT)
-    throw new EventfoldError(
-      "INVALID_PAYLOAD",
-      `one commit has ${size} characters, and PostgreSQL gets at most ${LARGEST_COMMIT} at once: split the command, or keep large data elsewhere`,
-    );
+  if (size > LARGEST_COMMIT) throw tooLarge(size);
   return { appends: preparedAppends, progress, chain, size };
 }
 
@@ -77,4 +73,9 @@ function progressOf(consumer: ConsumerAppend): PreparedProgress {
 
 function stored(text: string | undefined): string | null {
   return text === undefined ? null : toStored(text);
+}
+
+function tooLarge(size: number): InvalidPayloadError {
+  const message = `one commit has ${size} characters, and PostgreSQL gets at most ${LARGEST_COMMIT} at once: split the command, or keep large data elsewhere`;
+  return new InvalidPayloadError(message, [{ message, path: [] }]);
 }
