@@ -142,6 +142,14 @@ export class AggregateStore<
     return this.#projections.read(projection, options);
   }
 
+  /**
+   * Makes all snapshots of an aggregate stale: each instance is folded from its first event when it is loaded next. Instances
+   * in memory keep their state. Needed only after a change that the store cannot notice, see the guide to aggregates.
+   */
+  async dropSnapshots<X extends A>(aggregate: X): Promise<void> {
+    await this.#instances.dropSnapshots(aggregate);
+  }
+
   /** Folds a projection again from the first event. Until that is done, readers get the old state. */
   async rebuildProjection<X extends P>(projection: X, options: RebuildOptions = {}): Promise<void> {
     this.#instances.checkOpen();

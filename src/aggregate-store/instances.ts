@@ -5,6 +5,7 @@ import type { CommandLimits } from "../aggregate/instance/command-limits.ts";
 import type { CommandOutcome } from "../aggregate/instance/command-outcome.ts";
 import { type CommandOptions, withLimits } from "./command-options.ts";
 import { Instance } from "../aggregate/instance/instance.ts";
+import { TypeSnapshots } from "../aggregate/instance/type-snapshots.ts";
 import type { Lease } from "../aggregate/instance/lease.ts";
 import type { CommandContext, RecordedEvent } from "../aggregate/messages.ts";
 import { recordedEvent } from "../aggregate/event-reader.ts";
@@ -37,6 +38,7 @@ export class Instances {
   readonly #environment: Environment;
   readonly #idleTimeout: number;
   readonly #models = new Map<string, AggregateModel>();
+  readonly #snapshots = new Map<string, TypeSnapshots>();
   readonly #instances = new Map<FullName, Instance>();
   readonly #stopWatching: () => void;
   #cancelSweep: (() => void) | undefined;
@@ -187,6 +189,21 @@ export class Instances {
     }
   }
 
+  /** Makes all snapshots of an aggregate stale. */
+  async dropSnapshots(aggregate: AnyAggregate): Promise<void> {
+    return this.during(() => {
+      this.register(aggregate);
+      return this.#snapshotsOf(aggregate.type).drop();
+    });
+  }
+
+  #snapshotsOf(type: string): TypeSnapshots {
+    let snapshots = this.#snapshots.get(type);
+    if (snapshots === undefined)
+      this.#snapshots.set(type, (snapshots = new TypeSnapshots(this.model(type), this.eventStore, this.#environment)));
+    return snapshots;
+  }
+
   isAlive(type: string, id: string): boolean {
     return this.#instances.has(fullNameOf({ type, id }));
   }
@@ -222,7 +239,8 @@ export class Instances {
     let instance = this.#instances.get(key);
     if (instance === undefined) {
       this.checkName(stream);
-      instance = new Instance(stream, this.model(stream.type), this.eventStore, this.#environment);
+      const snapshots = this.#snapshotsOf(stream.type);
+      instance = new Instance(stream, this.model(stream.type), this.eventStore, snapshots);
       this.#instances.set(key, instance);
       instanceLoaded.publish(() => ({ aggregate: stream.type, id: stream.id }));
       this.#scheduleSweep();

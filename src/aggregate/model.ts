@@ -6,6 +6,7 @@ import { codeFingerprint, type CodeVersion, type NamedFunction } from "../finger
 import { metaOf } from "./context.ts";
 import { appliedEvent, EventReader, recordedEvent } from "./event-reader.ts";
 import { type CommandContext, type RecordedEvent, rejectionOf, rejectionsFor, constructorsFor } from "./messages.ts";
+import type { BegunSample } from "./fold-samples.ts";
 import { MadeMessages } from "./made-messages.ts";
 import { isTypeOnly, type Payload, type Payloads } from "./payload.ts";
 import { takesThird } from "./source-inspection.ts";
@@ -20,6 +21,15 @@ export interface Environment {
   readonly now: () => number;
   readonly nextId: () => string;
   readonly onUnknownEvent: UnknownEventPolicy;
+  readonly sampler?: FoldSampler;
+}
+
+/** Takes samples of how new events are folded. */
+export interface FoldSampler {
+  /** Whether the next event of this type is to be sampled. Called once for each event. */
+  isDue(type: string): boolean;
+  begin(state: unknown, event: StoredEvent): BegunSample | undefined;
+  complete(begun: BegunSample, state: unknown): void;
 }
 
 /** A decision: what a command leads to. */
@@ -55,6 +65,8 @@ interface EventModel {
   readonly what: string;
   /** How many shapes of its payload came before the newest. */
   readonly schemaVersion: number;
+  /** How many events of this type were folded. */
+  count: number;
 }
 
 interface CommandModel {
@@ -107,7 +119,7 @@ export class AggregateModel {
       );
     this.type = aggregate.type;
     this.snapshotEvery = behaviour.snapshotEvery ?? 100;
-    this.#initial = contract.initial;
+    this.#initial = typeof contract.initial === "function" ? contract.initial : freeze(copyOf(contract.initial));
     this.#reader = new EventReader(aggregate);
     this.#commands = new Map(
       Object.entries(contract.commands).map(([type, payload]) => [
@@ -120,7 +132,7 @@ export class AggregateModel {
         const apply = functionOf(behaviour.apply, type);
         const what = `event ${type} of ${aggregate.type}`;
         const schemaVersion = this.#reader.schemaVersion(type);
-        return [type, { apply, wantsRecord: takesThird(apply), payload, what, schemaVersion }];
+        return [type, { apply, wantsRecord: takesThird(apply), payload, what, schemaVersion, count: 0 }];
       }),
     );
     this.#emit = constructorsFor(contract.events, this.#made.record);
@@ -131,7 +143,7 @@ export class AggregateModel {
 
   initial(): unknown {
     const initial = this.#initial;
-    return freeze(typeof initial === "function" ? (initial as () => unknown)() : copyOf(initial));
+    return typeof initial === "function" ? freeze((initial as () => unknown)()) : initial;
   }
 
   /** Checks a command as it comes in: known type, valid payload. Gives it with the payload that `handle` will see. */
@@ -230,16 +242,21 @@ export class AggregateModel {
       );
     const { text, data } = payloadOf(model, "data" in event ? event.data : undefined);
     const { schemaVersion, wantsRecord } = model;
+    model.count++;
     const { actor } = command.context;
     const eventId = environment.nextId();
     // While it is folded, `apply` must not see a position: the event has none yet.
     const position = wantsRecord ? undefined : UNKNOWN_POSITION;
     const applied = appliedEvent(this.type, id, type, data, eventId, before + 1, timestamp, actor, meta, position);
-    return {
-      draft: { type, data: text, schemaVersion, timestamp, eventId, actor, meta },
-      event: applied,
-      state: freeze(this.#applied(type, state, model.apply(state, data, wantsRecord ? applied : undefined))),
-    };
+    const draft = { type, data: text, schemaVersion, timestamp, eventId, actor, meta };
+    const { sampler } = environment;
+    const begun =
+      sampler?.isDue(type) === true
+        ? sampler.begin(state, { ...draft, stream: { type: this.type, id }, data, version: before + 1, position: 0 })
+        : undefined;
+    const next = freeze(this.#applied(type, state, model.apply(state, data, wantsRecord ? applied : undefined)));
+    if (begun !== undefined) sampler?.complete(begun, next);
+    return { draft, event: applied, state: next };
   }
 
   #badResult(command: string, why: string): EventfoldError {
@@ -262,6 +279,7 @@ export class AggregateModel {
       return state;
     }
     const data = this.#reader.dataOf(event);
+    model.count++;
     const next = model.wantsRecord ? model.apply(state, data, recordedEvent(event, data)) : model.apply(state, data);
     return this.#applied(event.type, state, next);
   }
@@ -274,6 +292,11 @@ export class AggregateModel {
       "INVALID_DEFINITION",
       `apply.${type} of ${this.type} returned ${after === undefined ? "nothing" : "a promise"}; expected the next state, at once`,
     );
+  }
+
+  /** The types of events, with the number of events folded so far. */
+  get folds(): ReadonlyMap<string, { readonly count: number }> {
+    return this.#events;
   }
 
   /** How many shapes of an event's payload came before the newest one; 0 for an event that is not declared. */

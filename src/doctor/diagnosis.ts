@@ -166,7 +166,7 @@ export class Diagnosis {
   async #surveyRest(): Promise<void> {
     for (const checkpoint of this.#checkpoints)
       appendAll(this.problems, checkCheckpoint(checkpoint, this.#lastPosition));
-    this.#counts.checkpoints = this.#checkpoints.length;
+    this.#counts.checkpoints = this.#checkpoints.filter(({ kind }) => kind !== "aggregates").length;
     appendAll(this.problems, checkLayout(this.#fs, this.paths));
     const slice = new Slice();
     for (const [key, stream] of this.#streams.streams) {

@@ -130,10 +130,12 @@ export interface Checkpoint {
   readonly versions?: ReadonlyMap<string, number> | undefined;
   /** Digest of the event at `position`, to tell whether the store still has it, and a position before it from which to look. */
   readonly last?: { readonly since: number; readonly event: string } | undefined;
+  /** The runtime's: how some events were folded, to notice changed code. Plain JSON. */
+  readonly samples?: readonly unknown[] | undefined;
 }
 
-/** The kinds of consumers that keep checkpoints. */
-export type ConsumerKind = "projection" | "process-manager" | "subscription";
+/** The kinds of consumers that keep checkpoints; `aggregate` is for what all snapshots of a type have in common. */
+export type ConsumerKind = "projection" | "process-manager" | "subscription" | "aggregate";
 
 /** What an implementation can do beyond the minimum, for the contract suite and for callers that care. */
 export interface EventStoreCapabilities {

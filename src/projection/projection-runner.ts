@@ -1,24 +1,22 @@
-import { PARTIAL_EVENT_FIELDS } from "../aggregate/event-reader.ts";
+import { type FoldSample, FoldSamples } from "../aggregate/fold-samples.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventStore, StoredEvent } from "../event-store/event-store.ts";
 import { fullNameOf } from "../event-store/stream-names.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
-import { usesOnly } from "../aggregate/source-inspection.ts";
-import { projecting, type ProjectTrace } from "../tracing/tracing.ts";
-import { EventSources, initialOf } from "./event-sources.ts";
+import { jsonProblem } from "../json.ts";
+import { projecting, type ProjectTrace, staleCache, uncachedState } from "../tracing/tracing.ts";
 import type { SliceLock } from "./slice-lock.ts";
 import { ChangedHistoryError, LogCursor } from "./log-cursor.ts";
+import { ProjectionFold } from "./projection-fold.ts";
 import type { ProjectionDefinition } from "./projection.ts";
 import { monotonicNow, startTimer } from "../real-timers.ts";
-import { isPromise, messageOf } from "../realm.ts";
+import { messageOf } from "../realm.ts";
 
 /** A checkpoint is saved after this many events or this much time, and on close. */
 const SAVE_EVERY_EVENTS = 10_000;
 const SAVE_AFTER_MS = 1000;
 /** A rebuild follows what is committed meanwhile this often; the next read folds the rest. */
 const REBUILD_PASSES = 3;
-
-type Handler = (state: unknown, event: unknown) => unknown;
 
 export interface RebuildOptions {
   /** Ends the rebuild with the signal's reason; the old state stays. */
@@ -33,6 +31,7 @@ interface Folded {
   readonly cursor: LogCursor;
   /** From a checkpoint of the Rust crate: versions that are folded in already. A stream that has reached its version is removed. */
   readonly versions: Map<string, number>;
+  readonly samples: FoldSamples;
 }
 
 /** A catch-up of more events than this takes the lock. */
@@ -43,9 +42,7 @@ export class ProjectionRunner {
   readonly #definition: ProjectionDefinition;
   readonly #events: EventStore;
   readonly #lock: SliceLock;
-  readonly #sources: EventSources<Handler>;
-  /** Handlers that read only the fields of a partial event. */
-  readonly #partialHandlers: ReadonlySet<unknown>;
+  readonly #fold: ProjectionFold;
   #folded: Folded | undefined;
   #working: Promise<void> | undefined;
   readonly #rebuilds = new Set<Promise<void>>();
@@ -53,17 +50,14 @@ export class ProjectionRunner {
   #cancelSave: (() => void) | undefined;
   #saving: Promise<void> = Promise.resolve();
   #isClosed = false;
+  #isReported = false;
 
   /** All projections of a store share the lock. */
   constructor(definition: ProjectionDefinition, events: EventStore, lock: SliceLock) {
     this.#definition = definition;
     this.#events = events;
     this.#lock = lock;
-    this.#sources = new EventSources<Handler>(definition);
-    const handlers = definition.sources.flatMap((source) => Object.values(source.handlers));
-    this.#partialHandlers = new Set(
-      handlers.filter((handler) => typeof handler === "function" && usesOnly(handler, PARTIAL_EVENT_FIELDS)),
-    );
+    this.#fold = new ProjectionFold(definition);
   }
 
   /** Catches up with everything committed so far. The state is the live one: later events change it. */
@@ -125,7 +119,7 @@ export class ProjectionRunner {
       const batches = folded.cursor.read(head);
       for await (const batch of isLong ? this.#lock.inSlices(batches) : batches) {
         this.#checkOpen();
-        for (const event of batch) this.#fold(folded, event);
+        for (const event of batch) this.#advance(folded, event);
         count(batch.length);
         this.#saveInPassing(folded);
       }
@@ -143,41 +137,48 @@ export class ProjectionRunner {
     if (checkpoint?.versions !== undefined) {
       // Reads all events: those that are counted off are of any type.
       const versions = stillToCome(checkpoint.versions);
-      return { state: checkpoint.state, cursor: new LogCursor(this.#events, 0), versions };
+      const cursor = new LogCursor(this.#events, 0);
+      return { state: checkpoint.state, cursor, versions, samples: new FoldSamples() };
     }
-    if (checkpoint === undefined || checkpoint.fingerprint !== this.#sources.fingerprint) return this.#fresh();
+    if (checkpoint === undefined || checkpoint.fingerprint !== this.#fold.fingerprint) return this.#fresh();
+    const samples = (checkpoint.samples ?? []) as readonly FoldSample[];
+    if (!this.#foldsAlike(samples)) return this.#fresh();
     this.#saved.position = checkpoint.position;
     return {
       state: checkpoint.state,
-      cursor: new LogCursor(this.#events, checkpoint, this.#sources.wanted),
+      cursor: new LogCursor(this.#events, checkpoint, this.#fold.wanted),
       versions: new Map(),
+      samples: new FoldSamples(samples),
     };
+  }
+
+  /** Whether the handlers still do with some events what they did when the checkpoint was made. */
+  #foldsAlike(samples: readonly FoldSample[]): boolean {
+    const found = this.#fold.differing(samples);
+    if (found === undefined) return true;
+    const { event, isRepeatable } = found;
+    staleCache.publish(() => ({
+      kind: "projection",
+      name: this.#definition.name,
+      event: `${event.stream.type}.${event.type}`,
+      isRepeatable,
+    }));
+    return false;
   }
 
   #fresh(): Folded {
     return {
-      state: initialOf(this.#definition.initial),
-      cursor: new LogCursor(this.#events, 0, this.#sources.wanted),
+      state: this.#fold.initial,
+      cursor: new LogCursor(this.#events, 0, this.#fold.wanted),
       versions: new Map(),
+      samples: new FoldSamples(),
     };
   }
 
-  #fold(folded: Folded, event: StoredEvent): void {
-    const source = this.#sources.of(event.stream.type);
-    const handler = source?.handlers.get(event.type);
-    const isNew = folded.versions.size === 0 || !isFoldedIn(folded.versions, event);
-    if (source !== undefined && handler !== undefined && isNew) {
+  #advance(folded: Folded, event: StoredEvent): void {
+    if (folded.versions.size === 0 || !isFoldedIn(folded.versions, event)) {
       try {
-        const result = handler(
-          folded.state,
-          // Most handlers look at the payload and the id alone: the rest need not be read for them.
-          this.#partialHandlers.has(handler) ? source.reader.partialEvent(event) : source.reader.recorded(event),
-        );
-        if (isPromise(result)) {
-          result.catch(() => {});
-          throw new TypeError("the handler is asynchronous; a state is folded from the events alone, at once");
-        }
-        if (result !== undefined) folded.state = result;
+        folded.state = this.#fold.next(folded.state, event, folded.samples);
       } catch (cause) {
         // The handler may have changed half of the state, so it is discarded. The next read starts from the checkpoint.
         if (this.#folded === folded) this.#folded = undefined;
@@ -201,7 +202,7 @@ export class ProjectionRunner {
       for await (const batch of this.#lock.inSlices(fresh.cursor.read(head))) {
         signal?.throwIfAborted();
         this.#checkOpen();
-        for (const event of batch) this.#fold(fresh, event);
+        for (const event of batch) this.#advance(fresh, event);
         count(batch.length);
         const { position } = fresh.cursor;
         onProgress?.({ position, head: Math.max(head, position) });
@@ -243,10 +244,16 @@ export class ProjectionRunner {
       if (mark.position === this.#saved.position) return;
       const before = this.#saved.position;
       this.#saved = { position: mark.position, time: monotonicNow() };
+      const problem = jsonProblem(folded.state, "state", 0, "exact");
+      if (problem !== undefined) {
+        this.#report(problem);
+        return;
+      }
       try {
         await this.#events.saveCheckpoint("projection", this.#definition.name, {
           state: folded.state,
-          fingerprint: this.#sources.fingerprint,
+          fingerprint: this.#fold.fingerprint,
+          samples: folded.samples.all,
           ...mark,
         });
       } catch {
@@ -256,6 +263,12 @@ export class ProjectionRunner {
       }
     });
     return this.#saving;
+  }
+
+  /** Says once why the state is not cached. */
+  #report(problem: string): void {
+    if (!this.#isReported) uncachedState.publish(() => ({ kind: "projection", name: this.#definition.name, problem }));
+    this.#isReported = true;
   }
 
   #checkOpen(): void {

@@ -189,6 +189,26 @@ export interface DeadLetterNotice {
   readonly reason: string;
 }
 
+/** A cache that was made by other code, although the definition's own code is the same. */
+export interface StaleCacheNotice {
+  readonly kind: "snapshots" | "projection" | "process-manager";
+  /** The aggregate's type, or the name of the projection or process manager. */
+  readonly name: string;
+  /** The event that is folded otherwise, as `<aggregate>.<type>`. */
+  readonly event: string;
+  /** Whether folding it twice makes the same state twice. If not, the code is not deterministic. */
+  readonly isRepeatable: boolean;
+}
+
+/** A state that is folded again at each start, because it cannot be cached. Published once for each definition and store. */
+export interface UncachedStateNotice {
+  readonly kind: "snapshots" | "projection" | "process-manager";
+  /** The aggregate's type, or the name of the projection or process manager. */
+  readonly name: string;
+  /** What JSON cannot hold, with the path to it; or that the code is not deterministic. */
+  readonly problem: string;
+}
+
 /** A command of one instance, from the mailbox to the answer. */
 export const executing: Trace<ExecuteTrace> = new Trace("eventfold-es:execute");
 /** A commit, from the queue to stable storage. */
@@ -207,3 +227,5 @@ export const instanceEvicted: Notice<InstanceNotice> = new Notice("eventfold-es:
 export const snapshotSaved: Notice<SnapshotNotice> = new Notice("eventfold-es:snapshot");
 export const storeRecovered: Notice<RecoveryNotice> = new Notice("eventfold-es:recovery");
 export const deadLetterWritten: Notice<DeadLetterNotice> = new Notice("eventfold-es:dead-letter");
+export const staleCache: Notice<StaleCacheNotice> = new Notice("eventfold-es:stale-cache");
+export const uncachedState: Notice<UncachedStateNotice> = new Notice("eventfold-es:uncached-state");

@@ -45,6 +45,7 @@ const letter: Shape = {
   table: `${LETTERS}: key`,
   below: { cause, envelope: { table: `${LETTERS}: key in envelope` } },
 };
+const samples: Shape = { table: `${PROJECTION}: key in samples` };
 const last: Shape = { table: `${PROJECTION}: key in last` };
 const EVENTS = "streams/<type>/<name>/app.jsonl";
 const event: Shape = {
@@ -72,7 +73,14 @@ const FILES: readonly (readonly [path: RegExp, shape: Shape])[] = [
     /^streams\/[^/]+\/[^/]+\/views\/state\.snapshot\.json$/,
     { table: "streams/<type>/<name>/views/state.snapshot.json: key" },
   ],
-  [/^projections\/[^/]+\/checkpoint\.json$/, { table: `${PROJECTION}: key`, below: { last } }],
+  [/^projections\/[^/]+\/checkpoint\.json$/, { table: `${PROJECTION}: key`, below: { last, samples } }],
+  [
+    /^aggregates\/[^/]+\/checkpoint\.json$/,
+    {
+      table: `${PROJECTION}: key`,
+      below: { state: { table: "aggregates/<type>/checkpoint.json: key in state", below: { samples } } },
+    },
+  ],
   [/^subscriptions\/[^/]+\/checkpoint\.json$/, { table: `${PROJECTION}: key`, below: { last } }],
   [
     /^process_managers\/[^/]+\/checkpoint\.json$/,

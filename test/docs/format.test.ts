@@ -134,11 +134,16 @@ describe("the example in docs/format.md", () => {
     const files = readdirSync(join(example, "store"), { recursive: true, withFileTypes: true });
     const names = files.filter((entry) => entry.isFile()).map((entry) => entry.name);
     expect(names.sort()).toEqual(
-      ["0000000000000001.jsonl", "app.jsonl", "app.jsonl", "checkpoint.json", "head", "lock", "marker.json"].concat(
-        "state.snapshot.json",
-        "stream_ends",
-        "streams.jsonl",
-      ),
+      [
+        "0000000000000001.jsonl",
+        "app.jsonl",
+        "app.jsonl",
+        "checkpoint.json",
+        "checkpoint.json",
+        "head",
+        "lock",
+        "marker.json",
+      ].concat("state.snapshot.json", "stream_ends", "streams.jsonl"),
     );
     expect(file("meta/lock").length).toBe(0);
   });

@@ -255,7 +255,8 @@ describe.each(SIZES)("with %i streams of %i deposits", (accounts, deposits) => {
       // One call for the file's size and two for its parts, for every few hundred events.
       calls: 20 + (accounts * deposits) / 300,
       flushes: 0,
-      bytesWritten: 200,
+      // With up to five samples of how an event was folded.
+      bytesWritten: 200 + 5 * 450,
       bytesRead: READ_AGAIN * logBytes + 4096,
       streamsOpened: 0,
       parsed: accounts * deposits * PAYLOAD,
@@ -324,8 +325,8 @@ test("loading an instance with a snapshot reads the snapshot and the events afte
   const counts = await countsOf(() => store.get(Account, "a-0000").state());
   time.go();
   await store.close();
-  // Snapshots are taken every 100 events: 251 leave 51 after the last one.
-  expectAtMost(counts, { calls: 22, flushes: 0, bytesWritten: 0, bytesRead: 24_000, streamsOpened: 4, parsed: 1200 });
+  // Snapshots are taken every 100 events: 251 leave 51 after the last one. The first load of a type folds three samples again.
+  expectAtMost(counts, { calls: 25, flushes: 0, bytesWritten: 0, bytesRead: 25_500, streamsOpened: 4, parsed: 4200 });
 });
 
 describe("a process manager", () => {

@@ -148,7 +148,7 @@ test("a read that the server does not answer fails its command, and the next one
   const store = await open(
     new Proxy<EventStore>(waiting, {
       get(target, property) {
-        if (property === "loadSnapshot" && isDown)
+        if (property === "loadCheckpoint" && isDown)
           return () => Promise.reject(new EventfoldError("STORE_UNAVAILABLE", "expected an answer, found none"));
         const value: unknown = Reflect.get(target, property, target);
         return typeof value === "function" ? (value as (...args: unknown[]) => unknown).bind(target) : value;

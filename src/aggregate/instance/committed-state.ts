@@ -6,6 +6,7 @@ import { type AggregateModel, type Environment, freeze } from "../model.ts";
 import type { CommandOutcome } from "./command-outcome.ts";
 import { IdempotencyKeys, type VersionRange } from "./idempotency-keys.ts";
 import { stateAt } from "./past-state.ts";
+import type { TypeSnapshots } from "./type-snapshots.ts";
 
 /**
  * How the state in memory compares with the stream:
@@ -25,6 +26,7 @@ export class CommittedState {
   readonly stream: StreamName;
   readonly #model: AggregateModel;
   readonly #store: EventStore;
+  readonly #snapshots: TypeSnapshots;
   readonly #environment: Environment;
   #freshness: Freshness = "absent";
   #state: unknown;
@@ -37,7 +39,14 @@ export class CommittedState {
   /** Ids of all events; read when the first event is injected. */
   #eventIds: Set<string> | undefined;
 
-  constructor(stream: StreamName, model: AggregateModel, store: EventStore, environment: Environment) {
+  constructor(
+    stream: StreamName,
+    model: AggregateModel,
+    store: EventStore,
+    snapshots: TypeSnapshots,
+    environment: Environment,
+  ) {
+    this.#snapshots = snapshots;
     this.stream = stream;
     this.#model = model;
     this.#store = store;
@@ -108,7 +117,7 @@ export class CommittedState {
 
   /** May load an old state from a store that answers from what it knows: the first commit on it conflicts then. */
   async #load(): Promise<void> {
-    const snapshot = await this.#store.loadSnapshot(this.stream, this.#model.fingerprint);
+    const snapshot = await this.#snapshots.load(this.stream);
     this.#state = snapshot === undefined ? this.#model.initial() : snapshot.state;
     this.#version = this.#loadedSnapshot = snapshot?.version ?? 0;
     this.#position = snapshot?.position ?? 0;

@@ -15,6 +15,7 @@ import { type CommandJob, type Job, Mailbox } from "./mailbox.ts";
 import { type PastState, type PointInTime, stateAt } from "./past-state.ts";
 import { PhaseMachine } from "./phase.ts";
 import { SnapshotSchedule } from "./snapshot-schedule.ts";
+import type { TypeSnapshots } from "./type-snapshots.ts";
 
 /** How often a command is decided because another process has committed to the stream. */
 const MAX_ATTEMPTS = 100;
@@ -42,14 +43,15 @@ export class Instance {
   /** When it was last used, in ms of the monotonic clock. */
   lastUsed: number = monotonicNow();
 
-  constructor(stream: StreamName, model: AggregateModel, store: EventStore, environment: Environment) {
+  constructor(stream: StreamName, model: AggregateModel, store: EventStore, snapshots: TypeSnapshots) {
+    const { environment } = snapshots;
     this.stream = stream;
     this.#model = model;
     this.#store = store;
     this.#environment = environment;
-    this.#committed = new CommittedState(stream, model, store, environment);
+    this.#committed = new CommittedState(stream, model, store, snapshots, environment);
     this.#decided = new DecidedCommands(stream, store, () => this.#answerDecided());
-    this.#snapshots = new SnapshotSchedule(model, store);
+    this.#snapshots = new SnapshotSchedule(model, snapshots);
   }
 
   /** Whether it has nothing to do, so that it can leave memory. */

@@ -1,19 +1,19 @@
-import type { EventStore } from "../../event-store/event-store.ts";
 import { snapshotSaved } from "../../tracing/tracing.ts";
 import type { AggregateModel } from "../model.ts";
 import type { CommittedState } from "./committed-state.ts";
+import type { TypeSnapshots } from "./type-snapshots.ts";
 
 /** Saves snapshots of one instance: by the number of events since the last one, and when asked to. */
 export class SnapshotSchedule {
   readonly #model: AggregateModel;
-  readonly #store: EventStore;
+  readonly #snapshots: TypeSnapshots;
   /** Version of the newest snapshot that is known. */
   #savedVersion = 0;
   #isSaving = false;
 
-  constructor(model: AggregateModel, store: EventStore) {
+  constructor(model: AggregateModel, snapshots: TypeSnapshots) {
     this.#model = model;
-    this.#store = store;
+    this.#snapshots = snapshots;
   }
 
   get isSaving(): boolean {
@@ -36,10 +36,11 @@ export class SnapshotSchedule {
     if (committed.isAbsent || committed.version <= this.#savedVersion || this.#isSaving) return;
     this.#isSaving = true;
     const { stream, state, version, position } = committed;
-    const { fingerprint } = this.#model;
     try {
-      await this.#store.saveSnapshot(stream, { state, version, position, fingerprint });
+      const isSaved = await this.#snapshots.save(stream, { state, version, position });
+      // A state that cannot be cached is tried again after as many events.
       this.#savedVersion = version;
+      if (!isSaved) return;
       snapshotSaved.publish(() => ({ aggregate: stream.type, id: stream.id, version }));
     } finally {
       this.#isSaving = false;

@@ -9,7 +9,7 @@ import { correctText, differingBytes } from "../scan/one-byte-correction.ts";
 import { lineAt, type Problem } from "../findings.ts";
 import type { LoggedLetter, LogNotes, NotePlace } from "../scan/log-notes.ts";
 
-export const CONSUMER_DIRECTORIES = ["projections", "process_managers", "subscriptions"] as const;
+export const CONSUMER_DIRECTORIES = ["projections", "process_managers", "subscriptions", "aggregates"] as const;
 
 type ConsumerDirectory = (typeof CONSUMER_DIRECTORIES)[number];
 

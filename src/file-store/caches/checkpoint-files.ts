@@ -16,6 +16,7 @@ const DIRECTORIES: Readonly<Record<ConsumerKind, string>> = {
   projection: "projections",
   "process-manager": "process_managers",
   subscription: "subscriptions",
+  aggregate: "aggregates",
 };
 
 /** A checkpoint with what only this store knows of it. */
@@ -62,9 +63,9 @@ export class CheckpointFiles {
   /** Not kept (and so rebuilt at the next opening) when the state would not come back from JSON as it is. */
   async save(kind: ConsumerKind, name: string, { checkpoint, place, sequence }: SavedCheckpoint): Promise<void> {
     if (!isJsonValue(checkpoint.state)) return;
-    const { state, position, fingerprint, last } = checkpoint;
+    const { state, position, fingerprint, last, samples } = checkpoint;
     const bookmark = place === undefined ? undefined : [place.segment, place.offset, place.position];
-    const text = JSON.stringify({ state, position, fingerprint, last, bookmark, sequence }).slice(0, -1);
+    const text = JSON.stringify({ state, position, fingerprint, last, samples, bookmark, sequence }).slice(0, -1);
     const path = this.#path(kind, name);
     try {
       this.#fs.makeDirectory(path.slice(0, path.lastIndexOf("/")));
@@ -106,7 +107,7 @@ export class CheckpointFiles {
   }
 
   #path(kind: ConsumerKind, name: string): string {
-    return `${this.#paths.base}/${DIRECTORIES[kind]}/${name}/checkpoint.json`;
+    return `${this.#paths.base}/${DIRECTORIES[kind]}/${encodeId(name)}/checkpoint.json`;
   }
 }
 

@@ -1,7 +1,7 @@
-import { EventSources, initialOf } from "../../projection/event-sources.ts";
+import { ProjectionFold } from "../../projection/projection-fold.ts";
 import { type AnyProjection, definitionOf, type ProjectionState } from "../../projection/projection.ts";
 import { type Expected, expectState } from "./expect-same.ts";
-import { asStored, type GivenEvent, type Handler, handlerOf } from "./given-event.ts";
+import { asStored, type GivenEvent } from "./given-event.ts";
 
 export interface ProjectionSpec<P extends AnyProjection> {
   /** Events to fold, after those of earlier calls. */
@@ -11,17 +11,12 @@ export interface ProjectionSpec<P extends AnyProjection> {
 }
 
 export function projectionSpec(projection: AnyProjection, given: readonly GivenEvent[]): ProjectionSpec<AnyProjection> {
-  const definition = definitionOf(projection);
-  const sources = new EventSources<Handler>(definition);
+  const fold = new ProjectionFold(definitionOf(projection));
   return {
     given: (...events) => projectionSpec(projection, [...given, ...events]),
     thenState(expected) {
-      let state = initialOf(definition.initial);
-      for (const [index, event] of given.entries()) {
-        const found = handlerOf(sources, event);
-        const result = found?.handler(state, found.reader.recorded(asStored(event, index)));
-        if (result !== undefined) state = result;
-      }
+      let state = fold.initial;
+      for (const [index, event] of given.entries()) state = fold.next(state, asStored(event, index));
       expectState(state, expected);
     },
   };

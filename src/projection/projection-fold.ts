@@ -1,0 +1,76 @@
+import { type EventReader, PARTIAL_EVENT_FIELDS } from "../aggregate/event-reader.ts";
+import { differing, type FoldDifference, type FoldSample, type FoldSamples } from "../aggregate/fold-samples.ts";
+import { usesOnly } from "../aggregate/source-inspection.ts";
+import type { EventTypes, StoredEvent } from "../event-store/event-store.ts";
+import { isPromise } from "../realm.ts";
+import { EventSources, initialOf } from "./event-sources.ts";
+import type { ProjectionDefinition } from "./projection.ts";
+
+type Handler = (state: unknown, event: unknown) => unknown;
+
+/** A handler with what is known of it. */
+interface Entry {
+  readonly handler: Handler;
+  readonly reader: EventReader;
+  /** It reads only the fields of a partial event. */
+  readonly isPartial: boolean;
+}
+
+/** A projection's fold: its initial state and its handlers. */
+export class ProjectionFold {
+  readonly #initial: unknown;
+  /** By type of aggregate and of event. */
+  readonly #entries: ReadonlyMap<string, ReadonlyMap<string, Entry>>;
+  readonly wanted: EventTypes;
+  readonly fingerprint: string;
+
+  constructor({ initial, sources: declared, version }: ProjectionDefinition) {
+    const sources = new EventSources<Handler>({ initial, sources: declared, version });
+    this.#initial = initial;
+    this.wanted = sources.wanted;
+    this.fingerprint = sources.fingerprint;
+    this.#entries = new Map(
+      declared.map(({ aggregate: { type } }) => {
+        const { reader, handlers } = sources.of(type) ?? { reader: undefined, handlers: [] };
+        const entries = [...handlers].map(([event, handler]) => {
+          const isPartial = usesOnly(handler, PARTIAL_EVENT_FIELDS);
+          return [event, { handler, reader: reader as EventReader, isPartial }] as const;
+        });
+        return [type, new Map(entries)];
+      }),
+    );
+  }
+
+  /** A fresh initial state. */
+  get initial(): unknown {
+    return initialOf(this.#initial);
+  }
+
+  /** The state after an event. It may be the given one, changed. What a handler throws passes through. Takes a sample if one is due. */
+  next(state: unknown, event: StoredEvent, samples?: FoldSamples): unknown {
+    const entry = this.#entries.get(event.stream.type)?.get(event.type);
+    if (entry === undefined) return state;
+    if (samples === undefined) return fold(entry, state, event);
+    const counter = samples.counterOf(entry, event);
+    if (++counter.count !== counter.next) return fold(entry, state, event);
+    const begun = samples.begin(counter, state, event);
+    const next = fold(entry, state, event);
+    if (begun !== undefined) samples.complete(begun, next, (again) => this.next(this.initial, again));
+    return next;
+  }
+
+  /** The first sample that the handlers make another state of. */
+  differing(samples: readonly FoldSample[]): FoldDifference | undefined {
+    return differing(samples, (before, event) => this.next(before === undefined ? this.initial : before.state, event));
+  }
+}
+
+function fold({ handler, reader, isPartial }: Entry, state: unknown, event: StoredEvent): unknown {
+  // Most handlers look at the payload and the id alone: the rest need not be read for them.
+  const result = handler(state, isPartial ? reader.partialEvent(event) : reader.recorded(event));
+  if (isPromise(result)) {
+    result.catch(() => {});
+    throw new TypeError("the handler is asynchronous; a state is folded from the events alone, at once");
+  }
+  return result === undefined ? state : result;
+}
