@@ -1,71 +1,95 @@
 /**
- * What a function may do with its arguments, as far as its source tells. Used only to leave out work: in doubt the
+ * What a function may do with its arguments, as far as its source tells with certainty. Used only to leave out work: in doubt the
  * answer is the one with which nothing is left out.
  */
+import { tokensOf } from "./source-tokens.ts";
+
+type AnyFunction = (...args: never[]) => unknown;
+
+const NAME = /^[A-Za-z_$][\w$]*$/;
+/** Ways to an argument without its name. */
+const HIDDEN_WAYS: ReadonlySet<string> = new Set(["arguments", "eval", "with", "debugger"]);
 
 /** Whether a function may look at its third argument: it declares one, also with a default, or takes them all. */
-export function takesThird(fn: (...args: never[]) => unknown): boolean {
-  const source = sourceOf(fn);
-  if (fn.length > 2 || /\barguments\b/.test(source)) return true;
-  const open = source.indexOf("(");
-  const arrow = source.indexOf("=>");
-  if (open < 0 || (arrow >= 0 && arrow < open)) return false;
-  // Only what stands between parameters counts: commas and spreads inside patterns and defaults do not.
-  let depth = 0;
-  let commas = 0;
-  for (let i = open; i < source.length; i++) {
-    const character = source[i] ?? "";
-    if ("([{".includes(character)) depth++;
-    else if (")]}".includes(character) && --depth === 0) break;
-    else if (depth === 1 && character === ",") commas++;
-    else if (depth === 1 && source.startsWith("...", i)) return true;
-  }
-  return commas >= 2;
+export function takesThird(fn: AnyFunction): boolean {
+  if (fn.length > 2) return true;
+  const parsed = parse(fn);
+  return parsed === undefined || parsed.parameters.length > 2;
 }
 
 /** Whether a function of two parameters certainly looks at no other properties of its second argument than these. */
-export function usesOnly(fn: (...args: never[]) => unknown, properties: ReadonlySet<string>): boolean {
-  const source = sourceOf(fn);
-  // Ways to an argument without its name; and names written otherwise than they are.
-  if (/\b(?:arguments|eval|with)\b|\\u|\[native code\]/.test(source)) return false;
-  // A lone parameter without parentheses, or a list in which no expression stands.
-  if (/^(?:async\s+)?[\w$]+\s*=>/.test(source)) return true;
-  const list = /^[\w$\s]*\(([\w$\s,{}:]*)\)/.exec(source);
-  if (list === null) return false;
-  const [, second, ...more] = splitAtCommas(list[1] ?? "");
-  if (more.some((parameter) => parameter !== "")) return false;
-  if (second === undefined || second === "") return true;
-  if (second.startsWith("{")) {
-    const keys = splitAtCommas(second.slice(1, -1)).map((part) => part.split(":", 1)[0]?.trim() ?? "");
-    return second.endsWith("}") && keys.every((key) => key === "" || properties.has(key));
-  }
-  if (!/^[A-Za-z_$][\w$]*$/.test(second)) return false;
-  const name = second.replaceAll("$", "\\$");
-  const body = source.slice(list[0].length);
-  for (const { index } of body.matchAll(new RegExp(`(?<![\\w$])${name}(?![\\w$])`, "g"))) {
-    const property = /^\s*\??\.\s*([\w$]+)/.exec(body.slice(index + second.length))?.[1];
-    if (property === undefined || !properties.has(property)) return false;
-  }
-  return true;
+export function usesOnly(fn: AnyFunction, properties: ReadonlySet<string>): boolean {
+  const parsed = parse(fn);
+  if (parsed === undefined || parsed.parameters.length > 2) return false;
+  const { parameters, body } = parsed;
+  const second = parameters[1];
+  if (second === undefined) return true;
+  const [name = ""] = second;
+  if (second.length > 1) return patternKeys(second)?.every((key) => properties.has(key)) === true;
+  return body.every((token, at) => {
+    if (token !== name) return true;
+    const dot = body[at + 1];
+    return (dot === "." || dot === "?.") && properties.has(body[at + 2] ?? "");
+  });
 }
 
-/** The true source: a function's own `toString` may say anything. */
-function sourceOf(fn: (...args: never[]) => unknown): string {
-  return Function.prototype.toString.call(fn);
+interface ParsedFunction {
+  /** The tokens of each parameter: a name, or a pattern of names without defaults. */
+  readonly parameters: readonly (readonly string[])[];
+  readonly body: readonly string[];
 }
 
-/** The parts between the commas that stand in no braces, trimmed. */
-function splitAtCommas(text: string): string[] {
-  const parts: string[] = [];
+/** A function with parameters and a body that are fully understood. */
+function parse(fn: AnyFunction): ParsedFunction | undefined {
+  const tokens = tokensOf(Function.prototype.toString.call(fn));
+  if (tokens === undefined || tokens.some((token) => HIDDEN_WAYS.has(token))) return undefined;
+  let at = 0;
+  if (tokens[at] === "async" && tokens[at + 1] !== "=>") at++;
+  if (tokens[at + 1] === "=>" && NAME.test(tokens[at] ?? ""))
+    return { parameters: [[tokens[at] ?? ""]], body: tokens.slice(at + 2) };
+  if (tokens[at] === "function") at++;
+  const isNamed = NAME.test(tokens[at] ?? "");
+  if (isNamed) at++;
+  if (tokens[at] !== "(") return undefined;
+  const close = tokens.indexOf(")", at);
+  const parameters = close < 0 ? undefined : parametersOf(tokens.slice(at + 1, close));
+  if (parameters === undefined) return undefined;
+  at = close + 1;
+  if (tokens[at] === "=>") at++;
+  // The source of a function of the machine is not shown: `{ [native code] }`.
+  else if (tokens[at] !== "{" || tokens[at + 1] === "[") return undefined;
+  return { parameters, body: tokens.slice(at) };
+}
+
+/** Splits a list in which no expression stands; `undefined` for any other. */
+function parametersOf(tokens: readonly string[]): string[][] | undefined {
+  const parameters: string[][] = [];
+  let current: string[] = [];
   let depth = 0;
-  let start = 0;
-  for (let i = 0; i < text.length; i++) {
-    if (text[i] === "{") depth++;
-    else if (text[i] === "}") depth--;
-    else if (text[i] === "," && depth === 0) {
-      parts.push(text.slice(start, i).trim());
-      start = i + 1;
-    }
+  for (const token of tokens) {
+    if (token === "{") depth++;
+    else if (token === "}") depth--;
+    else if (token === "," && depth === 0) {
+      parameters.push(current);
+      current = [];
+      continue;
+    } else if (!NAME.test(token) && token !== "," && token !== ":") return undefined;
+    current.push(token);
   }
-  return [...parts, text.slice(start).trim()];
+  if (current.length > 0) parameters.push(current);
+  const isUnderstood = ([first = "", ...more]: string[]): boolean =>
+    more.length === 0 ? NAME.test(first) : first === "{" && more.at(-1) === "}";
+  return parameters.every(isUnderstood) ? parameters : undefined;
+}
+
+/** The keys of a pattern `{ key, key: name, key: { … } }`. */
+function patternKeys(pattern: readonly string[]): string[] | undefined {
+  const keys: string[] = [];
+  let depth = 0;
+  for (const [at, token] of pattern.entries()) {
+    if (token === "{") depth++;
+    else if (token === "}") depth--;
+    else if (depth === 1 && NAME.test(token) && pattern[at - 1] !== ":") keys.push(token);
+  }
+  return depth === 0 ? keys : undefined;
 }

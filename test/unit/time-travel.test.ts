@@ -55,6 +55,28 @@ describe.each(backends)("time travel $backend", ({ builder }) => {
     await store.close();
   });
 
+  test("to a time after the clock went back is the state after the last event that is not later", async () => {
+    const times = [1000, 5000, 2000, 9000, 3000, 9000];
+    let time = 0;
+    const store = await builder()
+      .aggregate(Account)
+      .clock(() => time)
+      .open();
+    const ada = store.get(Account, "ada");
+    for (const [index, moment] of times.entries()) {
+      time = moment;
+      await ada.execute(index === 0 ? Open({ owner: "Ada" }) : Deposit({ amount: 10 ** index }));
+    }
+    const at = async (moment: number): Promise<number> => (await ada.state({ at: moment })).balance;
+    expect([await at(999), await at(1000), await at(1999)]).toEqual([0, 0, 0]);
+    // The third event has the time 2000, and the second one is part of the state before it.
+    expect([await at(2000), await at(2999)]).toEqual([110, 110]);
+    expect([await at(3000), await at(5000), await at(8999), await at(9000)]).toEqual([11_110, 11_110, 11_110, 111_110]);
+    expect((await ada.state({ at: 2500, version: 2 })).balance).toBe(10);
+    await expect(ada.state({ at: 9e12, version: 7 })).rejects.toMatchObject({ code: "VERSION_NOT_FOUND" });
+    await store.close();
+  });
+
   test("to the earlier of version and time", async () => {
     const { store, ada } = await history();
     expect((await ada.state({ version: 3, at: 2500 })).balance).toBe(10);

@@ -2,7 +2,7 @@ import { EventfoldError } from "../../errors.ts";
 import type { EventStore, StreamName } from "../../event-store/event-store.ts";
 import { type AggregateModel, type Environment, freeze } from "../model.ts";
 
-/** A point in a stream's history: a version, a time in milliseconds since 1970, or whichever of the two comes first. */
+/** A point in a stream's history: a version, a time in milliseconds since 1970, or the earlier of the two. */
 export interface PointInTime {
   readonly version?: number;
   readonly time?: number;
@@ -22,23 +22,42 @@ export async function stateAt(
   environment: Environment,
   until: PointInTime,
 ): Promise<PastState> {
-  const { version: lastVersion = Infinity, time: lastTime = Infinity } = until;
+  const lastVersion = Math.min(until.version ?? Infinity, await versionAt(stream, store, until.time));
   let state = model.initial();
   let version = 0;
   let position = 0;
-  for await (const batch of store.readStream(stream)) {
-    for (const event of batch) {
-      if (event.version > lastVersion || event.timestamp > lastTime) return { state: freeze(state), version, position };
-      state = model.fold(state, event, environment.onUnknownEvent);
-      version = event.version;
-      position = event.position;
+  if (lastVersion > 0) {
+    read: for await (const batch of store.readStream(stream)) {
+      for (const event of batch) {
+        if (event.version > lastVersion) break read;
+        state = model.fold(state, event, environment.onUnknownEvent);
+        version = event.version;
+        position = event.position;
+      }
     }
   }
-  if (until.version !== undefined && until.version > version) {
+  if (until.version !== undefined && until.version > version && lastVersion >= until.version) {
     throw new EventfoldError(
       "VERSION_NOT_FOUND",
       `expected version ${until.version} of ${stream.type} ${JSON.stringify(stream.id)}, found ${version} events; ask for a version from 0 to ${version}`,
     );
   }
   return { state: freeze(state), version, position };
+}
+
+/**
+ * Version of the last event that is not later than a time. All events before it count, also those with a later time: the clock
+ * went back between them. `Infinity` if that is the stream's last event.
+ */
+async function versionAt(stream: StreamName, store: EventStore, time: number | undefined): Promise<number> {
+  if (time === undefined) return Infinity;
+  let version = 0;
+  let last = 0;
+  for await (const batch of store.readStream(stream)) {
+    for (const event of batch) {
+      last = event.version;
+      if (event.timestamp <= time) version = last;
+    }
+  }
+  return version === last ? Infinity : version;
 }
