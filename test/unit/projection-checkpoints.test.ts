@@ -33,8 +33,8 @@ describe("a projection's checkpoint", () => {
     expect((await read(directory)).seen).toHaveLength(20);
     await history(directory, 2);
     const { state, seen } = await read(directory);
-    // The first two are folded once more, as samples.
-    expect(seen).toEqual([1, 2, 21, 22]);
+    // The first two events and the 20th are folded once more, as samples.
+    expect(seen).toEqual([1, 2, 20, 21, 22]);
     expect(state).toMatchObject({ total: 213, count: 22 });
     expect(fs.readdirSync(path.join(directory, "projections/totals"))).toEqual(["checkpoint.json"]);
   });
@@ -94,8 +94,7 @@ describe("a projection's checkpoint", () => {
       else fs.writeFileSync(file, damage);
       const after = await read(directory);
       expect(after.state).toEqual(state);
-      // And three samples: the first two events and the 20th.
-      expect(after.seen).toHaveLength(23);
+      expect(after.seen).toHaveLength(20);
     }
   });
 
@@ -109,7 +108,8 @@ describe("a projection's checkpoint", () => {
     fs.writeFileSync(checkpointOf(directory, "totals"), old);
     const after = await read(directory);
     expect(after.state).toEqual(state);
-    expect(after.seen).toHaveLength(20);
+    // And three samples: the first two events and the 20th.
+    expect(after.seen).toHaveLength(23);
   });
 
   test("that is ahead of the log is not used", async () => {
