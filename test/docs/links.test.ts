@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { type Document, documents, readDocument, ROOT } from "./documentation.ts";
@@ -16,7 +16,12 @@ function anchors({ text }: Document): Set<string> {
   );
 }
 
-describe.each(documents().map((document) => [document.path, document] as const))("links of %s", (path, document) => {
+const readmes = readdirSync(join(ROOT, "examples"), { withFileTypes: true })
+  .filter((entry) => entry.isDirectory() && existsSync(join(ROOT, "examples", entry.name, "README.md")))
+  .map(({ name }) => readDocument(`examples/${name}/README.md`));
+const linking = [...documents(), ...readmes, readDocument("test/README.md")];
+
+describe.each(linking.map((document) => [document.path, document] as const))("links of %s", (path, document) => {
   const text = document.text.replaceAll(/^```[\s\S]*?^```$/gm, "");
   const links = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, target = ""]) => target);
 
