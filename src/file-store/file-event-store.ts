@@ -15,55 +15,12 @@ import type {
   StreamName,
 } from "../event-store/event-store.ts";
 import { checkStreamName } from "../event-store/stream-names.ts";
-import type { CommitWatchers } from "./apply/commit-watchers.ts";
-import type { LogFollower } from "./apply/log-follower.ts";
-import type { UnsettledStreams } from "./apply/unsettled-streams.ts";
-import type { ConsumerCheckpoints } from "./caches/consumer-checkpoints.ts";
-import type { SnapshotFiles } from "./caches/snapshot-files.ts";
-import type { Committer } from "./commit/committer.ts";
 import { queuedCommit } from "./commit/queued-commit.ts";
 import { ioError, readError } from "./disk/io-error.ts";
-import type { StorePaths } from "./disk/store-paths.ts";
-import type { StoreLock } from "./disk/store-lock.ts";
 import type { StreamKey } from "./disk/stream-key.ts";
-import type { CommitLog } from "./log/commit-log.ts";
-import type { LogReader } from "./log/log-reader.ts";
-import type { StoreGuard } from "./log/store-guard.ts";
-import type { ProgressLog } from "./progress/progress-log.ts";
-import type { Checkpointer } from "./recovery/checkpointer.ts";
 import type { StreamEnd } from "./streams/stream-end.ts";
-import type { StreamFiles } from "./streams/stream-files.ts";
-import type { KnownStream, StreamIndex } from "./streams/stream-index.ts";
-import type { StreamKeys } from "./streams/stream-keys.ts";
-import type { StreamList } from "./streams/stream-list.ts";
-import type { StreamReader } from "./streams/stream-reader.ts";
-import type { UnappliedRecords } from "./streams/unapplied-records.ts";
-
-/** The parts of an open store, as `open-store.ts` wires them. */
-export interface FileEventStoreParts {
-  readonly capabilities: EventStoreCapabilities;
-  readonly paths: StorePaths;
-  readonly log: CommitLog;
-  readonly lock: StoreLock;
-  readonly files: StreamFiles;
-  readonly keys: StreamKeys;
-  readonly index: StreamIndex;
-  readonly list: StreamList;
-  readonly streams: StreamReader;
-  readonly unapplied: UnappliedRecords;
-  readonly unsettled: UnsettledStreams;
-  readonly reader: LogReader;
-  readonly progress: ProgressLog;
-  readonly guard: StoreGuard;
-  readonly follower: LogFollower;
-  readonly watchers: CommitWatchers;
-  readonly snapshots: SnapshotFiles;
-  readonly checkpoints: ConsumerCheckpoints;
-  readonly checkpointer: Checkpointer;
-  readonly committer: Committer;
-  /** Closes all files but the lock. */
-  readonly closeFiles: () => void;
-}
+import type { KnownStream } from "./streams/stream-index.ts";
+import type { StoreParts } from "./store-parts.ts";
 
 /**
  * Events in plain files under one directory.
@@ -76,11 +33,11 @@ export interface FileEventStoreParts {
 export class FileEventStore implements EventStore {
   /** Looking for commits of other processes costs one small read. */
   readonly pollInterval = 25;
-  readonly #parts: FileEventStoreParts;
+  readonly #parts: StoreParts;
   #savingSnapshots: Promise<void> = Promise.resolve();
   #closing: Promise<void> | undefined;
 
-  constructor(parts: FileEventStoreParts) {
+  constructor(parts: StoreParts) {
     this.#parts = parts;
   }
 

@@ -1,5 +1,5 @@
 import { crc32 } from "node:zlib";
-import { sealed } from "../disk/checksum.ts";
+import { isChecksum, sealed } from "../disk/checksum.ts";
 import type { Checkpoint, ConsumerKind } from "../../event-store/event-store.ts";
 import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
 import { isCount, isJsonValue } from "../../json.ts";
@@ -51,7 +51,7 @@ export class CheckpointFiles {
       const match = /,"crc":"([0-9a-f]{8})"\}$/.exec(text.slice(-20));
       if (match === null) return this.#fromRustCrate(text);
       const checked = text.slice(0, -match[0].length);
-      if (crc32(checked) !== Number.parseInt(match[1] ?? "", 16)) return undefined;
+      if (!isChecksum(match[1], crc32(checked))) return undefined;
       return savedCheckpoint(JSON.parse(`${checked}}`) as Checkpoint & Hints);
     } catch (error) {
       // A damaged cache is not used; a disk that does not answer is another matter.

@@ -1,7 +1,7 @@
 import { crc32 } from "node:zlib";
 import xxhash from "xxhash-wasm";
 import type { Snapshot } from "../../event-store/event-store.ts";
-import { sealed } from "../disk/checksum.ts";
+import { isChecksum, sealed } from "../disk/checksum.ts";
 import { isJsonValue } from "../../json.ts";
 
 /** xxh64 with seed 0, as 16 lower-case hex digits: the Rust crate's hash of a line without its LF. */
@@ -42,6 +42,6 @@ export function decodeSnapshot(text: string): SnapshotFile | undefined {
   const match = /,"crc":"([0-9a-f]{8})"\}$/.exec(text.slice(-20));
   if (match === null) return undefined;
   const checked = text.slice(0, -match[0].length);
-  if (crc32(checked) !== Number.parseInt(match[1] ?? "", 16)) return undefined;
+  if (!isChecksum(match[1], crc32(checked))) return undefined;
   return JSON.parse(`${checked}}`) as SnapshotFile;
 }

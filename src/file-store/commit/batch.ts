@@ -1,3 +1,4 @@
+import { present } from "../../assert-invariant.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 import { lineOf } from "../lines/event-line.ts";
 import { RecordWriter, type WrittenEnd } from "../log/record-writer.ts";
@@ -22,7 +23,8 @@ export class Batch {
     let lines = "";
     for (const { draft, meta } of events) lines += lineOf(draft, meta, position++);
     if (end.version === 0) {
-      const seconds = Math.floor((events[0]?.draft.timestamp ?? 0) / 1000);
+      const first = present(events[0], "an append that is written has events");
+      const seconds = Math.floor(first.draft.timestamp / 1000);
       this.created.push({ stream, seconds, mayBeKnown: this.existing.has(key) });
     }
     this.record.addEvents(key, end, events.length, lines);

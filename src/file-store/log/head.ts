@@ -1,5 +1,5 @@
 import { crc32 } from "node:zlib";
-import { checksumText } from "../disk/checksum.ts";
+import { checksumText, isChecksum } from "../disk/checksum.ts";
 import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
 import type { LogPlace } from "./log-place.ts";
 
@@ -54,6 +54,6 @@ export class Head {
 export function decodeHead(bytes: Buffer): LogPlace | undefined {
   const text = bytes.toString("latin1", 0, LENGTH);
   const match = /^(\d{16}) (\d{16}) (\d{16}) ([0-9a-f]{8})\n/.exec(text);
-  if (match === null || Number.parseInt(match[4] ?? "", 16) !== crc32(text.slice(0, 50))) return undefined;
+  if (match === null || !isChecksum(match[4], crc32(text.slice(0, 50)))) return undefined;
   return { segment: Number(match[1]), offset: Number(match[2]), position: Number(match[3]) };
 }

@@ -1,5 +1,6 @@
 import { crc32 } from "node:zlib";
-import { checksumEnd } from "../disk/checksum.ts";
+import { present } from "../../assert-invariant.ts";
+import { checksumEnd, isChecksum } from "../disk/checksum.ts";
 
 /**
  * The commit log's record: one batch of commits, made durable by one write. Every line of it is JSON:
@@ -83,8 +84,8 @@ export function readRecord(buffer: Buffer, offset: number, length: number, base:
   const body = offset + match[0].length;
   const end = body + Number(match[4]);
   if (end > length) return { kind: "short", need: end - offset };
-  const checksum = crc32(buffer.subarray(body, end), crc32(match[1] ?? ""));
-  if (checksum !== Number.parseInt(match[7] ?? "", 16))
+  const checksum = crc32(buffer.subarray(body, end), crc32(present(match[1], "a pattern that matches has its groups")));
+  if (!isChecksum(match[7], checksum))
     return { kind: "invalid", why: "the checksum of a commit record does not match" };
   return {
     kind: "record",

@@ -53,11 +53,11 @@ export class DeadLetterFiles {
  * stays the same after other letters are gone.
  */
 function keyedLetters(name: string, lines: readonly string[]): StoredDeadLetter[] {
-  const letters = lines.map(parsed);
+  const letters = lines.map((line) => ({ line, ...parsed(line) }));
   const taken = new Set(letters.map(({ key }) => key));
-  return letters.map(({ key, letter }, index) => {
+  return letters.map(({ line, key, letter }, index) => {
     if (key !== undefined) return { key, letter };
-    const text = checksumText(crc32(lines[index] ?? ""));
+    const text = checksumText(crc32(line));
     let place = index + 1;
     while (taken.has(`${name}/line-${place}-${text}`)) place++;
     const made = `${name}/line-${place}-${text}`;

@@ -1,5 +1,6 @@
 import { crc32 } from "node:zlib";
-import { sealed } from "../disk/checksum.ts";
+import { present } from "../../assert-invariant.ts";
+import { isChecksum, sealed } from "../disk/checksum.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { LogPlace } from "../log/log-place.ts";
 import { readWhole, replaceFile } from "../disk/whole-file.ts";
@@ -11,10 +12,12 @@ import { readWhole, replaceFile } from "../disk/whole-file.ts";
  */
 export function readMarker(fs: FileSystem, path: string): LogPlace | undefined {
   const text = readWhole(fs, path)?.toString("latin1");
+  if (text === undefined) return undefined;
   const match = /^(\{"segment":(\d{1,16}),"offset":(\d{1,16}),"position":(\d{1,16})),"crc":"([0-9a-f]{8})"\}\n$/.exec(
-    text ?? "",
+    text,
   );
-  if (match === null || Number.parseInt(match[5] ?? "", 16) !== crc32(match[1] ?? "")) return undefined;
+  if (match === null || !isChecksum(match[5], crc32(present(match[1], "a pattern that matches has its groups"))))
+    return undefined;
   return { segment: Number(match[2]), offset: Number(match[3]), position: Number(match[4]) };
 }
 

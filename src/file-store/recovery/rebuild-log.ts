@@ -1,4 +1,6 @@
 import { CorruptionError, EventfoldError } from "../../errors.ts";
+import { present } from "../../assert-invariant.ts";
+import type { StreamName } from "../../event-store/event-store.ts";
 import { compareCodePoints } from "../../event-store/stream-order.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { RecordWriter } from "../log/record-writer.ts";
@@ -109,10 +111,11 @@ function findLines(
           let position: number | undefined;
           let isOurs = false;
           try {
-            const line = parseLine(text ?? "", (why) => new Error(why));
+            if (text === undefined) throw new Error("not UTF-8");
+            const line = parseLine(text, (why) => new Error(why));
             time = line.ts * 1000 + (line.ms ?? 0);
             position = line.pos;
-            isOurs = text !== undefined && isOurLine(text);
+            isOurs = isOurLine(text);
           } catch {
             // Unreadable: it stays an event of its stream, at the time of the one before, and reading it says what is wrong.
           }
@@ -136,16 +139,16 @@ function inOrder(paths: StorePaths, found: FoundLine[]): FoundLine[] {
       throw disagreement(paths, line, `position ${line.position} stands in two places`);
     else placed.set(line.position, line);
   }
-  const order = new Map(free.map((line) => [line, streamOfKey(line.key)]));
+  const streams = new Map(free.map((line) => [line, streamOfKey(line.key)]));
+  const streamOf = (line: FoundLine): StreamName => present(streams.get(line), "each free line has its stream");
   free.sort((a, b) => {
-    const x = order.get(a);
-    const y = order.get(b);
-    if (x === undefined || y === undefined) return 0;
+    const x = streamOf(a);
+    const y = streamOf(b);
     return a.time - b.time || compareCodePoints(x.type, y.type) || compareCodePoints(x.id, y.id) || a.offset - b.offset;
   });
   const merged: FoundLine[] = [];
   const reached = new Map<StreamKey, number>();
-  const waiting = new Map<StreamKey, FoundLine[]>();
+  const waiting = new Map<StreamKey, [FoundLine, ...FoundLine[]]>();
   const take = (line: FoundLine): void => {
     merged.push(line);
     reached.set(line.key, line.version);
@@ -160,14 +163,12 @@ function inOrder(paths: StorePaths, found: FoundLine[]): FoundLine[] {
       continue;
     }
     // The next free line whose predecessor in its stream has its place; clocks may have run backwards.
-    const ready = [...waiting.values()]
-      .map((lines) => lines[0])
-      .find((w) => w !== undefined && (reached.get(w.key) ?? 0) === w.version - 1);
+    const ready = [...waiting.values()].find(([first]) => (reached.get(first.key) ?? 0) === first.version - 1);
     if (ready !== undefined) {
-      take(ready);
-      const rest = waiting.get(ready.key)?.slice(1) ?? [];
-      if (rest.length === 0) waiting.delete(ready.key);
-      else waiting.set(ready.key, rest);
+      const [first, second, ...rest] = ready;
+      take(first);
+      if (second === undefined) waiting.delete(first.key);
+      else waiting.set(first.key, [second, ...rest]);
       continue;
     }
     const candidate = free[nextFree++];
@@ -178,11 +179,13 @@ function inOrder(paths: StorePaths, found: FoundLine[]): FoundLine[] {
       throw disagreement(paths, next, why, "CORRUPT_LOG");
     }
     if (!waiting.has(candidate.key) && (reached.get(candidate.key) ?? 0) === candidate.version - 1) take(candidate);
-    else
+    else {
+      const lines: [FoundLine, ...FoundLine[]] = [candidate, ...(waiting.get(candidate.key) ?? [])];
       waiting.set(
         candidate.key,
-        [...(waiting.get(candidate.key) ?? []), candidate].sort((a, b) => a.version - b.version),
+        lines.sort((a, b) => a.version - b.version),
       );
+    }
   }
   return merged;
 }

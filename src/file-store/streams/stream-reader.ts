@@ -1,5 +1,6 @@
 import { isAscii } from "node:buffer";
 import { crc32 } from "node:zlib";
+import { present } from "../../assert-invariant.ts";
 import { CorruptionError } from "../../errors.ts";
 import type { StoredEvent, StreamName } from "../../event-store/event-store.ts";
 import type { CommitLog } from "../log/commit-log.ts";
@@ -217,7 +218,7 @@ async function crcOf(
   end: number,
   add: (lines: Buffer, crc: number) => number,
 ): Promise<number | undefined> {
-  let crc = from.crc ?? 0;
+  let crc = present(from.crc, "a checksum is carried on from a known one");
   let buffer = Buffer.allocUnsafe(Math.max(1, Math.min(CHUNK, end - from.end)));
   let kept = 0;
   const slice = new Slice();

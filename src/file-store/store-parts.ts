@@ -1,0 +1,46 @@
+import type { EventStoreCapabilities } from "../event-store/event-store.ts";
+import type { CommitWatchers } from "./apply/commit-watchers.ts";
+import type { LogFollower } from "./apply/log-follower.ts";
+import type { UnsettledStreams } from "./apply/unsettled-streams.ts";
+import type { ConsumerCheckpoints } from "./caches/consumer-checkpoints.ts";
+import type { SnapshotFiles } from "./caches/snapshot-files.ts";
+import type { Committer } from "./commit/committer.ts";
+import type { StorePaths } from "./disk/store-paths.ts";
+import type { StoreLock } from "./disk/store-lock.ts";
+import type { CommitLog } from "./log/commit-log.ts";
+import type { LogReader } from "./log/log-reader.ts";
+import type { StoreGuard } from "./log/store-guard.ts";
+import type { ProgressLog } from "./progress/progress-log.ts";
+import type { Checkpointer } from "./recovery/checkpointer.ts";
+import type { StreamFiles } from "./streams/stream-files.ts";
+import type { StreamIndex } from "./streams/stream-index.ts";
+import type { StreamKeys } from "./streams/stream-keys.ts";
+import type { StreamList } from "./streams/stream-list.ts";
+import type { StreamReader } from "./streams/stream-reader.ts";
+import type { UnappliedRecords } from "./streams/unapplied-records.ts";
+
+/** The parts of an open store, as `open-store.ts` wires them. */
+export interface StoreParts {
+  readonly capabilities: EventStoreCapabilities;
+  readonly paths: StorePaths;
+  readonly log: CommitLog;
+  readonly lock: StoreLock;
+  readonly files: StreamFiles;
+  readonly keys: StreamKeys;
+  readonly index: StreamIndex;
+  readonly list: StreamList;
+  readonly streams: StreamReader;
+  readonly unapplied: UnappliedRecords;
+  readonly unsettled: UnsettledStreams;
+  readonly reader: LogReader;
+  readonly progress: ProgressLog;
+  readonly guard: StoreGuard;
+  readonly follower: LogFollower;
+  readonly watchers: CommitWatchers;
+  readonly snapshots: SnapshotFiles;
+  readonly checkpoints: ConsumerCheckpoints;
+  readonly checkpointer: Checkpointer;
+  readonly committer: Committer;
+  /** Closes all files but the lock. */
+  readonly closeFiles: () => void;
+}
