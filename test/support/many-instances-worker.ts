@@ -35,7 +35,7 @@ const readers = Array.from({ length: 300 }, (_, n) => store.readEvents("account"
 const firsts = await Promise.all(readers.map(async (reader) => (await reader.next()).done));
 await store.rebuildProjection(Totals);
 const { accounts, balance } = await store.projection(Totals);
-await Promise.all(readers.map((reader) => reader.return?.()));
+for (const reader of readers) await reader.return?.();
 await store.close();
 
 const stores = await Promise.all(

@@ -132,7 +132,7 @@ async function openPlace(): Promise<Place> {
 async function codeOf(work: Promise<unknown>): Promise<string> {
   return work.then(
     () => "no error",
-    (error: { readonly code?: string }) => error.code ?? String(error),
+    (error: Error & { readonly code?: string }) => error.code ?? error.message,
   );
 }
 
