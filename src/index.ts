@@ -3,6 +3,7 @@ export type { UnknownEventPolicy } from "./aggregate/model.ts";
 export { AggregateStore } from "./aggregate-store/store-entry.ts";
 export type { AggregateStoreBuilder } from "./aggregate-store/aggregate-store-builder.ts";
 export type { DispatchAllResult, EnvelopeFor } from "./aggregate-store/aggregate-store.ts";
+export type { ConsumerStatus, ProcessManagerStatus, StoreStatus } from "./aggregate-store/store-status.ts";
 export type { ReadEventsOptions } from "./aggregate-store/read-events.ts";
 export type { EventFilter, RecordedEventOf, SelectedEvent } from "./subscription/event-filter.ts";
 export type { AggregateHandle, CommandAttempt, CommandResult } from "./aggregate-store/aggregate-handle.ts";

@@ -22,6 +22,7 @@ import {
 } from "../subscription/subscription.ts";
 import type { InjectedEvent, InjectOptions, InjectResult } from "./inject-event.ts";
 import type { Instances } from "./instances.ts";
+import { type StoreStatus, storeStatus } from "./store-status.ts";
 import { checkReadOptions, readEvents, type ReadEventsOptions } from "./read-events.ts";
 import type { SelectedEvent } from "../subscription/event-filter.ts";
 
@@ -105,6 +106,12 @@ export class AggregateStore<
     this.#instances.checkOpen();
     await refreshBeforeReading(this.#events);
     return this.#events.head();
+  }
+
+  /** How far everything is: the log, the projections, process managers and named subscriptions, what waits and what failed. */
+  async status(): Promise<StoreStatus> {
+    this.#instances.checkOpen();
+    return storeStatus(this.#events, this.#projections, this.#managers);
   }
 
   /** Executes the command in an envelope. Fields of `options` win over the context of the envelope. */

@@ -205,8 +205,13 @@ export interface EventStore {
 
   /** A consumer's checkpoint, or nothing if there is none that can be trusted. */
   loadCheckpoint(kind: ConsumerKind, name: string): Promise<Checkpoint | undefined>;
+  /** The names of the consumers of a kind that have a checkpoint, in the order of their code points. */
+  listCheckpoints(kind: ConsumerKind): Promise<readonly string[]>;
   /** Replaces a consumer's checkpoint as a whole. */
   saveCheckpoint(kind: ConsumerKind, name: string, checkpoint: Checkpoint): Promise<void>;
+
+  /** How many bytes the store takes in its storage, if it can tell. An estimate. */
+  bytes?(): Promise<number>;
 
   /** All streams, or all of one type, in the order of their ids. */
   listStreams(type?: string): Promise<readonly StreamName[]>;

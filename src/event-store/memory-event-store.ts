@@ -139,6 +139,12 @@ export class MemoryEventStore implements EventStore {
     return text === undefined ? undefined : (JSON.parse(text) as Checkpoint);
   }
 
+  async listCheckpoints(kind: ConsumerKind): Promise<readonly string[]> {
+    const prefix = `${kind}/`;
+    const keys = [...this.#content.checkpoints.keys()].filter((key) => key.startsWith(prefix));
+    return keys.map((key) => key.slice(prefix.length)).sort(compareCodePoints);
+  }
+
   async saveCheckpoint(kind: ConsumerKind, name: string, checkpoint: Checkpoint): Promise<void> {
     // A state that JSON would change is not kept, like on disk.
     if (isJsonValue(checkpoint.state)) this.#content.checkpoints.set(`${kind}/${name}`, JSON.stringify(checkpoint));

@@ -126,10 +126,20 @@ export class FileEventStore implements EventStore {
     return this.#parts.checkpoints.load(kind, name);
   }
 
+  async listCheckpoints(kind: ConsumerKind): Promise<readonly string[]> {
+    this.#checkOpen();
+    return this.#parts.checkpoints.list(kind);
+  }
+
   async saveCheckpoint(kind: ConsumerKind, name: string, checkpoint: Checkpoint): Promise<void> {
     if (this.#closing !== undefined) return;
     this.#parts.guard.check();
     await this.#parts.checkpoints.save(kind, name, checkpoint);
+  }
+
+  bytes(): Promise<number> {
+    this.#checkOpen();
+    return this.#parts.bytes();
   }
 
   async listStreams(type?: string): Promise<readonly StreamName[]> {

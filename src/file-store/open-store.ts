@@ -11,6 +11,7 @@ import { type LineHash, loadLineHash } from "./caches/snapshot-format.ts";
 import { Committer } from "./commit/committer.ts";
 import { ioError } from "./disk/io-error.ts";
 import { StoreLock } from "./disk/store-lock.ts";
+import { directoryBytes } from "./disk/directory-bytes.ts";
 import { type StorePaths, storePaths } from "./disk/store-paths.ts";
 import type { StreamKey } from "./disk/stream-key.ts";
 import { FileEventStore } from "./file-event-store.ts";
@@ -198,6 +199,7 @@ function wire({ fs, paths, lock, hash, options }: Opening, log: CommitLog, marke
       checkpoints,
       checkpointer,
       committer,
+      bytes: () => directoryBytes(fs, paths.base),
       closeFiles,
     },
     capabilities: { durable: durability === "flush", multiProcess: true },

@@ -41,6 +41,8 @@ export interface StoreParts {
   readonly checkpoints: ConsumerCheckpoints;
   readonly checkpointer: Checkpointer;
   readonly committer: Committer;
+  /** The size of all files, in bytes. */
+  readonly bytes: () => Promise<number>;
   /** Closes all files but the lock. */
   readonly closeFiles: () => void;
 }

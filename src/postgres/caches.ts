@@ -9,6 +9,7 @@ export class Caches {
   readonly #loadSnapshot: Statement;
   readonly #saveSnapshot: Statement;
   readonly #loadCheckpoint: Statement;
+  readonly #listCheckpoints: Statement;
   readonly #saveCheckpoint: Statement;
 
   constructor(database: Database, s: string) {
@@ -22,6 +23,7 @@ export class Caches {
       set version = excluded.version, position = excluded.position, fingerprint = excluded.fingerprint, state = excluded.state`,
     );
     this.#loadCheckpoint = statement(`select checkpoint from ${s}.checkpoints where kind = $1 and name = $2`);
+    this.#listCheckpoints = statement(`select name from ${s}.checkpoints where kind = $1 order by name`);
     this.#saveCheckpoint = statement(
       `insert into ${s}.checkpoints (kind, name, checkpoint) values ($1, $2, $3)
       on conflict (kind, name) do update set checkpoint = excluded.checkpoint`,
@@ -53,6 +55,11 @@ export class Caches {
   async loadCheckpoint(kind: ConsumerKind, name: string): Promise<Checkpoint | undefined> {
     const [row] = await this.#database.read(this.#loadCheckpoint, [kind, name]);
     return row === undefined ? undefined : (JSON.parse(row[0] ?? "null") as Checkpoint);
+  }
+
+  async listCheckpoints(kind: ConsumerKind): Promise<string[]> {
+    const rows = await this.#database.read(this.#listCheckpoints, [kind]);
+    return rows.map(([name]) => name ?? "");
   }
 
   /** Tries once: a checkpoint that is missing costs reading events again, and waiting for the server costs more. */

@@ -62,6 +62,8 @@ export class PostgresEventStore implements EventStore {
   readonly #progress: Progress;
   readonly #streams: Statement;
   readonly #streamsOfType: Statement;
+  readonly #size: Statement;
+  readonly #schema: string;
   readonly #isListening: boolean;
   #closing: Promise<void> | undefined;
 
@@ -88,6 +90,11 @@ export class PostgresEventStore implements EventStore {
     const first = `select aggregate, id from ${schema}.events where version = 1`;
     this.#streams = statement(`${first} order by aggregate, id`);
     this.#streamsOfType = statement(`${first} and aggregate = $1 order by id`);
+    this.#size = statement(
+      `select coalesce(sum(pg_total_relation_size(c.oid)), 0)::text from pg_class c
+      join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relkind = 'r'`,
+    );
+    this.#schema = options.schema;
     this.#isListening = options.listens && mayListen(options.pool);
     watcher.start(() => channel.isHeard);
     if (this.#isListening) channel.listen();
@@ -162,9 +169,18 @@ export class PostgresEventStore implements EventStore {
     return this.#read(`the checkpoint of ${name}`, () => this.#caches.loadCheckpoint(kind, name));
   }
 
+  listCheckpoints(kind: ConsumerKind): Promise<readonly string[]> {
+    return this.#read("the list of checkpoints", () => this.#caches.listCheckpoints(kind));
+  }
+
   async saveCheckpoint(kind: ConsumerKind, name: string, checkpoint: Checkpoint): Promise<void> {
     if (this.#closing !== undefined) return;
     await this.#read(`the checkpoint of ${name}`, () => this.#caches.saveCheckpoint(kind, name, checkpoint));
+  }
+
+  async bytes(): Promise<number> {
+    const [row] = await this.#read("the size of the store", () => this.#database.read(this.#size, [this.#schema]));
+    return Number(row?.[0]);
   }
 
   async listStreams(type?: string): Promise<readonly StreamName[]> {

@@ -12,7 +12,7 @@ import { ProgressLoader } from "./progress-loader.ts";
 import type { ProcessManagerDefinition } from "./process-manager.ts";
 import type { HandlerName, Note } from "./note.ts";
 import { applyNote, completeEvent, type Progress, schedulingSteps } from "./progress.ts";
-import { causeOf, identityOf, keysOf, NO_OUTPUTS, type Outputs, outputsOf } from "./reaction.ts";
+import { causeOf, identityOf, keysOf, NO_OUTPUTS, type Outputs, outputsOf, type ScheduledCommand } from "./reaction.ts";
 import { messageOf } from "../realm.ts";
 
 const SAVE_EVERY_EVENTS = 1000;
@@ -74,6 +74,12 @@ export class ProcessManagerRunner {
   /** Whether events were handled that caused nothing and that no note has. */
   get hasUnnoted(): boolean {
     return this.#progress?.quiet !== undefined;
+  }
+
+  /** How far it is, with its scheduled commands, as far as this process knows. */
+  async status(): Promise<{ readonly position: number; readonly scheduled: readonly ScheduledCommand[] }> {
+    const progress = this.#progress ?? (await this.#loader.peek());
+    return { position: progress?.cursor.position ?? 0, scheduled: progress?.scheduled.all ?? [] };
   }
 
   /** Handles all events and due scheduled commands that there are. A failure that may pass is thrown; the next run continues there. */

@@ -5,6 +5,7 @@ import { type DeadLetter, shownLetter } from "./dead-letter.ts";
 import type { CommandTargets } from "./dispatcher.ts";
 import { type AnyProcessManager, processManagerDefinition } from "./process-manager.ts";
 import { type ProcessManagerReport, ProcessManagerRunner } from "./process-manager-runner.ts";
+import type { ScheduledCommand } from "./reaction.ts";
 import { monotonicNow, startTimer } from "../real-timers.ts";
 
 /** How often the clock is compared with the times of scheduled commands, and the store asked for commits at most, in ms. */
@@ -22,6 +23,13 @@ interface Worker {
   retryAt: number;
   /** When the events that caused nothing are noted, in ms of the monotonic clock; `Infinity` if there are none. */
   noteAt: number;
+}
+
+export interface ManagerStatus {
+  readonly name: string;
+  readonly position: number;
+  readonly scheduled: readonly ScheduledCommand[];
+  readonly deadLetters: number;
 }
 
 /** The process managers of a store: run by themselves while it is open, or when told to. */
@@ -92,6 +100,16 @@ export class ProcessManagers {
       names.map(async (name) => (await this.#events.deadLetters(name)).map((letter) => shownLetter(name, letter))),
     );
     return lists.flat();
+  }
+
+  /** How far each manager is, with its scheduled commands and the number of its dead letters. */
+  statuses(): Promise<ManagerStatus[]> {
+    return Promise.all(
+      [...this.#workers].map(async ([name, { runner }]) => {
+        const { position, scheduled } = await runner.status();
+        return { name, position, scheduled, deadLetters: (await this.#events.deadLetters(name)).length };
+      }),
+    );
   }
 
   async replay(key: string): Promise<void> {

@@ -75,6 +75,11 @@ export class ProjectionRunner {
     }
   }
 
+  /** How far it is, or will be when it is read next. */
+  async position(): Promise<number> {
+    return (this.#folded ?? (await this.#load())).cursor.position;
+  }
+
   /** Folds all events again from the first; until that is done, `read` gives the old state. */
   async rebuild(options: RebuildOptions): Promise<void> {
     const work = this.#traced(true, (count) => this.#rebuild(options, count));

@@ -80,6 +80,12 @@ export class Projections {
     return this.register(projection).rebuild(options);
   }
 
+  /** How far each projection is. */
+  positions(): Promise<{ readonly name: string; readonly position: number }[]> {
+    const runners = [...this.#runners];
+    return Promise.all(runners.map(async ([name, { runner }]) => ({ name, position: await runner.position() })));
+  }
+
   async close(): Promise<void> {
     await Promise.all([...this.#runners.values()].map(({ runner }) => runner.close()));
   }

@@ -142,6 +142,10 @@ export class WaitingEventStore implements EventStore {
     return this.remote.loadCheckpoint(kind, name);
   }
 
+  listCheckpoints(kind: ConsumerKind): Promise<readonly string[]> {
+    return this.remote.listCheckpoints(kind);
+  }
+
   saveCheckpoint(kind: ConsumerKind, name: string, checkpoint: Checkpoint): Promise<void> {
     return this.remote.saveCheckpoint(kind, name, checkpoint);
   }

@@ -2,6 +2,7 @@ import { crc32 } from "node:zlib";
 import { isChecksum, sealed } from "../disk/checksum.ts";
 import type { Checkpoint, ConsumerKind } from "../../event-store/event-store.ts";
 import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
+import { compareCodePoints } from "../../event-store/stream-order.ts";
 import { isCount, isJsonValue } from "../../json.ts";
 import { ioError } from "../disk/io-error.ts";
 import type { StorePaths } from "../disk/store-paths.ts";
@@ -72,6 +73,19 @@ export class CheckpointFiles {
       await replaceFile(this.#fs, path, sealed(text), false);
     } catch (error) {
       throw ioError(error, `writing the checkpoint of ${name}`);
+    }
+  }
+
+  /** The names of those that have a checkpoint. */
+  list(kind: ConsumerKind): readonly string[] {
+    try {
+      return this.#fs
+        .readDirectory(`${this.#paths.base}/${DIRECTORIES[kind]}`)
+        .filter(({ name, directory }) => directory && this.#fs.stat(this.#path(kind, name)) !== undefined)
+        .map(({ name }) => name)
+        .sort(compareCodePoints);
+    } catch (error) {
+      throw ioError(error, `reading the list of checkpoints`);
     }
   }
 

@@ -33,6 +33,10 @@ export class ConsumerCheckpoints {
     return checkpoint;
   }
 
+  list(kind: ConsumerKind): readonly string[] {
+    return this.#files.list(kind);
+  }
+
   async save(kind: ConsumerKind, name: string, checkpoint: Checkpoint): Promise<void> {
     const { last } = checkpoint;
     const place = last === undefined ? undefined : this.#reader.place(last.since);

@@ -22,6 +22,9 @@ export const checkpoints: readonly Rule[] = [
       equal(await loaded("projection", "q"), checkpoint(2), "replaced");
       equal(await loaded("subscription", "p"), checkpoint(0), "of another kind");
       equal(await store.loadCheckpoint("process-manager", "p"), undefined, "of a kind that has none");
+      equal(await store.listCheckpoints("projection"), ["p", "q"], "names");
+      equal(await store.listCheckpoints("subscription"), ["p"], "names of another kind");
+      equal(await store.listCheckpoints("process-manager"), [], "names of a kind that has none");
     },
   },
   {

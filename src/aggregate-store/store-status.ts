@@ -1,0 +1,77 @@
+import type { CommandEnvelope } from "../aggregate/messages.ts";
+import type { EventStore } from "../event-store/event-store.ts";
+import { refreshBeforeReading } from "../event-store/freshness.ts";
+import type { ProcessManagers } from "../process-manager/process-managers.ts";
+import type { Projections } from "../projection/projections.ts";
+
+/** How far a reader of the log is. */
+export interface ConsumerStatus {
+  readonly name: string;
+  /** Position of the last event that it has dealt with. */
+  readonly position: number;
+  /** How many events of the store come after that one, whether it wants them or not. */
+  readonly lag: number;
+}
+
+export interface ProcessManagerStatus extends ConsumerStatus {
+  /** Commands that wait for their time, the next one first. */
+  readonly scheduled: readonly {
+    readonly key: string | undefined;
+    /** Milliseconds since 1970. */
+    readonly due: number;
+    readonly envelope: CommandEnvelope;
+  }[];
+  /** Commands that could not be delivered. */
+  readonly deadLetters: number;
+}
+
+/** A store as it is now. */
+export interface StoreStatus {
+  /** Position of the last event; 0 if there is none. */
+  readonly head: number;
+  /** How many instances have events. */
+  readonly streams: number;
+  readonly projections: readonly ConsumerStatus[];
+  readonly processManagers: readonly ProcessManagerStatus[];
+  /** The named subscriptions, also those that are not running. Their positions are those that they last saved. */
+  readonly subscriptions: readonly ConsumerStatus[];
+  /** Size of the store in its storage, if the storage can tell. */
+  readonly bytes?: number;
+}
+
+export async function storeStatus(
+  events: EventStore,
+  projections: Projections,
+  managers: ProcessManagers,
+): Promise<StoreStatus> {
+  await refreshBeforeReading(events);
+  const [streams, folded, managed, names, bytes] = await Promise.all([
+    events.listStreams(),
+    projections.positions(),
+    managers.statuses(),
+    events.listCheckpoints("subscription"),
+    events.bytes?.(),
+  ]);
+  const subscribed = await Promise.all(
+    names.map(async (name) => ({ name, position: (await events.loadCheckpoint("subscription", name))?.position ?? 0 })),
+  );
+  // Last, so that no consumer is ahead of it.
+  const head = await events.head();
+  const withLag = ({ name, position }: { readonly name: string; readonly position: number }): ConsumerStatus => ({
+    name,
+    position,
+    lag: Math.max(head - position, 0),
+  });
+  return {
+    head,
+    streams: streams.length,
+    projections: folded.map(withLag),
+    processManagers: managed.map(({ scheduled, deadLetters, ...manager }) => ({
+      ...withLag(manager),
+      scheduled: scheduled.map(({ key, due, envelope }) => ({ key, due, envelope })).sort((a, b) => a.due - b.due),
+      deadLetters,
+    })),
+    subscriptions: subscribed.map(withLag),
+    ...(bytes === undefined ? {} : { bytes }),
+  };
+}
