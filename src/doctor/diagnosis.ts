@@ -10,7 +10,13 @@ import type { StreamKey } from "../file-store/disk/stream-key.ts";
 import { readWhole } from "../file-store/disk/whole-file.ts";
 import { readMarker } from "../file-store/recovery/marker.ts";
 import { type LineHash, loadLineHash } from "../file-store/caches/snapshot-format.ts";
-import { checkCheckpoint, checkDeadLetters, findCheckpoints, type FoundCheckpoint } from "./checks/check-consumers.ts";
+import {
+  checkCheckpoint,
+  checkCrateCheckpoints,
+  checkDeadLetters,
+  findCheckpoints,
+  type FoundCheckpoint,
+} from "./checks/check-consumers.ts";
 import { checkEnds } from "./checks/check-ends.ts";
 import { checkLayout } from "./checks/check-layout.ts";
 import { checkRegistry } from "./checks/check-registry.ts";
@@ -166,6 +172,7 @@ export class Diagnosis {
   async #surveyRest(): Promise<void> {
     for (const checkpoint of this.#checkpoints)
       appendAll(this.problems, checkCheckpoint(checkpoint, this.#lastPosition));
+    appendAll(this.problems, checkCrateCheckpoints(this.#fs, this.paths));
     this.#counts.checkpoints = this.#checkpoints.filter(({ kind }) => kind !== "aggregates").length;
     appendAll(this.problems, checkLayout(this.#fs, this.paths));
     const slice = new Slice();

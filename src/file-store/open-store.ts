@@ -165,7 +165,7 @@ function wire({ fs, paths, lock, hash, options }: Opening, log: CommitLog, marke
   const list = new StreamList({ fs, paths, files, registry, index, keys, unapplied });
   const reader = new LogReader(log, recent, (stream, key) => streams.origin(stream, key));
 
-  const checkpointFiles = new CheckpointFiles(fs, paths, (key) => files.openForReading(key));
+  const checkpointFiles = new CheckpointFiles(fs, paths, hash, (key) => files.openForReading(key));
   const checkpoints = new ConsumerCheckpoints(checkpointFiles, reader, progress);
   const snapshots = new SnapshotFiles(fs, files, hash);
 

@@ -243,7 +243,7 @@ export class ProjectionRunner {
   #save(): Promise<void> {
     this.#saving = this.#saving.then(async () => {
       const folded = this.#folded;
-      // Events that the Rust crate has folded in and our log does not have yet are only in its checkpoint, so that file stays.
+      // Events that the Rust crate has folded in and our log does not have yet are only in its checkpoint, so that one counts on.
       if (folded === undefined || !folded.cursor.isVerified || folded.versions.size > 0) return;
       const mark = folded.cursor.mark();
       if (mark.position === this.#saved.position) return;

@@ -36,7 +36,8 @@ test("process managers of two processes that are killed repeatedly do everything
     await workers[0]?.kill();
     await pause(round * 5);
     await workers[1]?.kill();
-    if (round === 2) fs.rmSync(path.join(directory, "process_managers/relay/checkpoint.json"), { force: true });
+    if (round === 2)
+      fs.rmSync(path.join(directory, "process_managers/relay/checkpoint.eventfold.json"), { force: true });
   }
   await store.runProcessManagers();
   for (const k of [0, 1, 2])

@@ -101,7 +101,7 @@ describe("verify", () => {
     }
     expect(damaged.toSorted()).toEqual([
       "0000000000000001.jsonl",
-      "checkpoint.json",
+      "checkpoint.eventfold.json",
       "dead_letters.jsonl",
       "state.snapshot.json",
       "streams.jsonl",

@@ -21,7 +21,7 @@ const Counter = aggregate("counter", {
   apply: { Added: (sum, { by }) => sum + by },
 });
 
-const caches = ["streams/counter/a/views/state.snapshot.json", "projections/sums/checkpoint.json"];
+const caches = ["streams/counter/a/views/state.snapshot.json", "projections/sums/checkpoint.eventfold.json"];
 const LOG = "commit_log/0000000000000001.jsonl";
 
 function checksum(bytes: Uint8Array | string, before = 0): string {
@@ -138,8 +138,8 @@ describe("the example in docs/format.md", () => {
         "0000000000000001.jsonl",
         "app.jsonl",
         "app.jsonl",
-        "checkpoint.json",
-        "checkpoint.json",
+        "checkpoint.eventfold.json",
+        "checkpoint.eventfold.json",
         "head",
         "lock",
         "marker.json",
@@ -248,7 +248,7 @@ describe("docs/format.md describes", () => {
       else break;
     }
     await store.close();
-    const text = read("subscriptions/mailer/checkpoint.json").toString();
+    const text = read("subscriptions/mailer/checkpoint.eventfold.json").toString();
     const [, checked = "", crc] = /^(.*),"crc":"(.{8})"\}$/.exec(text) ?? [];
     expect(Object.entries(JSON.parse(`${checked}}`) as object).slice(0, 2)).toEqual([
       ["state", null],

@@ -33,6 +33,14 @@ function fixtureCopy(): string {
   return directory;
 }
 
+/** Moves the Rust crate's checkpoint to the end of `counter/c-1`. */
+function changeCheckpoint(directory: string, consumer: string, state: object): void {
+  const { cursors } = JSON.parse(fs.readFileSync(cratesFile(FIXTURE, consumer), "utf8")) as { cursors: object };
+  const offset = fs.statSync(streamFile(directory, "counter", "c-1")).size;
+  const changed = { state, cursors: { ...cursors, "counter/c-1": { offset, hash: "" } } };
+  fs.writeFileSync(cratesFile(directory, consumer), JSON.stringify(changed));
+}
+
 const open = (directory: string) =>
   AggregateStore.builder(directory)
     .aggregate(Counter)
@@ -43,10 +51,12 @@ const open = (directory: string) =>
 type Store = Awaited<ReturnType<typeof open>>;
 
 const value = async (store: Store, id: string): Promise<number> => (await store.get(Counter, id).state()).value;
-const checkpoint = (directory: string, consumer: string): string => path.join(directory, consumer, "checkpoint.json");
-/** The position in a checkpoint of ours; the Rust crate's checkpoints have none. */
-const kept = (directory: string, consumer: string): { position?: number; state: unknown } =>
-  JSON.parse(fs.readFileSync(checkpoint(directory, consumer), "utf8")) as { position?: number; state: unknown };
+/** The checkpoint of the Rust crate. */
+const cratesFile = (directory: string, consumer: string): string => path.join(directory, consumer, "checkpoint.json");
+const ourFile = (directory: string, consumer: string): string =>
+  path.join(directory, consumer, "checkpoint.eventfold.json");
+const kept = (directory: string, consumer: string): { position: number; state: unknown } =>
+  JSON.parse(fs.readFileSync(ourFile(directory, consumer), "utf8")) as { position: number; state: unknown };
 
 const title = fs.existsSync(FIXTURE)
   ? "a directory of the Rust crate with its checkpoints"
@@ -83,6 +93,52 @@ describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
     expect(kept(directory, "process_managers/mirror")).toMatchObject({ state: { state: { seen: 6 } } });
   });
 
+  test("leaves the Rust crate's checkpoints as they are: without them, the crate would send every command again", async () => {
+    const directory = fixtureCopy();
+    const store = await open(directory);
+    await store.runProcessManagers();
+    await store.dispatch(Counter.at("c-1").Add({ by: 1 }));
+    await store.projection(Totals);
+    await store.rebuildProjection(Totals);
+    await store.runProcessManagers();
+    await store.close();
+    for (const consumer of ["process_managers/mirror", "projections/totals"]) {
+      expect(fs.readFileSync(cratesFile(directory, consumer))).toEqual(fs.readFileSync(cratesFile(FIXTURE, consumer)));
+      expect(kept(directory, consumer).position).toBeGreaterThan(26);
+    }
+  });
+
+  test("a rebuilt or changed projection does not get the Rust crate's state again", async () => {
+    const directory = fixtureCopy();
+    const store = await open(directory);
+    await store.projection(Totals);
+    await store.rebuildProjection(Totals);
+    await store.close();
+    for (const damage of [() => {}, () => fs.writeFileSync(ourFile(directory, "projections/totals"), '{"state":')]) {
+      damage();
+      await using again = await open(directory);
+      expect(await again.projection(Totals)).toEqual({ total: 38, events: 15 });
+    }
+  });
+
+  test("a process manager takes over what the Rust crate has dispatched in the meantime", async () => {
+    const directory = fixtureCopy();
+    await (await open(directory)).close();
+    const first = await open(directory);
+    await first.runProcessManagers();
+    await first.close();
+    // The Rust crate appends an event to a counter, and its process manager handles it.
+    const file = streamFile(directory, "counter", "c-1");
+    fs.appendFileSync(file, '{"type":"Added","data":{"by":1000},"ts":1795415062,"id":"foreign"}\n');
+    changeCheckpoint(directory, "process_managers/mirror", { seen: 70 });
+    const store = await open(directory);
+    await store.dispatch(Counter.at("c-1").Add({ by: 1 }));
+    expect(await store.runProcessManagers()).toEqual({ dispatched: 1, deadLettered: 0 });
+    expect(await value(store, "mirror-c-1")).toBe(2);
+    await store.close();
+    expect(kept(directory, "process_managers/mirror")).toMatchObject({ state: { state: { seen: 71 } } });
+  });
+
   const losses: [string, (file: string) => void][] = [
     ["kept", () => {}],
     ["deleted", (file) => fs.rmSync(file, { force: true })],
@@ -94,7 +150,7 @@ describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
       const store = await open(directory);
       expect(await store.runProcessManagers()).toEqual({ dispatched: 0, deadLettered: 0 });
       await store.close();
-      lose(checkpoint(directory, "process_managers/mirror"));
+      lose(ourFile(directory, "process_managers/mirror"));
     }
     await using store = await open(directory);
     await store.dispatch(Counter.at("c-1").Add({ by: 1 }));
@@ -119,13 +175,7 @@ describe.skipIf(!fs.existsSync(FIXTURE))(title, () => {
     // The Rust crate appends an event, and its projection folds it.
     const file = streamFile(directory, "counter", "c-1");
     fs.appendFileSync(file, '{"type":"Added","data":{"by":1000},"ts":1795415062,"id":"foreign"}\n');
-    const original = kept(FIXTURE, "projections/totals") as unknown as {
-      state: object;
-      cursors: Record<string, { offset: number }>;
-    };
-    Object.assign(original.cursors["counter/c-1"] ?? {}, { offset: fs.statSync(file).size });
-    original.state = { total: 1035, events: 14 };
-    fs.writeFileSync(checkpoint(directory, "projections/totals"), JSON.stringify(original));
+    changeCheckpoint(directory, "projections/totals", { total: 1035, events: 14 });
     const before = await open(directory);
     expect(await before.projection(Totals)).toEqual({ total: 1038, events: 17 });
     await before.close();

@@ -14,7 +14,7 @@ const add = (id: string, by = 1) => Counter.at(id).Add({ by });
 
 describe("a named subscription", () => {
   const positionFile = (directory: string, name: string): string =>
-    path.join(directory, "subscriptions", name, "checkpoint.json");
+    path.join(directory, "subscriptions", name, "checkpoint.eventfold.json");
   const savedPosition = (directory: string, name: string): number | undefined => {
     const file = positionFile(directory, name);
     return fs.existsSync(file)

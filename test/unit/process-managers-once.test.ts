@@ -10,7 +10,7 @@ import { until } from "../support/until.ts";
 
 const add = (id: string, by = 1) => Counter.at(id).Add({ by });
 const checkpointOf = (directory: string, name = "relay"): string =>
-  path.join(directory, "process_managers", name, "checkpoint.json");
+  path.join(directory, "process_managers", name, "checkpoint.eventfold.json");
 
 describe("a process manager sends each command exactly once", () => {
   const run = async (directory: string): Promise<{ dispatched: number; deadLettered: number }> => {

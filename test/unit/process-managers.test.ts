@@ -89,7 +89,7 @@ describe("process managers", () => {
     await first.runProcessManagers();
     const before = await countEvents(first);
     await first.close();
-    const path = `${directory}/process_managers/transfers/checkpoint.json`;
+    const path = `${directory}/process_managers/transfers/checkpoint.eventfold.json`;
     expect(existsSync(path)).toBe(true);
     if (how === "deleted") rmSync(path);
     else writeFileSync(path, readFileSync(path, "utf8").replace('"position":', '"position":9'));

@@ -13,7 +13,7 @@ import { totals } from "../support/totals.ts";
 const add = (id: string, by = 1) => Counter.at(id).Add({ by });
 
 function checkpointOf(directory: string, name: string): string {
-  return path.join(directory, "projections", name, "checkpoint.json");
+  return path.join(directory, "projections", name, "checkpoint.eventfold.json");
 }
 
 describe("a projection's checkpoint", () => {
@@ -36,7 +36,7 @@ describe("a projection's checkpoint", () => {
     // The first two events and the 20th are folded once more, as samples.
     expect(seen).toEqual([1, 2, 20, 21, 22]);
     expect(state).toMatchObject({ total: 213, count: 22 });
-    expect(fs.readdirSync(path.join(directory, "projections/totals"))).toEqual(["checkpoint.json"]);
+    expect(fs.readdirSync(path.join(directory, "projections/totals"))).toEqual(["checkpoint.eventfold.json"]);
   });
 
   test("is written after a while, without a close", async () => {

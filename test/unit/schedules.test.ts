@@ -218,7 +218,7 @@ describe("a scheduled command of an earlier run", () => {
   test.each(["deleted", "damaged", "kept"])("is sent once when the checkpoint is %s, before and after", async (how) => {
     const directory = temporaryDirectory();
     const { clock, open } = reminders(directory);
-    const file = path.join(directory, "process_managers/reminders/checkpoint.json");
+    const file = path.join(directory, "process_managers/reminders/checkpoint.eventfold.json");
     const restart = async (): Promise<number> => {
       const store = await open();
       const { dispatched } = await store.runProcessManagers();

@@ -5,6 +5,8 @@ import type { FileSystem } from "../../fs/file-system.ts";
 import type { StorePaths } from "../../file-store/disk/store-paths.ts";
 import { readWhole } from "../../file-store/disk/whole-file.ts";
 import { isPlainName } from "../../event-store/stream-names.ts";
+import { CHECKPOINT, CRATE_CHECKPOINT } from "../../file-store/caches/checkpoint-files.ts";
+import { isCrateCheckpoint } from "../../file-store/caches/crate-checkpoint.ts";
 import { correctText, differingBytes } from "../scan/one-byte-correction.ts";
 import { lineAt, type Problem } from "../findings.ts";
 import type { LoggedLetter, LogNotes, NotePlace } from "../scan/log-notes.ts";
@@ -18,19 +20,19 @@ export interface FoundCheckpoint {
   readonly path: string;
   readonly kind: ConsumerDirectory;
   readonly name: string;
-  /** Its content with `state` and `position`, `"foreign"` for one of the Rust crate, nothing for a damaged one. */
-  readonly content: { readonly state: unknown; readonly position: number } | "foreign" | undefined;
+  /** Nothing for a damaged one. */
+  readonly content: { readonly state: unknown; readonly position: number } | undefined;
   readonly bytes: Buffer;
 }
 
-/** The checkpoints of all projections, process managers and subscriptions. */
+/** Our checkpoints of all projections, process managers and subscriptions. */
 export function findCheckpoints(fs: FileSystem, paths: StorePaths): FoundCheckpoint[] {
   return CONSUMER_DIRECTORIES.flatMap((kind) =>
     fs
       .readDirectory(`${paths.base}/${kind}`)
       .filter((entry) => entry.directory)
       .flatMap(({ name }) => {
-        const path = `${paths.base}/${kind}/${name}/checkpoint.json`;
+        const path = `${paths.base}/${kind}/${name}/${CHECKPOINT}`;
         const bytes = readWhole(fs, path);
         return bytes === undefined ? [] : [{ path, kind, name, content: decode(bytes), bytes }];
       }),
@@ -39,7 +41,7 @@ export function findCheckpoints(fs: FileSystem, paths: StorePaths): FoundCheckpo
 
 /** The note that a process manager had seen when it saved its checkpoint; 0 for none. */
 export function sequenceOf({ kind, content }: FoundCheckpoint): number {
-  const state = kind === "process_managers" && typeof content === "object" ? content.state : undefined;
+  const state = kind === "process_managers" ? content?.state : undefined;
   const sequence = (state as { readonly sequence?: unknown } | null | undefined)?.sequence;
   return Number.isSafeInteger(sequence) ? (sequence as number) : 0;
 }
@@ -76,7 +78,7 @@ export function checkCheckpoint(
       },
     ];
   }
-  if (content === "foreign" || content.position <= lastPosition) return [];
+  if (content.position <= lastPosition) return [];
   return [
     {
       kind: "checkpoint-damaged",
@@ -87,6 +89,22 @@ export function checkCheckpoint(
       remedy: "remove the checkpoint",
     },
   ];
+}
+
+/** What is wrong with the checkpoints of the Rust crate, which only the crate can make again. */
+export function checkCrateCheckpoints(fs: FileSystem, paths: StorePaths): Problem[] {
+  return (["projections", "process_managers"] as const).flatMap((kind) =>
+    fs
+      .readDirectory(`${paths.base}/${kind}`)
+      .filter((entry) => entry.directory)
+      .flatMap(({ name }): Problem[] => {
+        const file = `${paths.base}/${kind}/${name}/${CRATE_CHECKPOINT}`;
+        const bytes = readWhole(fs, file);
+        if (bytes === undefined || (isUtf8(bytes) && isCrateCheckpoint(bytes))) return [];
+        const message = "the Rust crate's checkpoint cannot be read";
+        return [{ kind: "checkpoint-damaged", severity: "warning", file, message }];
+      }),
+  );
 }
 
 /** Compares dead letters with what the log says; `unsettled` tells what recovery still has to carry over. */
@@ -230,11 +248,7 @@ function decode(bytes: Buffer): FoundCheckpoint["content"] {
   const text = bytes.toString("utf8");
   const checksum = /,"crc":"([0-9a-f]{8})"\}$/.exec(text.slice(-20));
   try {
-    if (checksum === null) {
-      const value = JSON.parse(text) as { readonly state?: unknown; readonly cursors?: unknown } | null;
-      const isForeign = typeof value?.cursors === "object" && value.cursors !== null && value.state !== undefined;
-      return isForeign ? "foreign" : undefined;
-    }
+    if (checksum === null) return undefined;
     const checked = text.slice(0, -checksum[0].length);
     if (crc32(checked) !== Number.parseInt(checksum[1] ?? "", 16)) return undefined;
     const value = JSON.parse(`${checked}}`) as { readonly state?: unknown; readonly position?: unknown };

@@ -2,6 +2,7 @@ import { appendAll } from "../../arrays.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { StorePaths } from "../../file-store/disk/store-paths.ts";
 import { decodeId, isPlainName } from "../../event-store/stream-names.ts";
+import { CHECKPOINT, CRATE_CHECKPOINT } from "../../file-store/caches/checkpoint-files.ts";
 import { CONSUMER_DIRECTORIES } from "./check-consumers.ts";
 import type { Problem } from "../findings.ts";
 
@@ -49,9 +50,12 @@ export function checkLayout(fs: FileSystem, paths: StorePaths): Problem[] {
     for (const { name } of fs.readDirectory(directory).filter((entry) => entry.directory)) {
       check(
         `${directory}/${name}`,
-        (file) => file === "checkpoint.json" || (file === "dead_letters.jsonl" && kind === "process_managers"),
+        (file) =>
+          file === CHECKPOINT ||
+          (file === CRATE_CHECKPOINT && (kind === "projections" || kind === "process_managers")) ||
+          (file === "dead_letters.jsonl" && kind === "process_managers"),
       );
-      absent(`${directory}/${name}/checkpoint.json`, kind === "subscriptions" ? "it begins at the first event" : AGAIN);
+      absent(`${directory}/${name}/${CHECKPOINT}`, kind === "subscriptions" ? "it begins at the first event" : AGAIN);
     }
   }
   check(paths.streams, (name, isDirectory) => isDirectory && isSafe(name));

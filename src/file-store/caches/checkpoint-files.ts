@@ -7,11 +7,12 @@ import { isCount, isJsonValue } from "../../json.ts";
 import { ioError } from "../disk/io-error.ts";
 import type { StorePaths } from "../disk/store-paths.ts";
 import { readWhole, replaceFile } from "../disk/whole-file.ts";
-import type { LogPlace } from "../log/log-place.ts";
-import { readLines } from "../lines/line-reader.ts";
 import { encodeId } from "../../event-store/stream-names.ts";
-import { streamKey, type StreamKey } from "../disk/stream-key.ts";
+import type { LogPlace } from "../log/log-place.ts";
+import type { StreamKey } from "../disk/stream-key.ts";
 import { isError } from "../../realm.ts";
+import { readCrateCheckpoint } from "./crate-checkpoint.ts";
+import type { LineHash } from "./snapshot-format.ts";
 
 const DIRECTORIES: Readonly<Record<ConsumerKind, string>> = {
   projection: "projections",
@@ -19,6 +20,11 @@ const DIRECTORIES: Readonly<Record<ConsumerKind, string>> = {
   subscription: "subscriptions",
   aggregate: "aggregates",
 };
+
+/** The name of our checkpoints. */
+export const CHECKPOINT = "checkpoint.eventfold.json";
+/** The name of the Rust crate's checkpoints. */
+export const CRATE_CHECKPOINT = "checkpoint.json";
 
 /** A checkpoint with what only this store knows of it. */
 export interface SavedCheckpoint {
@@ -30,33 +36,45 @@ export interface SavedCheckpoint {
 }
 
 /**
- * `projections/<name>/checkpoint.json` and `process_managers/<name>/checkpoint.json`: `state, position,
- * fingerprint, last, bookmark, sequence`, and `crc` over all before it. The Rust crate's form `{state, cursors}` is
- * read as well: its cursors tell how far each stream was read.
+ * `projections/<name>/checkpoint.eventfold.json`, and the same of the other kinds: `state, position,
+ * fingerprint, last, samples, bookmark, sequence, crate`, and `crc` over all before it.
+ *
+ * `checkpoint.json` beside it belongs to the Rust crate, which would begin at the first event without it, so it is never
+ * written. It is read when there is none of ours, or when it has changed since ours was made (`crate` is its digest).
  */
 export class CheckpointFiles {
   readonly #fs: FileSystem;
   readonly #paths: StorePaths;
   readonly #openStream: (key: StreamKey) => FileHandle | undefined;
+  readonly #hash: LineHash;
+  /** By directory: the digest of the Rust crate's checkpoint that was last looked at. */
+  readonly #digests = new Map<string, string | undefined>();
 
-  constructor(fs: FileSystem, paths: StorePaths, openStream: (key: StreamKey) => FileHandle | undefined) {
+  constructor(
+    fs: FileSystem,
+    paths: StorePaths,
+    hash: LineHash,
+    openStream: (key: StreamKey) => FileHandle | undefined,
+  ) {
     this.#fs = fs;
     this.#paths = paths;
+    this.#hash = hash;
     this.#openStream = openStream;
   }
 
   load(kind: ConsumerKind, name: string): SavedCheckpoint | undefined {
     try {
-      const text = readWhole(this.#fs, this.#path(kind, name))?.toString("utf8");
-      if (text === undefined) return undefined;
-      const match = /,"crc":"([0-9a-f]{8})"\}$/.exec(text.slice(-20));
-      if (match === null) return this.#fromRustCrate(text);
-      const checked = text.slice(0, -match[0].length);
-      if (!isChecksum(match[1], crc32(checked))) return undefined;
-      return savedCheckpoint(JSON.parse(`${checked}}`) as Checkpoint & Hints);
+      const ours = this.#ours(kind, name);
+      const intact = ours === "damaged" ? undefined : ours;
+      const bytes = this.#crates(kind, name);
+      if (bytes === undefined || (intact !== undefined && intact.crate === this.#digest(kind, name)))
+        return intact?.saved;
+      // The one that is lost may have been made by later code, to which the state of the Rust crate means nothing. (A process
+      // manager's log tells which of the crate's checkpoints it has taken over.)
+      if (ours === "damaged" && kind === "projection") return undefined;
+      const adopted = readCrateCheckpoint(bytes, this.#openStream);
+      return adopted && { checkpoint: { ...adopted, position: 0 }, place: undefined, sequence: undefined };
     } catch (error) {
-      // A damaged cache is not used; a disk that does not answer is another matter.
-      if (isError(error) && error.name === "SyntaxError") return undefined;
       throw ioError(error, `reading the checkpoint of ${name}`);
     }
   }
@@ -66,22 +84,26 @@ export class CheckpointFiles {
     if (!isJsonValue(checkpoint.state)) return;
     const { state, position, fingerprint, last, samples } = checkpoint;
     const bookmark = place === undefined ? undefined : [place.segment, place.offset, place.position];
-    const text = JSON.stringify({ state, position, fingerprint, last, samples, bookmark, sequence }).slice(0, -1);
-    const path = this.#path(kind, name);
+    const directory = this.#directory(kind, name);
     try {
-      this.#fs.makeDirectory(path.slice(0, path.lastIndexOf("/")));
-      await replaceFile(this.#fs, path, sealed(text), false);
+      this.#fs.makeDirectory(directory);
+      const crate = this.#digest(kind, name);
+      const text = JSON.stringify({ state, position, fingerprint, last, samples, bookmark, sequence, crate }).slice(
+        0,
+        -1,
+      );
+      await replaceFile(this.#fs, `${directory}/${CHECKPOINT}`, sealed(text), false);
     } catch (error) {
       throw ioError(error, `writing the checkpoint of ${name}`);
     }
   }
 
-  /** The names of those that have a checkpoint. */
+  /** The names of those that have a checkpoint, of ours or of the Rust crate. */
   list(kind: ConsumerKind): readonly string[] {
     try {
       return this.#fs
         .readDirectory(`${this.#paths.base}/${DIRECTORIES[kind]}`)
-        .filter(({ name, directory }) => directory && this.#fs.stat(this.#path(kind, name)) !== undefined)
+        .filter(({ name, directory }) => directory && this.#exists(kind, name))
         .map(({ name }) => name)
         .sort(compareCodePoints);
     } catch (error) {
@@ -89,39 +111,45 @@ export class CheckpointFiles {
     }
   }
 
-  #fromRustCrate(text: string): SavedCheckpoint | undefined {
-    const value = JSON.parse(text) as { readonly state?: unknown; readonly cursors?: unknown } | null;
-    if (typeof value?.cursors !== "object" || value.cursors === null || value.state === undefined) return undefined;
-    const versions = new Map<string, number>();
-    for (const [stream, cursor] of Object.entries(
-      value.cursors as Record<string, { readonly offset?: unknown } | null>,
-    )) {
-      const slash = stream.indexOf("/");
-      const offset = cursor?.offset;
-      if (slash < 0 || !Number.isSafeInteger(offset)) return undefined;
-      versions.set(stream, this.#linesBefore(stream, offset as number));
-    }
-    return { checkpoint: { state: value.state, position: 0, versions }, place: undefined, sequence: undefined };
+  #exists(kind: ConsumerKind, name: string): boolean {
+    const directory = this.#directory(kind, name);
+    return [CHECKPOINT, CRATE_CHECKPOINT].some((file) => this.#fs.stat(`${directory}/${file}`) !== undefined);
   }
 
-  /** How many events of a stream precede a byte offset. The Rust crate names streams by their plain ids. */
-  #linesBefore(stream: string, offset: number): number {
-    const slash = stream.indexOf("/");
-    const type = stream.slice(0, slash);
-    const id = stream.slice(slash + 1);
-    const file = this.#openStream(streamKey(type, id)) ?? this.#openStream(streamKey(type, encodeId(id)));
-    if (file === undefined) return 0;
+  #ours(kind: ConsumerKind, name: string): OwnCheckpoint | "damaged" | undefined {
+    const text = readWhole(this.#fs, `${this.#directory(kind, name)}/${CHECKPOINT}`)?.toString("utf8");
+    if (text === undefined) return undefined;
+    const match = /,"crc":"([0-9a-f]{8})"\}$/.exec(text.slice(-20));
+    if (match === null) return "damaged";
+    const checked = text.slice(0, -match[0].length);
+    if (!isChecksum(match[1], crc32(checked))) return "damaged";
     try {
-      let count = 0;
-      for (const lines of readLines(file, 0, Math.min(offset, file.size()))) count += lines.length;
-      return count;
-    } finally {
-      file.close();
+      const { crate, ...saved } = JSON.parse(`${checked}}`) as Checkpoint & Hints;
+      return { saved: savedCheckpoint(saved), crate };
+    } catch (error) {
+      if (isError(error) && error.name === "SyntaxError") return "damaged";
+      throw error;
     }
   }
 
-  #path(kind: ConsumerKind, name: string): string {
-    return `${this.#paths.base}/${DIRECTORIES[kind]}/${encodeId(name)}/checkpoint.json`;
+  /** The Rust crate's checkpoint. Notes its digest, of which the next checkpoint of ours is made. */
+  #crates(kind: ConsumerKind, name: string): Buffer | undefined {
+    if (kind !== "projection" && kind !== "process-manager") return undefined;
+    const directory = this.#directory(kind, name);
+    const bytes = readWhole(this.#fs, `${directory}/${CRATE_CHECKPOINT}`);
+    this.#digests.set(directory, bytes && this.#hash(bytes));
+    return bytes;
+  }
+
+  /** The digest of the Rust crate's checkpoint that our state follows: the crate may have replaced it since. */
+  #digest(kind: ConsumerKind, name: string): string | undefined {
+    const directory = this.#directory(kind, name);
+    if (!this.#digests.has(directory)) this.#crates(kind, name);
+    return this.#digests.get(directory);
+  }
+
+  #directory(kind: ConsumerKind, name: string): string {
+    return `${this.#paths.base}/${DIRECTORIES[kind]}/${encodeId(name)}`;
   }
 }
 
@@ -129,6 +157,13 @@ export class CheckpointFiles {
 interface Hints {
   readonly bookmark?: unknown;
   readonly sequence?: unknown;
+  readonly crate?: unknown;
+}
+
+interface OwnCheckpoint {
+  readonly saved: SavedCheckpoint;
+  /** Digest of the Rust crate's checkpoint that it follows. */
+  readonly crate: unknown;
 }
 
 function savedCheckpoint({ bookmark, sequence, ...checkpoint }: Checkpoint & Hints): SavedCheckpoint {
