@@ -58,7 +58,7 @@ export type AppliedEvent<Type extends string, Data> = Message<Type, Data> & Omit
 
 /** Decisions and the fold: pure functions of their arguments. */
 export interface Behaviour<State, Events extends Payloads, Commands extends Payloads, Rejected extends Payloads> {
-  /** Returns an event, an array of them, nothing, or `reject.X(…)`. What it throws is a bug: the command fails with it. */
+  /** Returns an event, an array of them, nothing, or `reject.X(…)`. An exception is a bug; the command fails with it. */
   readonly handle: {
     readonly [K in keyof Commands & string]: (
       args: HandleArguments<State, DataOf<Commands[K]>, Events, Rejected>,

@@ -34,7 +34,7 @@ export interface SampleCounter {
   next: number;
 }
 
-/** What is taken before an event is folded, to complete a sample after it. */
+/** The first half of a sample, made before an event is folded. */
 export interface BegunSample {
   readonly event: string;
   readonly before?: string;

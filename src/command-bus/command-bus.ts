@@ -136,7 +136,8 @@ function checkedEnvelope(json: unknown): CommandEnvelope {
       "INVALID_COMMAND",
       `an envelope is an object { aggregate, id, command: { type, data? }, context? }; ${why}`,
     );
-  if (typeof json !== "object" || json === null || Array.isArray(json)) throw bad("this is none");
+  if (typeof json !== "object" || json === null || Array.isArray(json))
+    throw bad(`found ${Array.isArray(json) ? "an array" : json === null ? "null" : `a ${typeof json}`}`);
   const { aggregate, id, command, context } = json as Record<string, unknown>;
   const extra = Object.keys(json).find((key) => !FIELDS.has(key));
   if (extra !== undefined) throw bad(`it has no ${JSON.stringify(extra)}`);

@@ -82,7 +82,7 @@ export class Diagnosis {
       throw new EventfoldError("INVALID_ARGUMENT", `there is no directory ${paths.base}`);
     const survey = new Diagnosis(fs, paths, await loadLineHash());
     try {
-      // What is applied already does not change any more, so the lock is only needed for the rest.
+      // Applied records do not change any more, so the lock is only needed for the rest.
       const head = survey.#readHead();
       if (head !== undefined) await survey.#log.advance(head);
       survey.#locked = await hold(() => survey.#surveyEnd());

@@ -153,7 +153,7 @@ export interface LogRun {
   readonly isNew: boolean;
 }
 
-/** What is to be done about a finding. */
+/** A repair of a finding. */
 export type Fix =
   /** Put back what the log has of a stream. */
   | { readonly kind: "restore"; readonly path: string; readonly at: number; readonly source: LogBytes }

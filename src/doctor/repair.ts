@@ -27,7 +27,7 @@ const MAX_ROUNDS = 6;
 
 /**
  * Fixes what `verify` finds. A damaged event is restored from its other copy, in the commit log or in the stream's file; a damaged
- * cache is removed. Replaced bytes move to `meta/quarantine/`. No other program may have the store open. A killed
+ * cache is removed. Replaced bytes move to `meta/quarantine/`. No other process may have the store open. A killed
  * repair can be run again. Throws like `verify`, and `STREAM_LOCKED`, `STORE_BUSY`, `DISK_FULL`, `IO_ERROR`.
  */
 export async function repair(directory: string, options: RepairOptions = {}): Promise<RepairReport> {
@@ -221,7 +221,7 @@ class Repair {
     if (!file.tryLock())
       throw new EventfoldError(
         "STREAM_LOCKED",
-        `${file.path} is locked by another program; close it and run repair again`,
+        `${file.path} is locked by another process; close that process and run repair again`,
       );
   }
 

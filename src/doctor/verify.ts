@@ -7,7 +7,7 @@ import type { VerifyOptions, VerifyReport } from "./findings.ts";
 import { Diagnosis, type HoldLock } from "./diagnosis.ts";
 
 /**
- * Reads every file of a store and reports what is damaged, missing or unusual. It changes nothing, and may run while other programs
+ * Reads every file of a store and reports what is damaged, missing or unusual. It changes nothing, and may run while other processes
  * use the store. Throws `INVALID_ARGUMENT` if the directory does not exist, `UNSUPPORTED_FORMAT` if a newer version wrote it,
  * and `IO_ERROR` if a file cannot be read.
  */

@@ -36,7 +36,7 @@ function isSafe(id: string): boolean {
 }
 
 /**
- * Whether an id is its own directory name (`"safe"`), could be one that another program made on this system (`"possible"`),
+ * Whether an id is its own directory name (`"safe"`), could be one that the Rust crate made on this system (`"possible"`),
  * or never.
  */
 export function isPlainName(id: string): "safe" | "possible" | "never" {

@@ -25,10 +25,10 @@ import type { StoreParts } from "./store-parts.ts";
 /**
  * Events in plain files under one directory.
  *
- * What it promises: when `commit` resolves, the commit is on stable storage (with durability `"os"`: handed to the operating
+ * When `commit` resolves, the commit is on stable storage (with durability `"os"`: handed to the operating
  * system, so that it survives the death of the process but not a power cut). A commit is in the log whole or not at all. The
- * streams' own files follow the log and are completed from it after a crash. What it cannot promise: anything about a disk that
- * acknowledges a flush it has not done.
+ * streams' own files follow the log and are completed from it after a crash. None of this holds on a disk that acknowledges
+ * flushes that it has not done.
  */
 export class FileEventStore implements EventStore {
   /** Looking for commits of other processes costs one small read. */

@@ -62,7 +62,7 @@ export class LogCursor {
       yield start >= this.#position ? batch : batch.filter(({ position }) => position > this.#position);
     }
     if (!this.#isVerified) throw new ChangedHistoryError();
-    // What is not wanted was left out.
+    // Unwanted events were left out.
     this.#position = Math.max(this.#position, head);
   }
 

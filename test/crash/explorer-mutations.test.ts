@@ -2,8 +2,10 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { CrashError, type CrashScenario, exploreCrashes, type FileHandle, type FileSystem } from "eventfold-es/testing";
 import type * as applierModule from "../../src/file-store/apply/applier.ts";
 import type * as dirtyFilesModule from "../../src/file-store/apply/dirty-files.ts";
+import type * as followerModule from "../../src/file-store/apply/log-follower.ts";
 import type * as lineMovesModule from "../../src/file-store/apply/line-moves.ts";
 import type * as commitLogModule from "../../src/file-store/log/commit-log.ts";
+import type { CommitObserver } from "../../src/file-store/log/committed-record.ts";
 import { readRecord } from "../../src/file-store/log/record-format.ts";
 import { readSections } from "../../src/file-store/log/record-sections.ts";
 import type * as commitRecordModule from "../../src/file-store/log/record-format.ts";
@@ -173,6 +175,7 @@ const LOG = "../../src/file-store/log/commit-log.ts";
 const RECORD = "../../src/file-store/log/record-format.ts";
 const APPLIER = "../../src/file-store/apply/applier.ts";
 const DIRTY_FILES = "../../src/file-store/apply/dirty-files.ts";
+const FOLLOWER = "../../src/file-store/apply/log-follower.ts";
 const FOREIGN_TAIL = "../../src/file-store/apply/foreign-tail.ts";
 const LINE_MOVES = "../../src/file-store/apply/line-moves.ts";
 const WHOLE_FILE = "../../src/file-store/disk/whole-file.ts";
@@ -185,6 +188,33 @@ const MUTATIONS: readonly Mutation[] = [
     mutate: ({ DirtyFiles }: typeof dirtyFilesModule) => ({
       DirtyFiles: class extends DirtyFiles {
         override async flush(): Promise<void> {}
+      },
+    }),
+  },
+  {
+    what: "the end of the log moves without telling the list of dirty files",
+    kind: "close and reopen",
+    module: FOLLOWER,
+    mutate: ({ LogFollower }: typeof followerModule) => ({
+      LogFollower: class extends LogFollower {
+        constructor(parts: followerModule.LogFollowerParts) {
+          super({ ...parts, observers: parts.observers.filter((observer) => !("flush" in observer)) });
+        }
+      },
+    }),
+  },
+  {
+    what: "the end of the log moves without telling the stream index of the records of other processes",
+    kind: "two processes",
+    module: FOLLOWER,
+    mutate: ({ LogFollower }: typeof followerModule) => ({
+      LogFollower: class extends LogFollower {
+        constructor(parts: followerModule.LogFollowerParts) {
+          super({
+            ...parts,
+            observers: parts.observers.map((observer) => ("release" in observer ? ofOwn(observer) : observer)),
+          });
+        }
       },
     }),
   },
@@ -265,6 +295,14 @@ const MUTATIONS: readonly Mutation[] = [
     }),
   },
 ];
+
+/** An observer that learns only of the records of its own process. */
+function ofOwn(observer: CommitObserver): CommitObserver {
+  return {
+    onCommitted: (record) => (record.isOwn ? observer.onCommitted?.(record) : undefined),
+    onApplied: (record) => (record.isOwn ? observer.onApplied?.(record) : undefined),
+  };
+}
 
 /** Explores with one seed after the other: which one finds the breakage depends on every call of the engine. */
 async function noticed(place: Place, at: (place: Place) => CrashScenario<FileEventStore>): Promise<void> {

@@ -46,7 +46,7 @@ export function sequenceOf({ kind, content }: FoundCheckpoint): number {
   return Number.isSafeInteger(sequence) ? (sequence as number) : 0;
 }
 
-/** What is wrong with a checkpoint in a store whose log ends with `lastPosition`. */
+/** The problems of a checkpoint in a store whose log ends with `lastPosition`. */
 export function checkCheckpoint(
   { path, kind, name, content, bytes }: FoundCheckpoint,
   lastPosition: number,

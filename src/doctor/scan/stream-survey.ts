@@ -226,7 +226,7 @@ export class StreamSurvey {
   }
 }
 
-/** What is wrong with a section's lines, whose bytes are as they were written. */
+/** The first problem of a section's lines, whose bytes are as they were written. */
 function checkLines(buffer: Buffer, { start, end, events, position, adopted }: Section): string | undefined {
   let count = 0;
   for (let from = start; from < end;) {

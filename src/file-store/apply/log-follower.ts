@@ -50,7 +50,7 @@ export class LogFollower {
     const known = this.#announced;
     try {
       const head = this.announced();
-      // What was announced once stays announced.
+      // An announced place stays announced.
       if (known !== undefined && (head === undefined || isBefore(head, known))) this.#guard.checkAll();
       if (head !== undefined && isBefore(this.#log.end, head)) this.#readUpTo(head);
     } catch (error) {

@@ -173,7 +173,7 @@ export class UnsettledStreams {
 export function streamUnsettled(key: StreamKey): EventfoldError {
   return new EventfoldError(
     "STREAM_LOCKED",
-    `${key} is held by another program (the Rust eventfold-es keeps an instance for 5 minutes after its last use), and its file does not have all committed events yet; try again later`,
+    `${key} is held by another process (the Rust crate eventfold-es keeps an instance for 5 minutes after its last use), and its file does not have all committed events yet; try again later`,
   );
 }
 

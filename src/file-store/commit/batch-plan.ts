@@ -18,7 +18,7 @@ export interface BatchPlanParts extends ForeignLinesParts {
   readonly progress: ProgressLog;
 }
 
-/** How adding a commit ended: it is in the batch, it conflicts, or another program holds one of its streams. */
+/** How adding a commit ended: it is in the batch, it conflicts, or another process holds one of its streams. */
 export type Added = CommitResult | "locked" | undefined;
 
 /** A batch in the making: which streams it touches, their locks, and where they will end. Readers see nothing of it. */
@@ -124,7 +124,7 @@ export class BatchPlan {
     return known === "foreign" ? known : known.end.version;
   }
 
-  /** Keeps other programs away from a stream and adopts its foreign lines. False if another program holds it. */
+  /** Locks a stream against the Rust crate and adopts its foreign lines. False if another process holds it. */
   #lock(key: StreamKey): boolean | Promise<boolean> {
     if (this.#locked.has(key)) return true;
     const { files, unapplied } = this.#parts;

@@ -17,7 +17,7 @@ export interface Adoption {
 /** What waits to be written: commits in the order of their calls, those whose stream is locked elsewhere, and adoptions. */
 export class CommitQueue {
   #commits: QueuedCommit[] = [];
-  /** Commits to streams that another program holds. */
+  /** Commits to streams that the Rust crate holds. */
   #locked: QueuedCommit[] = [];
   #adoptions: Adoption[] = [];
   #arrived: (() => void) | undefined;
@@ -64,7 +64,7 @@ export class CommitQueue {
     this.#locked.push(commit);
   }
 
-  /** Whether an earlier commit to one of its streams waits for another program: then this one waits after it. */
+  /** Whether an earlier commit to one of its streams waits for the Rust crate: then this one waits after it. */
   isLocked({ appends }: QueuedCommit): boolean {
     return this.#locked.some((other) => other.appends.some(({ key }) => appends.some((append) => append.key === key)));
   }
@@ -107,6 +107,6 @@ function streamLocked({ appends }: QueuedCommit): EventfoldError {
   const keys = appends.map(({ key }) => key).join(", ");
   return new EventfoldError(
     "STREAM_LOCKED",
-    `${keys} is held by another program (the Rust eventfold-es keeps an instance for 5 minutes after its last use); try again later`,
+    `${keys} is held by another process (the Rust crate eventfold-es keeps an instance for 5 minutes after its last use); try again later`,
   );
 }

@@ -26,7 +26,7 @@ const OS_HOLD_MS = 20;
 export interface CommitterParts extends BatchPlanParts, LogAppenderParts {
   readonly applier: Applier;
   readonly unsettled: UnsettledStreams;
-  /** Streams that are kept from other programs until what was written to them in this session is in their files. */
+  /** Streams that are locked against the Rust crate until what was written to them in this session is in their files. */
   readonly lockedStreams: Map<StreamKey, FileHandle>;
   readonly follower: LogFollower;
   readonly guard: StoreGuard;

@@ -1,16 +1,16 @@
 import { timeInTurn } from "../../event-loop.ts";
 
-/** Waiting for a disk that is faster than this, in ms, takes less than the way to the thread pool and back. */
+/** A flush that takes less than this, in ms, is cheaper on the spot than through the thread pool. */
 const QUICK_MS = 1;
-/** What we know of a disk that has not been used yet. */
+/** Assumed of a disk before the first flush, in ms. */
 const UNKNOWN_MS = 4;
-/** Whoever waits for each command in turn would never let the event loop have its turn if all were flushed on the spot. */
+/** A caller that awaits one command after the other would block the event loop if all were flushed on the spot. In ms. */
 const STRETCH_MS = 5;
 
 /**
- * Tells whether a small write should be made durable on the spot. While the disk is quick, a command that nobody else waits with is:
- * the event loop stands still for as long as that takes, a tenth of a millisecond on a good disk. Once the disk takes its time,
- * flushes go to the thread pool until it is quick again.
+ * Tells whether a small write should be made durable on the spot. While the disk is quick, a lone
+ * command is flushed on the spot, which blocks the event loop for a tenth of a millisecond on a good disk. While the disk is slow,
+ * flushes go to the thread pool.
  */
 export class FlushPace {
   #average = UNKNOWN_MS;
@@ -24,7 +24,7 @@ export class FlushPace {
     this.#average += (ms - this.#average) / 4;
   }
 
-  /** A write whose time says nothing of the disk, because other work was done meanwhile: in time we try again. */
+  /** Call after a write whose time says nothing about the disk, because other work ran meanwhile. After many, the disk counts as quick again. */
   forget(): void {
     this.#average *= 0.95;
   }

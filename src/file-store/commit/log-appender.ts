@@ -133,7 +133,7 @@ export class LogAppender {
   /**
    * After a failed write or flush, the store trusts only bytes that it has rewritten or read back. Records that were
    * acknowledged with durability `"os"` are still in memory and are written once more. The record that failed is cut off,
-   * unless another process has built on it since: then it counts, although its commands were told otherwise.
+   * unless another process has built on it since: then it counts, although its commands have failed.
    */
   async restore(): Promise<void> {
     const untrusted = this.#untrusted;

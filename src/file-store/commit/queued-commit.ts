@@ -24,7 +24,7 @@ export interface QueuedCommit {
   readonly chain: Commit["chain"];
   readonly resolve: (result: CommitResult) => void;
   readonly reject: (error: unknown) => void;
-  /** When it first met a stream that another program holds, in ms of the monotonic clock. */
+  /** When it first met a stream that the Rust crate holds, in ms of the monotonic clock. */
   lockedSince?: number;
 }
 

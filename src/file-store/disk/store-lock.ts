@@ -17,7 +17,7 @@ export class StoreLock {
   /** Whether the last attempt met another process. */
   contended = false;
 
-  /** Called each time that the lock was taken. What it throws, `hold` throws without calling its work. */
+  /** Called each time that the lock was taken. If it throws, `hold` throws the same error and does not call its work. */
   onAcquired: () => void = () => this.check();
 
   constructor(file: LockFile, path: string) {

@@ -19,7 +19,7 @@ export class Head {
     this.#file = fs.open(path, "create");
   }
 
-  /** What was last written, or nothing if that is unreadable (a write may be under way). */
+  /** The place that was last written; `undefined` if it is unreadable, as a write may be under way. */
   read(): LogPlace | undefined {
     for (let tries = 0; tries < 3; tries++) {
       const length = this.#file.read(this.#buffer, 0, LENGTH, 0);

@@ -13,7 +13,7 @@ import { PlaceIndex } from "./place-index.ts";
 import type { RecordCache } from "./record-cache.ts";
 import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
 
-/** Events in a batch at least, unless it takes longer than a slice. What is made of so many is garbage while it is young. */
+/** Events in a batch at least, unless it takes longer than a slice. The objects of so few are garbage while they are young. */
 const BATCH = 300;
 /** Streams that are kept at hand while reading, about 250 bytes each. */
 const MAX_STREAMS = 1 << 17;
@@ -21,19 +21,19 @@ const MAX_STREAMS = 1 << 17;
 const MAX_SEARCHED = 8;
 const NEWLINE = 0x0a;
 
-/** A stream whose events somebody comes across. */
+/** A stream whose events a reader has found. */
 interface Source {
   readonly type: string;
   readonly origin: LineOrigin;
 }
 
-/** The streams that those who are reading have come across: fifty who read at once need not each make their own. */
+/** The streams that readers have found: fifty concurrent readers share them. */
 interface Streams {
   readonly sources: Map<StreamKey, Source>;
   readonly keys: Map<string, StreamKey>;
 }
 
-/** What is wanted of one type of aggregate. */
+/** The wanted events of one type of aggregate. */
 interface Wanted {
   /** `undefined` for all. */
   readonly types: ReadonlySet<string> | undefined;
@@ -259,7 +259,7 @@ function collectAny(
     const stop = buffer.indexOf(NEWLINE, start);
     const line = start;
     start = stop + 1;
-    // Another program may have left blank lines between its events.
+    // The Rust crate may have left blank lines between its events.
     if (section.adopted && isBlank(buffer, line, stop)) continue;
     if (position >= from) {
       const text = buffer.toString(encoding, line, stop);

@@ -38,7 +38,7 @@ export class ScanCursor {
   }
 
   /** Hands the file over if it is this one. */
-  take(path: string): FileHandle | undefined {
+  release(path: string): FileHandle | undefined {
     const { file } = this;
     if (file === undefined) return undefined;
     this.file = undefined;
@@ -103,7 +103,7 @@ export class LogScanner {
     for (;;) {
       const path = this.segmentPath(place.segment);
       if (cursor?.file?.path !== path && this.#fs.stat(path) === undefined) return { end: place, invalid: undefined };
-      const file = cursor?.take(path) ?? this.#fs.open(path, "read");
+      const file = cursor?.release(path) ?? this.#fs.open(path, "read");
       try {
         const result = this.#scanSegment(file, place, limit, visit, cursor);
         place = result.end;

@@ -11,7 +11,7 @@ export interface CachedRecord {
   readonly bytes: Buffer;
   /** The segment's offset of the first byte. */
   readonly base: number;
-  /** The place behind it. */
+  /** The place after it. */
   readonly end: LogPlace;
 }
 

@@ -29,7 +29,7 @@ interface FoundLine {
 }
 
 /**
- * Makes the commit log from the streams' files: for a directory that the original wrote, and for one that
+ * Makes the commit log from the streams' files: for a directory that the Rust crate wrote, and for one that
  * has lost its log. The streams are only read. Lines with a position keep it; the others are ordered by
  * time, then type, id and place. The new log takes its name only when it is complete and durable.
  */
@@ -61,13 +61,13 @@ export async function registerStreams(fs: FileSystem, paths: StorePaths): Promis
   );
 }
 
-/** Throws when another program made a directory whose name is how we would write another id. */
+/** Throws when the Rust crate made a directory whose name is how this library writes another id. */
 function checkUnambiguous(fs: FileSystem, paths: StorePaths, key: StreamKey): void {
   const name = key.slice(key.indexOf("/") + 1);
   if (!name.startsWith("%") || decodeId(name) === name || hasPositions(fs, `${paths.streams}/${key}`)) return;
   throw new EventfoldError(
     "ADOPTION_AMBIGUOUS",
-    `streams/${key} was written by another program, but is how we write the id ${JSON.stringify(decodeId(name))}; rename it first`,
+    `streams/${key} was written by the Rust crate, but its name is how this library writes the id ${JSON.stringify(decodeId(name))}; rename it first`,
   );
 }
 
@@ -77,7 +77,7 @@ function checkNotRotated(fs: FileSystem, paths: StorePaths, key: StreamKey): voi
   if (fs.stat(archive) === undefined) return;
   throw new EventfoldError(
     "UNSUPPORTED_FORMAT",
-    `${archive}: eventfold has moved this stream's first events there, which this version cannot read; put them back in front of app.jsonl (zstd -d) first`,
+    `${archive}: eventfold has moved this stream's first events there, which this version cannot read; put them back before the first line of app.jsonl (zstd -d)`,
   );
 }
 
@@ -149,7 +149,7 @@ function inOrder(paths: StorePaths, found: FoundLine[]): FoundLine[] {
   const merged: FoundLine[] = [];
   const reached = new Map<StreamKey, number>();
   const waiting = new Map<StreamKey, [FoundLine, ...FoundLine[]]>();
-  const take = (line: FoundLine): void => {
+  const append = (line: FoundLine): void => {
     merged.push(line);
     reached.set(line.key, line.version);
   };
@@ -159,14 +159,14 @@ function inOrder(paths: StorePaths, found: FoundLine[]): FoundLine[] {
     if (line !== undefined) {
       if ((reached.get(line.key) ?? 0) !== line.version - 1)
         throw disagreement(paths, line, "positions do not follow the order of the lines");
-      take(line);
+      append(line);
       continue;
     }
     // The next free line whose predecessor in its stream has its place; clocks may have run backwards.
     const ready = [...waiting.values()].find(([first]) => (reached.get(first.key) ?? 0) === first.version - 1);
     if (ready !== undefined) {
       const [first, second, ...rest] = ready;
-      take(first);
+      append(first);
       if (second === undefined) waiting.delete(first.key);
       else waiting.set(first.key, [second, ...rest]);
       continue;
@@ -178,7 +178,7 @@ function inOrder(paths: StorePaths, found: FoundLine[]): FoundLine[] {
       const why = `the commit log is missing, and no stream has the event with position ${merged.length + 1}, which comes before this one`;
       throw disagreement(paths, next, why, "CORRUPT_LOG");
     }
-    if (!waiting.has(candidate.key) && (reached.get(candidate.key) ?? 0) === candidate.version - 1) take(candidate);
+    if (!waiting.has(candidate.key) && (reached.get(candidate.key) ?? 0) === candidate.version - 1) append(candidate);
     else {
       const lines: [FoundLine, ...FoundLine[]] = [candidate, ...(waiting.get(candidate.key) ?? [])];
       waiting.set(

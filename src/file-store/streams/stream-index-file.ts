@@ -15,7 +15,7 @@ import type { StreamEnd } from "./stream-end.ts";
  *     slot,   32 bytes: 12 SHA-256 of the key (its beginning), 5 version, 6 end, 4 crc, 1 zero, 4 CRC-32 of these; all zeros when free
  *
  * A stream's slot is the first free one (or its own) from `first 4 bytes of the hash modulo slots` on. Everything up to
- * `position` is in here; what comes later is in the log behind the marker. A slot never crosses a sector, so a power cut tears none.
+ * `position` is in here; later ends follow from the log after the marker. A slot never crosses a sector, so a power cut tears none.
  * Only a cache: when it is missing, damaged or older than the marker it is made again from the log.
  */
 const MAGIC = "eventfold ends 1";

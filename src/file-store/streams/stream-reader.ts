@@ -190,7 +190,7 @@ function collect(
   let last = version;
   if (isAscii(buffer.subarray(0, end))) {
     const text = buffer.toString("latin1", 0, end);
-    // Here lines of others are not told apart, and of a line of ours nobody looks for that.
+    // One look at the whole chunk. Only if a key `v` is elsewhere than at the end of a line, each line is checked.
     const isAnyUnsure = starts !== undefined && mayHaveKeyV(text);
     for (let at = 0; at < end;) {
       const stop = text.indexOf("\n", at);

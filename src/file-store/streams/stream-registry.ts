@@ -10,12 +10,12 @@ export interface NewStream {
   readonly stream: StreamName;
   /** Time of its first event, in seconds since 1970. */
   readonly seconds: number;
-  /** Its file was there before its first event: the original registers a stream when it is opened. */
+  /** Its file was there before its first event: the Rust crate registers a stream when it is opened. */
   readonly mayBeKnown?: boolean;
 }
 
 /**
- * `meta/streams.jsonl`: one line for every stream, in order of creation, in the original's form
+ * `meta/streams.jsonl`: one line for every stream, in order of creation, in the form of the Rust crate
  * (`id, ts, type`). Everything in it can be derived from the commit log and the streams' directories.
  */
 export class StreamRegistry {
@@ -55,7 +55,7 @@ export class StreamRegistry {
     if (entries.length === 0) return;
     this.#file ??= this.#fs.open(this.#path, "create");
     let size = this.#file.size();
-    // A torn last line (somebody died while writing it) must not swallow ours.
+    // A torn last line (a process died while writing it) must not swallow ours.
     const last = Buffer.alloc(1);
     const torn = size > 0 && this.#file.read(last, 0, 1, size - 1) === 1 && last[0] !== NEWLINE;
     if (torn) size = this.#endTornLine(this.#file, size);
@@ -66,7 +66,7 @@ export class StreamRegistry {
     this.#file.write(bytes, 0, bytes.length, size);
   }
 
-  /** Makes all lines durable, whoever wrote them. */
+  /** Makes all lines durable, also those of other processes. */
   async flush(): Promise<void> {
     this.#file ??= this.#fs.open(this.#path, "create");
     await this.#file.flush();
