@@ -49,9 +49,10 @@ function sourceOf(fn: unknown): string {
 /** The text of a value for a fingerprint: its JSON where it is JSON, and something for whatever else a state may hold. */
 export function textOf(value: unknown): string {
   try {
-    return JSON.stringify(value, (_, item: unknown) =>
+    const text = JSON.stringify(value, (_, item: unknown) =>
       typeof item === "bigint" ? `${item}n` : isMapOrSet(item) ? [item.constructor.name, ...item] : item,
-    );
+    ) as string | undefined;
+    return text ?? String(value);
   } catch {
     // It contains itself, or is nested too deeply.
     return Object.prototype.toString.call(value);

@@ -140,3 +140,36 @@ function copyOfData(data: unknown): unknown {
 export function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
+
+/**
+ * Why a state would not come back from JSON as it is, with the path to it; `undefined` if it would. An object in two places of a state
+ * that handlers change would come back as two objects.
+ */
+export function cacheProblem(state: unknown, kind: "frozen" | "changing"): string | undefined {
+  return (
+    jsonProblem(state, "state", 0, "exact") ?? shapeProblem(state, "state", kind === "changing" ? new Set() : undefined)
+  );
+}
+
+/** Looks for what JSON text does not show: getters, hidden properties, missing prototypes, and objects in two places. */
+function shapeProblem(value: unknown, path: string, seen: Set<unknown> | undefined): string | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  if (seen?.has(value) === true) return `${path} is an object that the state has in another place, too`;
+  seen?.add(value);
+  if (Object.getPrototypeOf(value) === null) return `${path} is an object without a prototype`;
+  if (Array.isArray(value)) {
+    for (const [index, item] of value.entries()) {
+      const problem = shapeProblem(item, `${path}[${index}]`, seen);
+      if (problem !== undefined) return problem;
+    }
+    return undefined;
+  }
+  for (const key of Object.getOwnPropertyNames(value)) {
+    const { get, enumerable, value: item } = Object.getOwnPropertyDescriptor(value, key) ?? {};
+    if (get !== undefined || enumerable === false) return `${path}.${key} is a getter or hidden`;
+    if (typeof item !== "object") continue;
+    const problem = shapeProblem(item, `${path}.${key}`, seen);
+    if (problem !== undefined) return problem;
+  }
+  return undefined;
+}

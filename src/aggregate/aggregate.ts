@@ -13,6 +13,7 @@ import {
   type Rejections,
 } from "./messages.ts";
 import { checkCodeVersion, type CodeVersion } from "../fingerprint.ts";
+import { checkInitial } from "./initial-state.ts";
 import { checkHandlerMap } from "./handler-map.ts";
 import type { DataOf, InputOf, NotJson, Payloads } from "./payload.ts";
 
@@ -178,6 +179,7 @@ export function aggregate<
   checkKeys(type, contract);
   for (const section of [contract.events, contract.commands, contract.rejections ?? {}])
     Object.keys(section).forEach(checkMessageName);
+  checkInitial(`aggregate ${type}`, contract.initial);
   const commands = constructorsFor(contract.commands);
   const common = {
     type,

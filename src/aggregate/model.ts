@@ -1,6 +1,6 @@
 import { EventfoldError, InvalidPayloadError } from "../errors.ts";
 import type { EventDraft, StoredEvent } from "../event-store/event-store.ts";
-import { copyOf, stringifyPayload } from "../json.ts";
+import { stringifyPayload } from "../json.ts";
 import type { AnyAggregate, AppliedEvent } from "./aggregate.ts";
 import { codeFingerprint, type CodeVersion, type NamedFunction } from "../fingerprint.ts";
 import { metaOf } from "./context.ts";
@@ -8,6 +8,7 @@ import { appliedEvent, EventReader, recordedEvent } from "./event-reader.ts";
 import { type CommandContext, type RecordedEvent, rejectionOf, rejectionsFor, constructorsFor } from "./messages.ts";
 import type { BegunSample } from "./fold-samples.ts";
 import { MadeMessages } from "./made-messages.ts";
+import { initialOf } from "./initial-state.ts";
 import { isTypeOnly, type Payload, type Payloads } from "./payload.ts";
 import { takesThird } from "./source-inspection.ts";
 import { isPromise } from "../realm.ts";
@@ -119,7 +120,7 @@ export class AggregateModel {
       );
     this.type = aggregate.type;
     this.snapshotEvery = behaviour.snapshotEvery ?? 100;
-    this.#initial = typeof contract.initial === "function" ? contract.initial : freeze(copyOf(contract.initial));
+    this.#initial = typeof contract.initial === "function" ? contract.initial : freeze(initialOf(contract.initial));
     this.#reader = new EventReader(aggregate);
     this.#commands = new Map(
       Object.entries(contract.commands).map(([type, payload]) => [
@@ -143,7 +144,7 @@ export class AggregateModel {
 
   initial(): unknown {
     const initial = this.#initial;
-    return typeof initial === "function" ? freeze((initial as () => unknown)()) : initial;
+    return typeof initial === "function" ? freeze(initialOf(initial)) : initial;
   }
 
   /** Checks a command as it comes in: known type, valid payload. Gives it with the payload that `handle` will see. */
@@ -312,10 +313,21 @@ export class AggregateModel {
 
 /** Freezes a value deeply; what is frozen already is taken to be so deeply. */
 export function freeze<T>(value: T): T {
-  if (typeof value !== "object" || value === null || Object.isFrozen(value) || ArrayBuffer.isView(value)) return value;
+  if (!isFreezable(value)) return value;
   Object.freeze(value);
-  for (const key of Object.keys(value)) freeze((value as Record<string, unknown>)[key]);
+  // No recursion: a state may be nested deeper than the stack is.
+  const waiting: object[] = [value];
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    for (const key of Object.keys(next)) {
+      const item = (next as Record<string, unknown>)[key];
+      if (isFreezable(item)) waiting.push(Object.freeze(item));
+    }
+  }
   return value;
+}
+
+function isFreezable(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !Object.isFrozen(value) && !ArrayBuffer.isView(value);
 }
 
 /** Stands in a new event's record until it has a position. */

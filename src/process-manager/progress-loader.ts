@@ -1,5 +1,6 @@
+import { initialOf } from "../aggregate/initial-state.ts";
 import type { Checkpoint, EventStore } from "../event-store/event-store.ts";
-import { type EventSources, initialOf } from "../projection/event-sources.ts";
+import type { EventSources } from "../projection/event-sources.ts";
 import { LogCursor } from "../projection/log-cursor.ts";
 import { adoptCheckpoint, findAdopted } from "./adopted-checkpoint.ts";
 import { HandlerProgress } from "./handler-progress.ts";

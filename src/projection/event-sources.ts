@@ -1,8 +1,8 @@
 import type { AnyContract } from "../aggregate/aggregate.ts";
+import { initialOf } from "../aggregate/initial-state.ts";
 import { EventReader } from "../aggregate/event-reader.ts";
 import type { EventTypes } from "../event-store/event-store.ts";
 import { codeFingerprint, type CodeVersion, type NamedFunction } from "../fingerprint.ts";
-import { copyOf } from "../json.ts";
 
 interface Definition<Handler> {
   readonly version?: CodeVersion | undefined;
@@ -45,9 +45,4 @@ export class EventSources<Handler> {
   of(aggregate: string): Source<Handler> | undefined {
     return this.#byType.get(aggregate);
   }
-}
-
-/** A fresh initial state, from a value or a function that makes it. */
-export function initialOf(initial: unknown): unknown {
-  return typeof initial === "function" ? (initial as () => unknown)() : copyOf(initial);
 }

@@ -3,7 +3,8 @@ import { differing, type FoldDifference, type FoldSample, type FoldSamples } fro
 import { usesOnly } from "../aggregate/source-inspection.ts";
 import type { EventTypes, StoredEvent } from "../event-store/event-store.ts";
 import { isPromise } from "../realm.ts";
-import { EventSources, initialOf } from "./event-sources.ts";
+import { EventSources } from "./event-sources.ts";
+import { initialOf } from "../aggregate/initial-state.ts";
 import type { ProjectionDefinition } from "./projection.ts";
 
 type Handler = (state: unknown, event: unknown) => unknown;

@@ -3,7 +3,7 @@ import { EventfoldError } from "../errors.ts";
 import type { EventStore, StoredEvent } from "../event-store/event-store.ts";
 import { fullNameOf } from "../event-store/stream-names.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
-import { jsonProblem } from "../json.ts";
+import { cacheProblem } from "../json.ts";
 import { projecting, type ProjectTrace, staleCache, uncachedState } from "../tracing/tracing.ts";
 import type { SliceLock } from "./slice-lock.ts";
 import { ChangedHistoryError, LogCursor } from "./log-cursor.ts";
@@ -249,7 +249,7 @@ export class ProjectionRunner {
       if (mark.position === this.#saved.position) return;
       const before = this.#saved.position;
       this.#saved = { position: mark.position, time: monotonicNow() };
-      const problem = jsonProblem(folded.state, "state", 0, "exact");
+      const problem = cacheProblem(folded.state, "changing");
       if (problem !== undefined) {
         this.#report(problem);
         return;

@@ -1,4 +1,5 @@
 import { type AnyContract, eventNames } from "../aggregate/aggregate.ts";
+import { checkInitial } from "../aggregate/initial-state.ts";
 import { checkHandlerMap } from "../aggregate/handler-map.ts";
 import type { Message, RecordedEvent } from "../aggregate/messages.ts";
 import type { DataOf } from "../aggregate/payload.ts";
@@ -73,6 +74,7 @@ export function projection<const Name extends string, State>(
 ): Projection<Name, State, never> {
   checkConsumerName("projection", name);
   checkCodeVersion(`projection ${name}`, options.version);
+  checkInitial(`projection ${name}`, initial);
   return define({ name, initial, version: options.version, sources: [] }) as unknown as Projection<Name, State, never>;
 }
 

@@ -1,6 +1,6 @@
 import type { EventStore, Snapshot, StoredEvent, StreamName } from "../../event-store/event-store.ts";
 import { fingerprint } from "../../fingerprint.ts";
-import { jsonProblem } from "../../json.ts";
+import { cacheProblem } from "../../json.ts";
 import { staleCache, uncachedState } from "../../tracing/tracing.ts";
 import { type BegunSample, differing, type FoldSample, FoldSamples } from "../fold-samples.ts";
 import { type AggregateModel, type Environment, type FoldSampler, freeze } from "../model.ts";
@@ -55,7 +55,7 @@ export class TypeSnapshots implements FoldSampler {
   /** Saves a snapshot, unless the state cannot be cached. Returns whether the store received it. */
   async save(stream: StreamName, { state, version, position }: Omit<Snapshot, "fingerprint">): Promise<boolean> {
     if (this.#isStopped) return false;
-    const problem = jsonProblem(state, "state", 0, "exact");
+    const problem = cacheProblem(state, "frozen");
     if (problem !== undefined) return this.#report(problem);
     await this.#checked();
     if (this.#hasUnsampled()) await this.#sampleStream(stream, version);

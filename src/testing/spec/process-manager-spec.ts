@@ -5,7 +5,8 @@ import {
   type Scheduled,
 } from "../../process-manager/process-manager.ts";
 import { outputsOf } from "../../process-manager/reaction.ts";
-import { EventSources, initialOf } from "../../projection/event-sources.ts";
+import { EventSources } from "../../projection/event-sources.ts";
+import { initialOf } from "../../aggregate/initial-state.ts";
 import { type Expected, expectSame, expectState } from "./expect-same.ts";
 import { asStored, type GivenEvent, type Handler, handlerOf } from "./given-event.ts";
 
