@@ -241,6 +241,10 @@ export interface EventStore {
   /**
    * Calls `listener` after each commit that readers here can see: after one of this store at once, after one of another process
    * when it is noticed. Returns the function that ends it.
+   *
+   * The order for a commit of this store is: readers can see it, the watchers are called, `commit` resolves. A reader may so have an
+   * event before its command is answered. The runtime makes up for that: the state of an instance has every event that a reader of
+   * the store could see when the state was asked for.
    */
   watch(listener: () => void): () => void;
 

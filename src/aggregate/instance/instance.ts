@@ -38,6 +38,8 @@ export class Instance {
   readonly #committed: CommittedState;
   readonly #decided: DecidedCommands;
   readonly #snapshots: SnapshotSchedule;
+  /** Readers that wait for the answer of a commit. */
+  readonly #awaitingAnswers: (() => void)[] = [];
   /** Outcomes of earlier commands that are being read back for commands with the same idempotency key. */
   #readingBack = 0;
   /** When it was last used, in ms of the monotonic clock. */
@@ -116,7 +118,25 @@ export class Instance {
     if (!this.#committed.isAbsent || this.#store.refreshNow === undefined) await this.#store.refresh();
     if (!this.#committed.isCurrent)
       await new Promise<void>((resolve, reject) => this.#enqueue({ kind: "read", run: resolve, reject }));
+    if (this.#isCommitting) await this.#includeVisible();
     return this.#committed.outcome;
+  }
+
+  /** Whether commits are in flight, of decided commands or of a lease. */
+  get #isCommitting(): boolean {
+    return !this.#decided.isEmpty || !this.#phase.isOpen;
+  }
+
+  /**
+   * Waits for the answers of commits that readers can see. A store lets readers see a commit shortly before it answers, so a
+   * subscriber may have an event that the committed state does not have yet.
+   */
+  async #includeVisible(): Promise<void> {
+    let visible = 0;
+    for await (const batch of this.#store.readStream(this.stream, { from: this.#committed.version + 1 }))
+      visible = batch.at(-1)?.version ?? visible;
+    while (this.#committed.version < visible && this.#isCommitting)
+      await new Promise<void>((resolve) => this.#awaitingAnswers.push(resolve));
   }
 
   /** Waits until every decided command is answered, and keeps new ones waiting until the lease is given back. */
@@ -134,6 +154,7 @@ export class Instance {
     this.#phase.end("leased");
     this.#decided.continueFrom(this.#committed);
     this.#goOn();
+    this.#wakeReaders();
   }
 
   /** State and version at an earlier point, folded from the first event. */
@@ -282,6 +303,11 @@ export class Instance {
     const undone = this.#decided.answer(this.#committed);
     if (undone !== undefined) this.#undo(undone);
     this.#goOn();
+    this.#wakeReaders();
+  }
+
+  #wakeReaders(): void {
+    for (const wake of this.#awaitingAnswers.splice(0)) wake();
   }
 
   #goOn(): void {

@@ -69,6 +69,33 @@ async function withPurses(
 /** Aggregates that run on two handles of one store, which know nothing of each other. */
 export const instances: readonly Rule[] = [
   {
+    name: "the state of an instance has each event that a reader of the store has seen",
+    async run({ store }) {
+      const purses = new Purses(store);
+      let isOver = false;
+      const behind: string[] = [];
+      const reads: Promise<void>[] = [];
+      const compare = async (): Promise<void> => {
+        let seen = 0;
+        for await (const batch of store.readAll()) seen += batch.length;
+        const sum = await purses.state("p");
+        if (Number(sum) < seen) behind.push(`${String(sum)} after ${seen} events`);
+      };
+      const end = store.watch(() => {
+        if (!isOver) reads.push(compare());
+      });
+      for (const _ of numbers(10)) {
+        const sent = [purses.send("p", "Put", 1), purses.send("p", "Put", 1)];
+        equal(await Promise.all(sent), ["done", "done"], "commands");
+      }
+      isOver = true;
+      end();
+      await Promise.all(reads);
+      await purses.close();
+      equal(behind, [], "states that lack an event");
+    },
+  },
+  {
     name: "no answer of an instance rests on a state from before a commit of another handle",
     needs: "multiProcess",
     run: async ({ store, second }) =>
