@@ -91,7 +91,7 @@ export function checkCheckpoint(
   ];
 }
 
-/** What is wrong with the checkpoints of the Rust crate, which only the crate can make again. */
+/** The problems of the checkpoints of the Rust crate, which only the crate can make again. */
 export function checkCrateCheckpoints(fs: FileSystem, paths: StorePaths): Problem[] {
   return (["projections", "process_managers"] as const).flatMap((kind) =>
     fs
