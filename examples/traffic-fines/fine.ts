@@ -179,12 +179,12 @@ export const Fine = aggregate("fine", {
         : emit.HandedOver({ notifiedAt: state.notifiedAt, penaltyAt: state.penaltyAt }),
 
     AddPenaltyIfDue: (c) =>
-      c.state.handedOver && noPenalty(c) === undefined
+      c.state.handedOver && passes(c, noPenalty)
         ? c.emit.PenaltyAdded({ amount: FINES_IN_PENALTY * c.state.fine })
         : undefined,
 
     CollectIfDue: (c) =>
-      c.state.handedOver && isPenaltyOld(c) && noCollection(c) === undefined ? c.emit.SentToCollection() : undefined,
+      c.state.handedOver && isPenaltyOld(c) && passes(c, noCollection) ? c.emit.SentToCollection() : undefined,
   },
 
   apply: {
@@ -283,6 +283,15 @@ function noCollection(c: Deciding) {
     underAppeal(c) ??
     settled(c)
   );
+}
+
+/**
+ * Whether a check has no objection. The check gets a `reject` of its own, because a rejection made with the command's must be
+ * returned.
+ */
+function passes(c: Deciding, objection: (c: Deciding) => object | undefined): boolean {
+  const reject = new Proxy({} as Deciding["reject"], { get: (_, type) => () => ({ type }) });
+  return objection({ ...c, reject }) === undefined;
 }
 
 /** Days from one moment to another. In a file both are midnights, and one of the days between may have had 23 or 25 hours. */
