@@ -45,7 +45,12 @@ export type {
   StreamAppend,
   StreamName,
 } from "./event-store/event-store.ts";
-export { CommandBus, type Middleware, type RoutableCommand } from "./command-bus/command-bus.ts";
+export {
+  CommandBus,
+  type Middleware,
+  type RoutableCommand,
+  type UnknownCommandOptions,
+} from "./command-bus/command-bus.ts";
 export {
   type AnyProjection,
   type EventHandlers,

@@ -95,6 +95,21 @@ export class AggregateStoreBuilder<A extends AnyAggregate = never, P extends Any
     return this.#with({ durability: mode });
   }
 
+  /**
+   * How readers learn of events that the Rust crate appends to the same directory. `"auto"` (default): reading, projections, process
+   * managers and subscriptions look at the sizes of all streams' files at most about once a second; if there are more than 10,000
+   * streams, in the background. `"await"`: they wait for that in a store of any size. An instance always looks at its own file.
+   * Other storages have no such choice.
+   */
+  foreignEvents(mode: "auto" | "await"): AggregateStoreBuilder<A, P> {
+    if (mode !== "auto" && mode !== "await")
+      throw new EventfoldError(
+        "INVALID_ARGUMENT",
+        `foreignEvents expected "auto" or "await", found ${JSON.stringify(mode)}`,
+      );
+    return this.#with({ foreignEvents: mode });
+  }
+
   /** What to do with events that an aggregate does not declare: leave them out of the state (default), fail, or ask a function. */
   onUnknownEvent(policy: UnknownEventPolicy): AggregateStoreBuilder<A, P> {
     if (policy !== "skip" && policy !== "error") checkFunction(policy, 'onUnknownEvent expected "skip", "error" or');
@@ -127,7 +142,8 @@ export class AggregateStoreBuilder<A extends AnyAggregate = never, P extends Any
   async open(): Promise<AggregateStore<A, P>> {
     // Faults in the definitions are found before anything touches the storage.
     checkWiring(this.#wiring);
-    const events = await this.#storage.open({ durability: this.#options.durability, ...sourcesOf(this.#options) });
+    const { durability, foreignEvents } = this.#options;
+    const events = await this.#storage.open({ durability, foreignEvents, ...sourcesOf(this.#options) });
     return assemble(events, this.#wiring, this.#options);
   }
 

@@ -21,8 +21,8 @@ export class DirectoryStorage implements EventStorage {
     return new DirectoryStorage(this.#directory, fileSystem);
   }
 
-  async open({ durability }: StorageOptions): Promise<EventStore> {
+  async open({ durability, foreignEvents = "auto" }: StorageOptions): Promise<EventStore> {
     const { openDirectory } = await import("#open-directory");
-    return openDirectory(this.#directory, { durability, fileSystem: this.#fileSystem });
+    return openDirectory(this.#directory, { durability, foreignEvents, fileSystem: this.#fileSystem });
   }
 }

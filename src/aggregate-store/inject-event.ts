@@ -1,7 +1,7 @@
 import { checkContext, metaOf } from "../aggregate/context.ts";
 import { type Lessor, type Proposal, withLeases } from "../aggregate/instance/with-leases.ts";
 import type { EventRecord } from "../aggregate/messages.ts";
-import type { Environment } from "../aggregate/model.ts";
+import type { AggregateModel, Environment } from "../aggregate/model.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventDraft, EventStore, StreamName } from "../event-store/event-store.ts";
 import { isWellFormed, stringifyPayload } from "../json.ts";
@@ -50,11 +50,11 @@ export function injectEvent(
 }
 
 /** Checks an injected event and fills in what it leaves out. */
-export function draftOf(
+export async function draftOf(
   event: InjectedEvent,
-  schemaVersion: (type: string) => number,
+  model: Pick<AggregateModel, "schemaVersion" | "validateEvent">,
   environment: Environment,
-): EventDraft {
+): Promise<EventDraft> {
   if (typeof event !== "object" || event === null || !isText(event.type)) {
     throw new EventfoldError(
       "INVALID_ARGUMENT",
@@ -77,8 +77,8 @@ export function draftOf(
   }
   return {
     type,
-    data: stringifyPayload(event.data, `injected event ${type}`),
-    schemaVersion: schemaVersion(type),
+    data: stringifyPayload(await model.validateEvent(type, event.data), `injected event ${type}`),
+    schemaVersion: model.schemaVersion(type),
     timestamp: timestamp ?? environment.now(),
     eventId: eventId ?? environment.nextId(),
     actor,

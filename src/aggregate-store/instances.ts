@@ -153,7 +153,7 @@ export class Instances {
     return this.during(async () => {
       const model = this.register(aggregate);
       const stream = { type: aggregate.type, id };
-      const draft = draftOf(event, (name) => model.schemaVersion(name), this.#environment);
+      const draft = await draftOf(event, model, this.#environment);
       return injectEvent(this, this.eventStore, stream, draft);
     });
   }

@@ -8,6 +8,7 @@ export interface StoreOptions {
   /** In milliseconds. */
   readonly idleTimeout: number;
   readonly durability: StorageOptions["durability"];
+  readonly foreignEvents: NonNullable<StorageOptions["foreignEvents"]>;
   readonly onUnknownEvent: UnknownEventPolicy;
   readonly clock: () => number | Date;
   readonly ids: () => string;
@@ -18,6 +19,7 @@ export interface StoreOptions {
 export const DEFAULT_OPTIONS: StoreOptions = {
   idleTimeout: 5 * 60_000,
   durability: "flush",
+  foreignEvents: "auto",
   onUnknownEvent: "skip",
   // Read at each call: a test may replace `Date` while the store is open.
   clock: () => Date.now(),

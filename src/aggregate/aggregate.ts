@@ -1,4 +1,5 @@
 import { EventfoldError } from "../errors.ts";
+import { isTypeName } from "../event-store/stream-names.ts";
 import {
   type CommandContext,
   type Constructors,
@@ -206,17 +207,16 @@ export function aggregate<
   return { ...common, define } as unknown as DefinableContract<Type, State, Events, Commands, Rejected>;
 }
 
-/** A type is a directory's name on every system, so it is plain ASCII. */
-const TYPE = /^[A-Za-z_][A-Za-z0-9_-]{0,99}$/;
-const RESERVED_TYPE = /^(con|prn|aux|nul|com[0-9]|lpt[0-9])$/i;
-const MESSAGE_NAME = /^[\p{L}_][\p{L}\p{M}\p{N}_-]{0,199}$/u;
+/** Also `billing.invoice`, `ns::Type` and `größe`, as the Rust crate allows. What is no directory's name is escaped in files. */
+const TYPE = /^[\p{L}_][\p{L}\p{M}\p{N}_.:-]{0,99}$/u;
+const MESSAGE_NAME = /^[\p{L}_][\p{L}\p{M}\p{N}_.:/-]{0,199}$/u;
 /** `then` would make an object of constructors a promise to `await`; the others reach into prototypes. */
 const RESERVED_NAMES = new Set(["then", "__proto__", "constructor", "prototype"]);
 
 function checkType(type: unknown): void {
-  if (typeof type !== "string" || !TYPE.test(type) || RESERVED_TYPE.test(type)) {
+  if (typeof type !== "string" || !TYPE.test(type) || !isTypeName(type)) {
     throw invalid(
-      `aggregate type ${JSON.stringify(type)} is not a plain identifier (ASCII letters, digits, _ and -, at most 100, not a device name)`,
+      `aggregate type ${JSON.stringify(type)} is not an identifier (letters, digits, _, -, . and :, at most 100, fewer if their name in files would be longer than 255 bytes)`,
     );
   }
 }
@@ -234,7 +234,7 @@ function checkKeys(type: string, contract: object): void {
 function checkMessageName(name: string): void {
   if (!MESSAGE_NAME.test(name) || RESERVED_NAMES.has(name)) {
     throw invalid(
-      `message name ${JSON.stringify(name)} is not a plain identifier (letters, digits, _ and -, at most 200, not ${[...RESERVED_NAMES].join(", ")})`,
+      `message name ${JSON.stringify(name)} is not an identifier (letters, digits, _, -, ., : and /, at most 200, not ${[...RESERVED_NAMES].join(", ")})`,
     );
   }
 }

@@ -300,6 +300,21 @@ export class AggregateModel {
     return this.#events;
   }
 
+  /** Checks the payload of an event that was made elsewhere. Throws `UNKNOWN_EVENT` for a type that is not declared. */
+  async validateEvent(type: string, data: unknown): Promise<unknown> {
+    const model = this.#events.get(type);
+    if (model === undefined) {
+      throw new EventfoldError(
+        "UNKNOWN_EVENT",
+        `${this.type} has no event ${JSON.stringify(type)}; it knows ${[...this.#events.keys()].join(", ")}`,
+      );
+    }
+    const { payload, what } = model;
+    const text = stringifyPayload(data, what);
+    const copy = text === "null" ? undefined : (JSON.parse(text) as unknown);
+    return isTypeOnly(payload) ? copy : await validate(payload, copy, what);
+  }
+
   /** How many shapes of an event's payload came before the newest one; 0 for an event that is not declared. */
   schemaVersion(type: string): number {
     return this.#reader.schemaVersion(type);

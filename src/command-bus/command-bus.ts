@@ -2,6 +2,7 @@ import type { AnyAggregate, CommandOf } from "../aggregate/aggregate.ts";
 import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
 import type { CommandResult } from "../aggregate-store/aggregate-handle.ts";
 import type { EnvelopeFor } from "../aggregate-store/aggregate-store.ts";
+import { isTypeOnly, type Payloads } from "../aggregate/payload.ts";
 import { EventfoldError } from "../errors.ts";
 
 /** What the bus needs of a store. */
@@ -29,6 +30,14 @@ type IsUnion<T, U = T> = [T] extends [never] ? false : T extends unknown ? ([U] 
 
 /** The commands that the bus can route by their type alone. */
 export type RoutableCommand<A extends AnyAggregate> = Exclude<CommandOf<A>, { readonly type: Ambiguous<A> }>;
+
+/** What `dispatchUnknown` lets JSON from outside do. */
+export interface UnknownCommandOptions {
+  /** Whether the envelope's `context` counts: actor, correlation id, idempotency key and so on. Default: `"ignore"`. */
+  readonly context?: "ignore" | "accept";
+  /** What to do with a payload that is declared by its type only (`data<T>()`). Default: `"refuse"`. */
+  readonly unchecked?: "refuse" | "accept";
+}
 
 /** Routes commands to the aggregates that are registered on it, through middleware. */
 export class CommandBus<A extends AnyAggregate = never> {
@@ -68,9 +77,32 @@ export class CommandBus<A extends AnyAggregate = never> {
     return this.#run({ aggregate: this.#routeOf(command), id: first, command }, third);
   }
 
-  /** Sends an envelope that came from outside as JSON: shape, aggregate, command and payload are checked at run time. */
-  async dispatchUnknown(json: unknown, context?: CommandContext): Promise<CommandResult<A>> {
-    return this.#run(checkedEnvelope(json), context);
+  /**
+   * Sends an envelope that came from outside as JSON: shape, aggregate, command and payload are checked at run time. `context` is
+   * yours: the sender sets nothing of it, unless `options` allow that. Throws `INVALID_COMMAND` for a payload that nothing checks.
+   */
+  async dispatchUnknown(
+    json: unknown,
+    context?: CommandContext,
+    options: UnknownCommandOptions = {},
+  ): Promise<CommandResult<A>> {
+    checkOptions(options);
+    const envelope = checkedEnvelope(json);
+    if (options.unchecked !== "accept") this.#checkPayloadDeclaration(envelope);
+    const { aggregate, id, command } = envelope;
+    return this.#run(options.context === "accept" ? envelope : { aggregate, id, command }, context);
+  }
+
+  #checkPayloadDeclaration({ aggregate, command: { type, data } }: CommandEnvelope): void {
+    const commands = (this.#aggregates.get(aggregate)?.contract as { readonly commands: Payloads } | undefined)
+      ?.commands;
+    if (commands === undefined || !Object.hasOwn(commands, type)) return;
+    const payload = commands[type];
+    if (data === undefined || data === null || payload === undefined || !isTypeOnly(payload)) return;
+    throw new EventfoldError(
+      "INVALID_COMMAND",
+      `the payload of ${aggregate}.${type} is declared by its type only, so nothing can check what came from outside: declare it with a schema, or pass { unchecked: "accept" }`,
+    );
   }
 
   #routeOf(command: unknown): string {
@@ -114,6 +146,14 @@ export class CommandBus<A extends AnyAggregate = never> {
   }
 }
 
+function checkOptions({ context = "ignore", unchecked = "refuse" }: UnknownCommandOptions): void {
+  if ((context === "ignore" || context === "accept") && (unchecked === "refuse" || unchecked === "accept")) return;
+  throw new EventfoldError(
+    "INVALID_ARGUMENT",
+    `dispatchUnknown expected { context?: "ignore" | "accept", unchecked?: "refuse" | "accept" }, found ${JSON.stringify({ context, unchecked })}`,
+  );
+}
+
 /** The fields of both; one that the second leaves undefined keeps its value. */
 function merged(first: CommandContext | undefined, second: CommandContext): CommandContext {
   return { ...first, ...Object.fromEntries(Object.entries(second).filter(([, value]) => value !== undefined)) };
@@ -149,6 +189,8 @@ function checkedEnvelope(json: unknown): CommandEnvelope {
     typeof (command as { readonly type?: unknown }).type !== "string"
   )
     throw bad("command has no type");
+  const excess = Object.keys(command).find((key) => key !== "type" && key !== "data");
+  if (excess !== undefined) throw bad(`a command has no ${JSON.stringify(excess)}`);
   if (context === undefined) return json as CommandEnvelope;
   if (typeof context !== "object" || context === null || Array.isArray(context)) throw bad("context is not an object");
   const stranger = Object.keys(context).find((key) => !CONTEXT_FIELDS.has(key));

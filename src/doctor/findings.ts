@@ -28,6 +28,8 @@ export type FindingKind =
   | "id-ambiguous"
   /** Two ids that are one directory on file systems that ignore case or normalise names. */
   | "id-collision"
+  /** The Rust crate has used an id whose file is not in a directory of its own. */
+  | "unreachable-id"
   | "registry-damaged"
   | "marker-damaged"
   | "head-damaged"

@@ -7,6 +7,11 @@ export interface StorageOptions {
    * it. A storage without such a choice ignores it.
    */
   readonly durability: "flush" | "os";
+  /**
+   * Whether readers wait until all streams have been searched for events that the Rust crate has appended, in a store of any size
+   * (`"await"`). A storage that shares no directory with the Rust crate ignores it.
+   */
+  readonly foreignEvents?: "auto" | "await";
   /** The store's clock, in milliseconds since 1970. */
   readonly now: () => number;
   /** Makes a unique id: the `ids` of the builder, UUIDs by default. */

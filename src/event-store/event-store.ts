@@ -221,9 +221,10 @@ export interface EventStore {
 
   /**
    * Sees every commit that was acknowledged before the call, in any process, and calls the watchers for those that are new.
-   * Resolves when the watchers have been called, also those that an earlier call began to tell.
+   * Resolves when the watchers have been called, also those that an earlier call began to tell. With `stream`, the commits to
+   * that stream are enough.
    */
-  refresh(): Promise<void>;
+  refresh(stream?: StreamName): Promise<void>;
 
   /**
    * What `refresh` does, without waiting. Only a store that can look without waiting has it. On a store without it, the
@@ -234,7 +235,8 @@ export interface EventStore {
 
   /**
    * Calls `listener` for each stream that another process has committed to, once for each time this is noticed. Commits of this
-   * store are never told: they would make every instance load again. Returns the function that ends it.
+   * store are never told: they would make every instance load again. Events that another program has appended, and this store
+   * has added to its order, are told. Returns the function that ends it.
    */
   watchForeign(listener: (stream: StreamName) => void): () => void;
 

@@ -110,9 +110,23 @@ export function checkStreamName({ type, id }: StreamName): void {
   encodeId(id);
 }
 
-/** Throws when an aggregate's type cannot be a directory's name as it is. */
+/** Throws when an aggregate's type cannot be stored. */
 export function checkTypeName(type: string): void {
-  if (isPlainName(type) !== "safe") throw new EventfoldError("INVALID_ID", `${JSON.stringify(type)} is not a type`);
+  if (!isTypeName(type)) throw new EventfoldError("INVALID_ID", `${JSON.stringify(type)} is not a type`);
+}
+
+/**
+ * Whether a type can be stored: like an id, its name in files is escaped where it is not safe. It has no `/`, which separates it
+ * from the id in the names of streams.
+ */
+export function isTypeName(type: string): boolean {
+  if (type.includes("/")) return false;
+  try {
+    encodeId(type);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** How many bytes a text has in UTF-8, or a little fewer than it has when it is too short to matter. */

@@ -57,15 +57,16 @@ export class FileEventStore implements EventStore {
     stream: StreamName,
     options: { readonly from?: number } = {},
   ): AsyncGenerator<readonly StoredEvent[], void, undefined> {
-    const { keys, files, committer, streams, unsettled } = this.#parts;
+    const { keys, files, committer, streams, unsettled, index, foreign } = this.#parts;
     const from = options.from ?? 1;
     this.#checkOpen();
     const key = keys.of(stream);
     // Thousands of instances may be loading at once.
     if (isTurnLong()) await turn();
-    await this.refresh();
+    this.refreshNow();
     try {
       if (unsettled.has(key)) await committer.adopt(key);
+      else if (index.known(key) !== undefined) await foreign.lookAt(key);
       let known = this.#find(key);
       if (known === "foreign") {
         await committer.adopt(key);
@@ -151,8 +152,10 @@ export class FileEventStore implements EventStore {
     checkStreamName(stream);
   }
 
-  async refresh(): Promise<void> {
+  async refresh(stream?: StreamName): Promise<void> {
     this.refreshNow();
+    const { foreign, keys } = this.#parts;
+    await (stream === undefined ? foreign.look() : foreign.lookAt(keys.of(stream)));
   }
 
   refreshNow(): void {
@@ -215,8 +218,9 @@ export class FileEventStore implements EventStore {
   }
 
   async #close(): Promise<void> {
-    const { committer, checkpointer, lock, unapplied, log, closeFiles } = this.#parts;
+    const { committer, foreign, checkpointer, lock, unapplied, log, closeFiles } = this.#parts;
     try {
+      await foreign.finish();
       await committer.finish();
       await checkpointer.finish();
       await lock.hold(async () => {

@@ -9,8 +9,12 @@ import { type Durability, openFileEventStore } from "./open-store.ts";
  */
 export async function openDirectory(
   directory: string,
-  options: { readonly durability: Durability; readonly fileSystem: FileSystem | undefined },
+  options: {
+    readonly durability: Durability;
+    readonly foreignEvents: "auto" | "await";
+    readonly fileSystem: FileSystem | undefined;
+  },
 ): Promise<EventStore> {
-  const { durability, fileSystem = await openNodeFileSystem() } = options;
-  return openFileEventStore(fileSystem, directory, { durability });
+  const { durability, foreignEvents, fileSystem = await openNodeFileSystem() } = options;
+  return openFileEventStore(fileSystem, directory, { durability, foreignEvents });
 }

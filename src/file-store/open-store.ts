@@ -9,6 +9,7 @@ import { ConsumerCheckpoints } from "./caches/consumer-checkpoints.ts";
 import { SnapshotFiles } from "./caches/snapshot-files.ts";
 import { type LineHash, loadLineHash } from "./caches/snapshot-format.ts";
 import { Committer } from "./commit/committer.ts";
+import { ForeignWatch } from "./commit/foreign-watch.ts";
 import { ioError } from "./disk/io-error.ts";
 import { StoreLock } from "./disk/store-lock.ts";
 import { directoryBytes } from "./disk/directory-bytes.ts";
@@ -42,6 +43,8 @@ export type Durability = "flush" | "os";
 export interface FileEventStoreOptions {
   readonly durability?: Durability;
   readonly log?: Partial<CommitLogOptions>;
+  /** `"await"`: readers of a store of any size wait until all streams have been searched for foreign lines. */
+  readonly foreignEvents?: "auto" | "await";
   /** Called with the number of events found so far while a commit log is made for a directory of the Rust crate. */
   readonly onAdoption?: (events: number) => void;
 }
@@ -184,6 +187,12 @@ function wire({ fs, paths, lock, hash, options }: Opening, log: CommitLog, marke
   const recovery = new Recovery({ ...shared, checkpointer });
   const committer = new Committer({ ...shared, recovery, checkpointer, durability });
 
+  const foreign = new ForeignWatch({
+    ...shared,
+    adopt: (key) => committer.adopt(key),
+    isAlwaysAwaited: options.foreignEvents === "await",
+  });
+
   const closeFiles = (): void => {
     for (const part of [files, registry, index, head, log]) part.close();
   };
@@ -200,6 +209,7 @@ function wire({ fs, paths, lock, hash, options }: Opening, log: CommitLog, marke
       checkpointer,
       committer,
       bytes: () => directoryBytes(fs, paths.base),
+      foreign,
       closeFiles,
     },
     capabilities: { durable: durability === "flush", multiProcess: true },

@@ -5,6 +5,7 @@ import type { UnsettledStreams } from "./apply/unsettled-streams.ts";
 import type { ConsumerCheckpoints } from "./caches/consumer-checkpoints.ts";
 import type { SnapshotFiles } from "./caches/snapshot-files.ts";
 import type { Committer } from "./commit/committer.ts";
+import type { ForeignWatch } from "./commit/foreign-watch.ts";
 import type { StorePaths } from "./disk/store-paths.ts";
 import type { StoreLock } from "./disk/store-lock.ts";
 import type { CommitLog } from "./log/commit-log.ts";
@@ -43,6 +44,7 @@ export interface StoreParts {
   readonly committer: Committer;
   /** The size of all files, in bytes. */
   readonly bytes: () => Promise<number>;
+  readonly foreign: ForeignWatch;
   /** Closes all files but the lock. */
   readonly closeFiles: () => void;
 }

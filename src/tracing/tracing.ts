@@ -163,6 +163,11 @@ export interface InstanceNotice {
   readonly version?: number;
 }
 
+export interface UnreachableIdsNotice {
+  readonly directory: string;
+  readonly streams: readonly { readonly type: string; readonly id: string }[];
+}
+
 export interface SnapshotNotice {
   readonly aggregate: string;
   readonly id: string;
@@ -226,6 +231,8 @@ export const instanceLoaded: Notice<InstanceNotice> = new Notice("eventfold-es:i
 export const instanceEvicted: Notice<InstanceNotice> = new Notice("eventfold-es:instance-evicted");
 export const snapshotSaved: Notice<SnapshotNotice> = new Notice("eventfold-es:snapshot");
 export const storeRecovered: Notice<RecoveryNotice> = new Notice("eventfold-es:recovery");
+/** When streams are first searched for foreign lines: ids of the Rust crate whose events are not part of the store. */
+export const idsUnreachable: Notice<UnreachableIdsNotice> = new Notice("eventfold-es:unreachable-ids");
 export const deadLetterWritten: Notice<DeadLetterNotice> = new Notice("eventfold-es:dead-letter");
 export const staleCache: Notice<StaleCacheNotice> = new Notice("eventfold-es:stale-cache");
 export const uncachedState: Notice<UncachedStateNotice> = new Notice("eventfold-es:uncached-state");

@@ -6,6 +6,7 @@ import {
   data,
   memory,
   type Middleware,
+  type StandardSchema,
 } from "eventfold-es";
 import { describe, expect, test } from "vitest";
 import { Account } from "../support/account.ts";
@@ -152,6 +153,8 @@ describe("middleware", () => {
   });
 });
 
+const TRUSTED = { context: "accept", unchecked: "accept" } as const;
+
 describe("dispatchUnknown", () => {
   const good = { aggregate: "account", id: "ada", command: { type: "Open", data: { owner: "Ada" } } };
 
@@ -159,7 +162,7 @@ describe("dispatchUnknown", () => {
     await using store = await openStore();
     const bus = new CommandBus(store).register(Account);
     const text = JSON.stringify({ ...good, context: { actor: "u", idempotencyKey: "k" } });
-    for (const _ of [1, 2]) await bus.dispatchUnknown(JSON.parse(text), { sourceDevice: "web" });
+    for (const _ of [1, 2]) await bus.dispatchUnknown(JSON.parse(text), { sourceDevice: "web" }, TRUSTED);
     expect(await collect(store.readEvents("account", "ada"))).toMatchObject([{ actor: "u", sourceDevice: "web" }]);
   });
 
@@ -176,6 +179,18 @@ describe("dispatchUnknown", () => {
     ["an unknown aggregate", JSON.stringify({ ...good, aggregate: "ghost" })],
     ["an aggregate of the prototype", JSON.stringify({ ...good, aggregate: "__proto__" })],
     ["one that is in the store and not on the bus", JSON.stringify(Counter.at("a").Clear())],
+    ["a number as id", JSON.stringify({ ...good, id: 5 })],
+    ["a list of ids", JSON.stringify({ ...good, id: ["ada"] })],
+    ["a list as command", JSON.stringify({ ...good, command: ["Open"] })],
+    [
+      "something beside the command's type and data",
+      JSON.stringify({ ...good, command: { ...good.command, context: {} } }),
+    ],
+    ["a prototype in the command", '{"aggregate":"account","id":"a","command":{"type":"Open","__proto__":{"data":1}}}'],
+    [
+      "huge nesting",
+      `{"aggregate":"account","id":"a","command":{"type":"Open","data":${"[".repeat(5000)}${"]".repeat(5000)}}}`,
+    ],
     ["something beside", JSON.stringify({ ...good, expectedVersion: 3 })],
     ["a prototype", `{"__proto__":{"admin":true},${JSON.stringify(good).slice(1)}`],
     [
@@ -191,11 +206,88 @@ describe("dispatchUnknown", () => {
   test.each(hostile)("refuses %s, with an error of ours, and writes nothing", async (_, text) => {
     await using store = await openStore();
     const bus = new CommandBus(store).register(Account);
-    await expect(bus.dispatchUnknown(JSON.parse(text))).rejects.toMatchObject({
+    await expect(bus.dispatchUnknown(JSON.parse(text), {}, TRUSTED)).rejects.toMatchObject({
       name: expect.stringMatching(/^(EventfoldError|InvalidPayloadError)$/),
       code: expect.stringMatching(/^(INVALID_(COMMAND|ID|CONTEXT|PAYLOAD)|UNKNOWN_(COMMAND|AGGREGATE))$/),
     });
     expect(await store.listStreams()).toEqual([]);
     expect(({} as { admin?: boolean }).admin).toBeUndefined();
+  });
+});
+
+describe("dispatchUnknown, unless it is told otherwise", () => {
+  const Checked = aggregate("checked", {
+    initial: { names: [] as readonly string[] },
+    events: { Named: data<{ name: string }>() },
+    commands: { Name: nameSchema(), Loose: data<{ name: string }>(), Nothing: data() },
+  }).define({
+    handle: {
+      Name: ({ data, emit }) => emit.Named(data),
+      Loose: ({ data, emit }) => emit.Named(data),
+      Nothing: ({ emit }) => emit.Named({ name: "nothing" }),
+    },
+    apply: { Named: ({ names }, { name }) => ({ names: [...names, name] }) },
+  });
+
+  function nameSchema(): StandardSchema<{ name: string }> {
+    const validate = (value: unknown) =>
+      typeof value === "object" && value !== null && "name" in value && typeof value.name === "string"
+        ? { value: { name: value.name } }
+        : { issues: [{ message: "expected a name" }] };
+    return { "~standard": { version: 1, vendor: "test", validate } };
+  }
+
+  const envelope = (type: string, payload?: unknown, more: object = {}): unknown =>
+    JSON.parse(JSON.stringify({ aggregate: "checked", id: "a", command: { type, data: payload }, ...more }));
+
+  async function openBus() {
+    const store = await AggregateStore.builder(memory())
+      .aggregate(Checked)
+      .ids(() => "e")
+      .open();
+    return { store, bus: new CommandBus(store).register(Checked) };
+  }
+
+  test("ignores the context of the JSON, and takes that of the caller", async () => {
+    const { store, bus } = await openBus();
+    const context = {
+      actor: "admin",
+      correlationId: "c",
+      idempotencyKey: "k",
+      sourceDevice: "d",
+      metadata: { role: 1 },
+    };
+    for (const _ of [1, 2]) await bus.dispatchUnknown(envelope("Name", { name: "x" }, { context }), { actor: "ada" });
+    const [event, second] = await collect(store.readEvents("checked", "a"));
+    expect(second).toBeDefined();
+    expect(event).toMatchObject({ actor: "ada" });
+    for (const field of ["correlationId", "sourceDevice"]) expect(event).not.toHaveProperty(field, expect.anything());
+    expect(JSON.stringify(event?.metadata ?? {})).not.toContain("role");
+    await store.close();
+  });
+
+  test("refuses a payload that nothing checks", async () => {
+    const { store, bus } = await openBus();
+    await expect(bus.dispatchUnknown(envelope("Loose", { name: 5 }))).rejects.toMatchObject({
+      code: "INVALID_COMMAND",
+    });
+    await expect(bus.dispatchUnknown(envelope("Nothing", { name: "x" }))).rejects.toMatchObject({
+      code: "INVALID_COMMAND",
+    });
+    await expect(bus.dispatchUnknown(envelope("Name", { name: 5 }))).rejects.toMatchObject({ code: "INVALID_PAYLOAD" });
+    await bus.dispatchUnknown(envelope("Nothing"));
+    await bus.dispatchUnknown(envelope("Name", { name: "x", admin: true }));
+    await bus.dispatchUnknown(envelope("Loose", { name: "y" }), {}, { unchecked: "accept" });
+    expect(await store.get(Checked, "a").state()).toEqual({ names: ["nothing", "x", "y"] });
+    await store.close();
+  });
+
+  test("refuses options that it does not know", async () => {
+    const { store, bus } = await openBus();
+    const options = { context: "trust" } as never;
+    await expect(bus.dispatchUnknown(envelope("Nothing"), {}, options)).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+    });
+    await store.close();
   });
 });

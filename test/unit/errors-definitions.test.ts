@@ -46,14 +46,14 @@ describe("definitions", () => {
     expect(fs.existsSync(directory)).toBe(false);
   });
 
-  test.each(["", "a/b", "..", ".", "a b", "größe", "CON", "nul", "a.b", "%41", "x".repeat(101), "a\u0000"])(
+  test.each(["", "a/b", "..", ".", "a b", "-a", "a?", "%41", "x".repeat(101), "a\u0000"])(
     "the type %j is refused",
     (type) => {
       expect(() => define(type)).toThrow(expect.objectContaining({ code: "INVALID_DEFINITION" }));
     },
   );
 
-  test.each(["", "a b", "a.b", "__proto__", "constructor", "then", 'a"b', "a\nb"])(
+  test.each(["", "a b", "__proto__", "constructor", "then", 'a"b', "a\nb"])(
     "the message name %j is refused",
     (name) => {
       const contract = { initial: 0, events: {}, commands: {} };

@@ -1,4 +1,4 @@
-import { AggregateStore, memory, type RecordedEvent } from "eventfold-es";
+import { aggregate, AggregateStore, data, memory, type RecordedEvent, type StandardSchema } from "eventfold-es";
 import { describe, expect, test } from "vitest";
 import { backends } from "../support/backends.ts";
 import { collect } from "../support/collect.ts";
@@ -157,5 +157,38 @@ describe("process managers after an injection", () => {
       await store.injectEvent(Counter, "a", added(n), { runProcessManagers: true });
       expect(await taken(store, "a")).toEqual(oneTo(n));
     }
+  });
+});
+
+describe("an injected event is checked like one that is decided", () => {
+  const positive: StandardSchema<{ by: number }> = {
+    "~standard": {
+      version: 1,
+      vendor: "test",
+      validate: (value) =>
+        typeof value === "object" && value !== null && "by" in value && typeof value.by === "number" && value.by > 0
+          ? { value: { by: value.by } }
+          : { issues: [{ message: "expected a positive number" }] },
+    },
+  };
+  const Checked = aggregate("checked", {
+    initial: { sum: 0 },
+    events: { Added: positive, Cleared: data() },
+    commands: {},
+  }).define({ handle: {}, apply: { Added: ({ sum }, { by }) => ({ sum: sum + by }), Cleared: () => ({ sum: 0 }) } });
+
+  test("against its schema, and against the declared types", async () => {
+    await using store = await AggregateStore.builder(memory()).aggregate(Checked).open();
+    const inject = (event: unknown) => store.injectEvent(Checked, "a", event as never);
+    await expect(inject({ type: "Added", data: { by: -1 } })).rejects.toMatchObject({ code: "INVALID_PAYLOAD" });
+    await expect(inject({ type: "Added" })).rejects.toMatchObject({ code: "INVALID_PAYLOAD" });
+    await expect(inject({ type: "Removed", data: { by: 1 } })).rejects.toMatchObject({ code: "UNKNOWN_EVENT" });
+    await expect(inject({ type: "__proto__" })).rejects.toMatchObject({ code: "UNKNOWN_EVENT" });
+    await expect(inject({ type: "constructor" })).rejects.toMatchObject({ code: "UNKNOWN_EVENT" });
+    await expect(inject({ type: "Added", data: { by: NaN } })).rejects.toMatchObject({ code: "INVALID_PAYLOAD" });
+    expect(await store.listStreams()).toEqual([]);
+    await inject({ type: "Added", data: { by: 2, more: true } });
+    await inject({ type: "Added", data: { by: 3 } });
+    expect(await store.get(Checked, "a").state()).toEqual({ sum: 5 });
   });
 });

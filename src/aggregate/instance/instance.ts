@@ -115,7 +115,7 @@ export class Instance {
   async read(): Promise<CommandOutcome> {
     this.lastUsed = monotonicNow();
     // Loading looks for the newest events by itself, if the store can do so without waiting.
-    if (!this.#committed.isAbsent || this.#store.refreshNow === undefined) await this.#store.refresh();
+    if (!this.#committed.isAbsent || this.#store.refreshNow === undefined) await this.#store.refresh(this.stream);
     if (!this.#committed.isCurrent)
       await new Promise<void>((resolve, reject) => this.#enqueue({ kind: "read", run: resolve, reject }));
     if (this.#isCommitting) await this.#includeVisible();

@@ -1,7 +1,7 @@
 import { appendAll } from "../../arrays.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { StorePaths } from "../../file-store/disk/store-paths.ts";
-import { decodeId, isPlainName } from "../../event-store/stream-names.ts";
+import { decodeId, isPlainName, isTypeName } from "../../event-store/stream-names.ts";
 import { CHECKPOINT, CRATE_CHECKPOINT } from "../../file-store/caches/checkpoint-files.ts";
 import { CONSUMER_DIRECTORIES } from "./check-consumers.ts";
 import type { Problem } from "../findings.ts";
@@ -58,7 +58,7 @@ export function checkLayout(fs: FileSystem, paths: StorePaths): Problem[] {
       absent(`${directory}/${name}/${CHECKPOINT}`, kind === "subscriptions" ? "it begins at the first event" : AGAIN);
     }
   }
-  check(paths.streams, (name, isDirectory) => isDirectory && isSafe(name));
+  check(paths.streams, (name, isDirectory) => isDirectory && isTypeName(decodeId(name)));
   for (const type of fs.readDirectory(paths.streams).filter((entry) => entry.directory)) {
     const directory = `${paths.streams}/${type.name}`;
     check(directory, (_, isDirectory) => isDirectory);

@@ -2,7 +2,7 @@ import { isUtf8 } from "node:buffer";
 import type { StreamName } from "../../event-store/event-store.ts";
 import { type FullName, fullNameOf } from "../../event-store/stream-names.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
-import { directoryName, type StreamKey, streamOfKey } from "../../file-store/disk/stream-key.ts";
+import { isUnreachableId, keyOfStream, type StreamKey, streamOfKey } from "../../file-store/disk/stream-key.ts";
 import type { StorePaths } from "../../file-store/disk/store-paths.ts";
 import { readWhole } from "../../file-store/disk/whole-file.ts";
 import { lineAt, type LogBytes, type Problem } from "../findings.ts";
@@ -23,7 +23,7 @@ export function checkRegistry(
   if (raw === undefined && streams.size === 0) return [];
   const bytes = raw ?? Buffer.alloc(0);
   const problems: Omit<Problem, "fix" | "remedy">[] = [];
-  const damaged = (offset: number, message: string, severity: Problem["severity"] = "error"): void => {
+  const damaged = (offset: number, message: string, severity: Problem["severity"] = "warning"): void => {
     problems.push({
       kind: "registry-damaged",
       severity,
@@ -33,6 +33,7 @@ export function checkRegistry(
       message,
     });
   };
+  const unreachable: Problem[] = [];
   const known = new Map<FullName, { readonly stream: SurveyedStream; readonly key: StreamKey }>();
   for (const [key, stream] of streams) known.set(fullNameOf(streamOfKey(key)), { stream, key });
   const lines = new Map<FullName, string>();
@@ -51,6 +52,19 @@ export function checkRegistry(
     }
     const name = fullNameOf(entry);
     const stream = known.get(name)?.stream;
+    if (isUnreachableId(entry.id)) {
+      // Its line is the last trace of it, so it stays.
+      lines.set(name, text);
+      unreachable.push({
+        kind: "unreachable-id",
+        severity: "warning",
+        file: paths.registry,
+        line: lineAt(bytes, offset),
+        offset,
+        message: `the Rust crate has used the id ${JSON.stringify(entry.id)} of ${JSON.stringify(entry.type)}, whose file is not a directory's own: its events are not part of this store`,
+      });
+      continue;
+    }
     if (stream === undefined && !hasDirectory(fs, paths, entry)) {
       damaged(offset, `there is no stream ${JSON.stringify(name)}`);
       continue;
@@ -70,11 +84,12 @@ export function checkRegistry(
   }
   const content = [...lines.values()].map((line) => `${line}\n`).join("");
   const fix = { kind: "overwrite", path: paths.registry, content } as const;
-  return problems.map((problem) => ({
+  const repairable = problems.map((problem) => ({
     ...problem,
     fix,
     remedy: "write the list of streams again from the commit log",
   }));
+  return [...unreachable, ...repairable];
 }
 
 function needsRecovery(problems: Omit<Problem, "fix" | "remedy">[], { registry }: StorePaths, message: string): void {
@@ -86,9 +101,9 @@ function lineOf({ id, type }: StreamName, seconds: number): string {
 }
 
 /** The Rust crate lists a stream when it is opened, before its first event. */
-function hasDirectory(fs: FileSystem, paths: StorePaths, { type, id }: StreamName): boolean {
+function hasDirectory(fs: FileSystem, paths: StorePaths, stream: StreamName): boolean {
   try {
-    return fs.stat(`${paths.streams}/${type}/${directoryName(fs, paths, type, id)}`)?.directory === true;
+    return fs.stat(`${paths.streams}/${keyOfStream(fs, paths, stream)}`)?.directory === true;
   } catch {
     return false;
   }

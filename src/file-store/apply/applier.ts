@@ -136,7 +136,7 @@ function runsOf(sections: readonly Section[]): Iterable<Run> {
 function secondsOf(text: string): number {
   const line = text.split("\n").find((candidate) => candidate.trim() !== "");
   try {
-    return parseLine(line ?? "", (why) => new Error(why)).ts;
+    return Math.min(parseLine(line ?? "", (why) => new Error(why)).ts, Number.MAX_SAFE_INTEGER);
   } catch {
     return 0;
   }

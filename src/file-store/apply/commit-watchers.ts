@@ -12,15 +12,16 @@ export class CommitWatchers implements CommitObserver {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Calls `listener` for each stream that another process has committed to. */
+  /** Calls `listener` for each stream that another process has committed to, or the Rust crate has appended to. */
   watchForeign(listener: (stream: StreamName) => void): () => void {
     this.#foreignListeners.add(listener);
     return () => this.#foreignListeners.delete(listener);
   }
 
   onCommitted({ isOwn, sections }: CommittedRecord): void {
-    if (!isOwn && this.#foreignListeners.size > 0) {
-      for (const { key } of sections) {
+    if (this.#foreignListeners.size > 0) {
+      for (const { key, adopted } of sections) {
+        if (isOwn && !adopted) continue;
         const stream = streamOfKey(key);
         for (const listener of this.#foreignListeners) listener(stream);
       }

@@ -19,13 +19,37 @@ export function storedKey(text: string): StreamKey {
 
 export function streamOfKey(key: StreamKey): StreamName {
   const slash = key.indexOf("/");
-  return { type: key.slice(0, slash), id: decodeId(key.slice(slash + 1)) };
+  return { type: decodeId(key.slice(0, slash)), id: decodeId(key.slice(slash + 1)) };
 }
 
-/** The name of the directory that holds an id: the plain id if that is safe, or if the Rust crate has created that directory. */
-export function directoryName(fs: FileSystem, paths: StorePaths, type: string, id: string): string {
-  const plain = isPlainName(id);
-  if (plain === "safe") return id;
-  if (plain === "possible" && fs.stat(`${paths.streams}/${type}/${id}`)?.directory === true) return id;
-  return encodeId(id);
+/** The key of a stream: its directory is the Rust crate's where the crate has made one, else the one that we make. */
+export function keyOfStream(fs: FileSystem, paths: StorePaths, { type, id }: StreamName): StreamKey {
+  const directory = directoryName(fs, paths.streams, type);
+  return streamKey(directory, directoryName(fs, `${paths.streams}/${directory}`, id));
+}
+
+/** The name of the directory in `parent` for a type or an id: the plain text if that is safe or another program has made it so. */
+function directoryName(fs: FileSystem, parent: string, text: string): string {
+  const plain = isPlainName(text);
+  if (plain === "safe") return text;
+  if (plain === "possible" && fs.stat(`${parent}/${text}`)?.directory === true) return text;
+  if (plain === "never" && isNestedName(text)) {
+    // The Rust crate makes a directory in a directory of it.
+    const isOurs = text.length * 3 < MAX_NAME && fs.stat(`${parent}/${encodeId(text)}`) !== undefined;
+    if (!isOurs && fs.stat(`${parent}/${text}/app.jsonl`) !== undefined) return text;
+  }
+  return encodeId(text);
+}
+
+/** In bytes. An escaped id is at most three times as long as the id. */
+const MAX_NAME = 255;
+
+/** Whether an id is a path to a directory of its own, several levels down: `p/q`. */
+export function isNestedName(id: string): boolean {
+  return id.includes("/") && !id.includes("\0") && id.split("/").every((part) => !["", ".", ".."].includes(part));
+}
+
+/** Whether an id names a directory that the Rust crate would use for it, and that cannot be one of ours: outside, or shared. */
+export function isUnreachableId(id: string): boolean {
+  return id === "" || id === "." || id === ".." || (id.includes("/") && !isNestedName(id));
 }

@@ -215,10 +215,10 @@ export class LazyEvent implements StoredEvent {
     const line = parseLine(text, (why, cause) => this.origin.problem(this.offset, why, cause));
     const { ts, ms, id, actor, meta, v } = line;
     this.rest = {
-      timestamp: ts * 1000 + (ms ?? 0),
+      timestamp: Math.min(ts * 1000 + (ms ?? 0), LAST_TIME),
       eventId: id ?? undefined,
       actor: actor ?? undefined,
-      meta: meta ?? undefined,
+      meta: isMeta(meta) ? meta : undefined,
       schemaVersion: v ?? 0,
       line,
     };
@@ -309,8 +309,15 @@ function metaOf(line: string, start: number, end: number): StoredMeta | undefine
     return { correlation_id: ownText(line, id, end - 2) };
   try {
     const meta = JSON.parse(line.slice(start, end)) as unknown;
-    return typeof meta === "object" && meta !== null && !Array.isArray(meta) ? (meta as StoredMeta) : undefined;
+    return isMeta(meta) ? meta : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** The last moment that a `Date` can have, in milliseconds since 1970. The Rust crate's seconds have no such limit. */
+const LAST_TIME = 8.64e15;
+
+function isMeta(value: unknown): value is StoredMeta {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -1,4 +1,3 @@
-import type { StoredMeta } from "../../event-store/event-store.ts";
 import { isCount, jsonProblem } from "../../json.ts";
 import { positionOfLine } from "./line-scanner.ts";
 
@@ -8,7 +7,8 @@ export interface ParsedLine {
   readonly ts: number;
   readonly id?: string | null;
   readonly actor?: string | null;
-  readonly meta?: StoredMeta | null;
+  /** The Rust crate keeps a value that is not an object, too. */
+  readonly meta?: unknown;
   readonly ms?: number;
   readonly pos?: number;
   readonly v?: number;
@@ -30,21 +30,19 @@ export function parseLine(line: string, problem: (why: string, cause?: unknown) 
       ? "type is not a string"
       : !Object.hasOwn(event, "data")
         ? "data is missing"
-        : !isCount(event["ts"])
+        : !isSeconds(event["ts"])
           ? "ts is not a whole number of seconds"
           : !isOptionalString(event["id"])
             ? "id is not a string"
             : !isOptionalString(event["actor"])
               ? "actor is not a string"
-              : !isOptional(event["meta"], (meta) => typeof meta === "object" && !Array.isArray(meta))
-                ? "meta is not an object"
-                : !isOptional(event["ms"], (ms) => isCount(ms) && ms < 1000)
-                  ? "ms is not a number from 0 to 999"
-                  : !isOptional(event["pos"], (pos) => isCount(pos) && pos > 0)
-                    ? "pos is not a position"
-                    : !isOptional(event["v"], isCount)
-                      ? "v is not a count of upcasting steps"
-                      : undefined;
+              : !isOptional(event["ms"], (ms) => isCount(ms) && ms < 1000)
+                ? "ms is not a number from 0 to 999"
+                : !isOptional(event["pos"], (pos) => isCount(pos) && pos > 0)
+                  ? "pos is not a position"
+                  : !isOptional(event["v"], isCount)
+                    ? "v is not a count of upcasting steps"
+                    : undefined;
   const unsound = bad ?? (positionOfLine(line) === undefined ? foreignProblem(line, event) : undefined);
   if (unsound !== undefined) throw problem(unsound);
   return value as ParsedLine;
@@ -94,6 +92,11 @@ function scanTopLevel(line: string): { readonly ts: string | undefined; readonly
     }
   }
   return { ts, twice };
+}
+
+/** The Rust crate writes any number of 64 bits. */
+function isSeconds(value: unknown): boolean {
+  return typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= 2 ** 64;
 }
 
 function isOptionalString(value: unknown): boolean {

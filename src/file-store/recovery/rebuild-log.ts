@@ -113,7 +113,7 @@ function findLines(
           try {
             if (text === undefined) throw new Error("not UTF-8");
             const line = parseLine(text, (why) => new Error(why));
-            time = line.ts * 1000 + (line.ms ?? 0);
+            time = Math.min(line.ts * 1000 + (line.ms ?? 0), Number.MAX_SAFE_INTEGER);
             position = line.pos;
             isOurs = isOurLine(text);
           } catch {

@@ -4,9 +4,9 @@ import { readWhole } from "../disk/whole-file.ts";
 import { monotonicNow } from "../../real-timers.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 
-/** Two path segments, neither of which is empty, `.` or `..`. */
+/** Two path segments, none of which is empty, `.` or `..`; more for an id of the Rust crate such as `p/q`. */
 // oxlint-disable-next-line no-control-regex -- NUL is what it is about
-const SAFE_KEY = /^(?!\.{1,2}\/)[^/\0]+\/(?!\.{1,2}$)[^/\0]+$/;
+const SAFE_KEY = /^(?!\.{1,2}\/)[^/\0]+(\/(?!\.{1,2}(\/|$))[^/\0]+)+$/;
 
 /** Open descriptors that are kept for streams that are written again and again. */
 const MAX_OPEN = 200;

@@ -3,7 +3,7 @@ import { checkTypeName, isPlainName } from "../../event-store/stream-names.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { readError } from "../disk/io-error.ts";
 import type { StorePaths } from "../disk/store-paths.ts";
-import { directoryName, streamKey, type StreamKey } from "../disk/stream-key.ts";
+import { keyOfStream, type StreamKey } from "../disk/stream-key.ts";
 
 /** Finds the keys of streams, and remembers them: an instance always asks with the same object. */
 export class StreamKeys {
@@ -22,16 +22,16 @@ export class StreamKeys {
     if (known !== undefined) return known;
     const key = this.#find(stream);
     // Whether another id is a directory's name depends on what the Rust crate has made.
-    if (isPlainName(stream.id) === "safe") this.#keys.set(stream, key);
+    if (isPlainName(stream.id) === "safe" && isPlainName(stream.type) === "safe") this.#keys.set(stream, key);
     return key;
   }
 
-  #find({ type, id }: StreamName): StreamKey {
-    checkTypeName(type);
+  #find(stream: StreamName): StreamKey {
+    checkTypeName(stream.type);
     try {
-      return streamKey(type, directoryName(this.#fs, this.#paths, type, id));
+      return keyOfStream(this.#fs, this.#paths, stream);
     } catch (error) {
-      throw readError(error, `${this.#paths.streams}/${type}`);
+      throw readError(error, `${this.#paths.streams}/${stream.type}`);
     }
   }
 }

@@ -1,14 +1,22 @@
 import type { StreamName } from "../../event-store/event-store.ts";
-import { fullNameOf } from "../../event-store/stream-names.ts";
+import { fullNameOf, isTypeName } from "../../event-store/stream-names.ts";
 import { compareCodePoints } from "../../event-store/stream-order.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { readError } from "../disk/io-error.ts";
 import type { StorePaths } from "../disk/store-paths.ts";
-import { streamKey, type StreamKey, streamOfKey } from "../disk/stream-key.ts";
+import {
+  isNestedName,
+  isUnreachableId,
+  keyOfStream,
+  streamKey,
+  type StreamKey,
+  streamOfKey,
+} from "../disk/stream-key.ts";
+import { readWhole } from "../disk/whole-file.ts";
 import type { StreamFiles } from "./stream-files.ts";
 import type { StreamIndex } from "./stream-index.ts";
 import type { StreamKeys } from "./stream-keys.ts";
-import type { StreamRegistry } from "./stream-registry.ts";
+import { StreamRegistry } from "./stream-registry.ts";
 import type { UnappliedRecords } from "./unapplied-records.ts";
 
 export interface StreamListParts {
@@ -76,15 +84,37 @@ export class StreamList {
   }
 }
 
-/** The keys of all directories that hold a stream. */
+/**
+ * The keys of all directories that hold a stream. The Rust crate makes directories in directories for ids such as `p/q`; only its
+ * registry names those.
+ */
 export function findStreams(fs: FileSystem, paths: StorePaths): StreamKey[] {
+  return streamDirectories(fs, paths).filter((key) => fs.stat(`${paths.streams}/${key}/app.jsonl`) !== undefined);
+}
+
+/** The same, with directories that have no file of events. */
+export function streamDirectories(fs: FileSystem, paths: StorePaths): StreamKey[] {
   const keys: StreamKey[] = [];
   for (const type of fs.readDirectory(paths.streams)) {
     if (!type.directory) continue;
-    for (const entry of fs.readDirectory(`${paths.streams}/${type.name}`)) {
-      if (!entry.directory || fs.stat(`${paths.streams}/${type.name}/${entry.name}/app.jsonl`) === undefined) continue;
-      keys.push(streamKey(type.name, entry.name));
-    }
+    for (const { name, directory } of fs.readDirectory(`${paths.streams}/${type.name}`))
+      if (directory) keys.push(streamKey(type.name, name));
+  }
+  for (const stream of rawStreams(fs, paths)) {
+    if (!isNestedName(stream.id)) continue;
+    const key = keyOfStream(fs, paths, stream);
+    if (key.endsWith(`/${stream.id}`)) keys.push(key);
   }
   return keys;
 }
+
+/** The registered streams whose ids cannot be directories' names as they are: only the Rust crate has used them so. */
+export function rawStreams(fs: FileSystem, paths: StorePaths): StreamName[] {
+  const bytes = readWhole(fs, paths.registry);
+  // Reading the registry as a whole takes long in a large store, and hardly any has such ids.
+  if (bytes === undefined || !RAW_ID.test(bytes.toString("latin1"))) return [];
+  const { streams } = new StreamRegistry(fs, paths.registry).read();
+  return streams.filter(({ type, id }) => isTypeName(type) && (isNestedName(id) || isUnreachableId(id)));
+}
+
+const RAW_ID = /"id"\s*:\s*"([^"]*\/|\.{0,2}")/;
