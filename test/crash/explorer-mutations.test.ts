@@ -11,7 +11,6 @@ import { readSections } from "../../src/file-store/log/record-sections.ts";
 import type * as commitRecordModule from "../../src/file-store/log/record-format.ts";
 import type * as eventLineModule from "../../src/file-store/lines/event-line.ts";
 import type { FileEventStore } from "../../src/file-store/file-event-store.ts";
-import type * as wholeFileModule from "../../src/file-store/disk/whole-file.ts";
 import { breakFileSystem, type BrokenFile, uselessLock } from "../support/broken-file-system.ts";
 import { openLog } from "../support/crash-stores.ts";
 import { WORKLOADS } from "../support/crash-workloads.ts";
@@ -178,7 +177,6 @@ const DIRTY_FILES = "../../src/file-store/apply/dirty-files.ts";
 const FOLLOWER = "../../src/file-store/apply/log-follower.ts";
 const FOREIGN_TAIL = "../../src/file-store/apply/foreign-tail.ts";
 const LINE_MOVES = "../../src/file-store/apply/line-moves.ts";
-const WHOLE_FILE = "../../src/file-store/disk/whole-file.ts";
 
 const MUTATIONS: readonly Mutation[] = [
   {
@@ -284,16 +282,6 @@ const MUTATIONS: readonly Mutation[] = [
       lineOf: (event: never, meta: undefined, position: number) => lineOf(event, meta, position === 7 ? 6 : position),
     }),
   },
-  {
-    what: "dead letters are replaced without a flush",
-    kind: "a process manager and a projection",
-    seed: 2,
-    module: WHOLE_FILE,
-    mutate: ({ replaceFileNow }: typeof wholeFileModule) => ({
-      replaceFileNow: (fileSystem: FileSystem, path: string, content: string) =>
-        replaceFileNow(withoutFlush(fileSystem), path, content),
-    }),
-  },
 ];
 
 /** An observer that learns only of the records of its own process. */
@@ -312,8 +300,6 @@ async function noticed(place: Place, at: (place: Place) => CrashScenario<FileEve
 
 /** Usually the first of these seeds finds the breakage. */
 const SEEDS = 12;
-
-const withoutFlush = onFiles(() => ({ flushNow: () => {} }));
 
 /** The same place in a copy whose record has the right checksum for its bytes. */
 function withChecksum(
