@@ -87,9 +87,11 @@ async function heldStore() {
     get(target, property) {
       if (property === "commit")
         return async (...args: Parameters<EventStore["commit"]>) => held.then(() => target.commit(...args));
-      if (property === "loadSnapshot")
-        return async (...args: Parameters<EventStore["loadSnapshot"]>) =>
-          reads.then(() => target.loadSnapshot(...args));
+      if (property === "readStream")
+        return async function* (...args: Parameters<EventStore["readStream"]>) {
+          await reads;
+          yield* target.readStream(...args);
+        };
       const value: unknown = Reflect.get(target, property, target);
       return typeof value === "function" ? (value as (...args: unknown[]) => unknown).bind(target) : value;
     },
