@@ -70,7 +70,7 @@ export async function openFileEventStore(
   try {
     await makeDirectories(fs, paths);
     const hash = await loadLineHash();
-    const lock = StoreLock.open(fs, paths.lock);
+    const lock = StoreLock.open(fs, paths.lock, paths.turn);
     try {
       const { store, checkpointer } = await lock.hold(() => openLocked({ fs, paths, lock, hash, options }));
       await checkpointer.bound();

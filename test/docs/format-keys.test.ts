@@ -100,7 +100,7 @@ const FILES: readonly (readonly [path: RegExp, shape: Shape])[] = [
   [/^meta\/marker\.json$/, { table: "meta/marker.json: key" }],
 ];
 /** Described byte by byte, and tested in format.test.ts. */
-const NO_JSON = /^meta\/(head|lock|stream_ends)$/;
+const NO_JSON = /^meta\/(head|lock|turn|stream_ends)$/;
 
 const seen = new Set<string>();
 

@@ -143,9 +143,9 @@ describe("the example in docs/format.md", () => {
         "head",
         "lock",
         "marker.json",
-      ].concat("state.snapshot.json", "stream_ends", "streams.jsonl"),
+      ].concat("state.snapshot.json", "stream_ends", "streams.jsonl", "turn"),
     );
-    expect(file("meta/lock").length).toBe(0);
+    for (const name of ["meta/lock", "meta/turn"]) expect(file(name).length).toBe(0);
   });
 
   test("follows the rules for records and sections", () => {

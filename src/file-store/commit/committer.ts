@@ -48,6 +48,8 @@ export class Committer {
   /** For the next batch, unless the last one still needs it. */
   #buffer: Buffer | undefined;
   readonly #locked: Map<StreamKey, FileHandle>;
+  /** Of commits that count. They are given when the lock is free. */
+  #answers: (() => void)[] = [];
 
   constructor(parts: CommitterParts) {
     this.#parts = parts;
@@ -83,6 +85,13 @@ export class Committer {
     await this.#appender.restore();
   }
 
+  /** Answers the commits of the last batch. */
+  #answer(): void {
+    const answers = this.#answers;
+    this.#answers = [];
+    for (const answer of answers) answer();
+  }
+
   get #hasWork(): boolean {
     return !this.#queue.isEmpty || !this.#parts.unapplied.isEmpty;
   }
@@ -106,8 +115,11 @@ export class Committer {
         this.#queue.failAll(ioError(error, "committing"));
         if (!unapplied.isEmpty) return;
       }
+      // Answering takes as long as writing; other processes need not wait for it.
+      this.#answer();
       await this.#queue.retryLocked();
-      if (lock.contended) await turn();
+      // Callers that were answered together usually submit again in the same tick.
+      await endOfTurn();
     }
   }
 
@@ -123,6 +135,7 @@ export class Committer {
       for (let round = 0; round < MAX_ROUNDS; round++) {
         const conflicts = await this.#writeBatch();
         if (conflicts === 0) break;
+        this.#answer();
         // Commands that conflicted decide again on the new state now, while the lock is still held.
         await turn();
         if (this.#queue.length === 0) await turn();
@@ -162,8 +175,12 @@ export class Committer {
         }
       }
     }
-    for (const { resolve } of adoptions) resolve();
-    for (const { queued, position } of batch.commits) queued.resolve({ ok: true, position });
+    this.#answers.push(() => {
+      for (const { resolve } of adoptions) resolve();
+      for (const { queued, position } of batch.commits) queued.resolve({ ok: true, position });
+    });
+    // With "os" the lock is kept until the flush is over, for which a command need not wait.
+    if (durability === "os") this.#answer();
     return conflicts;
   }
 

@@ -6,27 +6,39 @@ import { turn } from "../../event-loop.ts";
 
 /** The lock is held for one batch, so a process that holds it this long is stuck. */
 const PATIENCE_MS = 30_000;
-/** Turns of the event loop to spend before waiting on a timer, whose shortest wait is longer than a batch. */
-const EAGER_TURNS = 200;
+/** Turns of the event loop to spend before waiting on a timer. More would take the processor from the process that has the lock. */
+const EAGER_TURNS = 3;
 
-/** The store's lock: a kernel lock between processes, and a queue within this one. */
+/**
+ * The store's lock: a kernel lock between processes, and a queue within this one.
+ *
+ * A process that releases the lock and takes it again at once would keep it from all that only try now and then. So each goes
+ * through a turnstile first, a second lock, and leaves it when it has the first: while one waits for the lock, the last holder
+ * finds the turnstile taken, and waits as the others do. The kernel frees both when a process dies.
+ */
 export class StoreLock {
   readonly #file: LockFile;
   readonly #path: string;
+  readonly #turnstile: LockFile | undefined;
   #last: Promise<void> = Promise.resolve();
+
   /** Whether the last attempt met another process. */
   contended = false;
 
   /** Called each time that the lock was taken. If it throws, `hold` throws the same error and does not call its work. */
   onAcquired: () => void = () => this.check();
 
-  constructor(file: LockFile, path: string) {
+  constructor(file: LockFile, path: string, turnstile?: LockFile) {
     this.#file = file;
     this.#path = path;
+    this.#turnstile = turnstile;
   }
 
-  /** Refuses a file system on which a second holder is not kept out. */
-  static open(fs: FileSystem, path: string): StoreLock {
+  /**
+   * Refuses a file system on which a second holder is not kept out. Without a turnstile at `turn`, which is created when missing, waiting
+   * may take long while other processes are busy.
+   */
+  static open(fs: FileSystem, path: string, turn?: string): StoreLock {
     const first = fs.openLock(path);
     const second = fs.openLock(path);
     try {
@@ -42,7 +54,7 @@ export class StoreLock {
           );
         }
       }
-      return new StoreLock(first, path);
+      return new StoreLock(first, path, turn === undefined ? undefined : fs.openLock(turn));
     } catch (error) {
       first.close();
       throw error;
@@ -79,19 +91,31 @@ export class StoreLock {
   async #acquire(): Promise<void> {
     this.contended = false;
     const started = monotonicNow();
-    for (let attempt = 0; !this.#file.tryAcquire(); attempt++) {
+    await this.#take(this.#turnstile, started);
+    try {
+      await this.#take(this.#file, started);
+    } finally {
+      this.#turnstile?.release();
+    }
+  }
+
+  async #take(file: LockFile | undefined, started: number): Promise<void> {
+    for (let attempt = 0; file?.tryAcquire() === false; attempt++) {
       this.contended = true;
-      if (monotonicNow() - started > PATIENCE_MS) {
-        throw new EventfoldError(
-          "STORE_BUSY",
-          `another process has held the store's lock for ${PATIENCE_MS / 1000} s; it may be stopped in a debugger`,
-        );
-      }
+      if (monotonicNow() - started > PATIENCE_MS) throw busy();
       await (attempt < EAGER_TURNS ? turn() : sleep(1));
     }
   }
 
   close(): void {
     this.#file.close();
+    this.#turnstile?.close();
   }
+}
+
+function busy(): EventfoldError {
+  return new EventfoldError(
+    "STORE_BUSY",
+    `another process has held the store's lock for ${PATIENCE_MS / 1000} s; it may be stopped in a debugger`,
+  );
 }

@@ -8,6 +8,8 @@ export interface StorePaths {
   readonly meta: string;
   readonly registry: string;
   readonly lock: string;
+  /** The lock of the process that gets the store's lock next. */
+  readonly turn: string;
   readonly head: string;
   readonly marker: string;
   /** Where each stream ends. */
@@ -28,6 +30,7 @@ export function storePaths(base: string): StorePaths {
     meta,
     registry: `${meta}/streams.jsonl`,
     lock: `${meta}/lock`,
+    turn: `${meta}/turn`,
     head: `${meta}/head`,
     marker: `${meta}/marker.json`,
     streamEnds: `${meta}/stream_ends`,
