@@ -259,7 +259,7 @@ describe.each(SIZES)("with %i streams of %i deposits", (accounts, deposits) => {
     await store.close();
     expectAtMost(counts, {
       // One call for the file's size and two for its parts, for every few hundred events.
-      calls: 20 + (accounts * deposits) / 300 + SEARCH.calls(accounts),
+      calls: 22 + (accounts * deposits) / 300 + SEARCH.calls(accounts),
       flushes: 0,
       // With up to five samples of how an event was folded.
       bytesWritten: 200 + 5 * 450,

@@ -30,9 +30,10 @@ export function compileSources(modules: readonly string[]): {
     fs.writeFileSync(target, ts.transpileModule(code, { compilerOptions }).outputText);
   }
   const exports = { ".": "./src/index.js", "./testing": "./src/testing/index.js" };
+  const imports = { "#open-directory": "./src/file-store/open-directory.js" };
   fs.writeFileSync(
     path.join(directory, "package.json"),
-    JSON.stringify({ name: "eventfold-es", type: "module", exports }),
+    JSON.stringify({ name: "eventfold-es", type: "module", exports, imports }),
   );
   return { directory, remove: () => fs.rmSync(directory, { recursive: true, force: true }) };
 }
