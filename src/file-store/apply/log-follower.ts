@@ -52,7 +52,9 @@ export class LogFollower {
       const head = this.announced();
       // An announced place stays announced.
       if (known !== undefined && (head === undefined || isBefore(head, known))) this.#guard.checkAll();
-      if (head !== undefined && isBefore(this.#log.end, head)) this.#readUpTo(head);
+      if (head === undefined || !isBefore(this.#log.end, head)) return;
+      this.#guard.checkRecord();
+      this.#readUpTo(head);
     } catch (error) {
       throw readError(this.#guard.explain(error), this.#directory);
     }

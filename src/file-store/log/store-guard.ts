@@ -39,6 +39,15 @@ export class StoreGuard {
     if (monotonicNow() - this.#checked > REACH_MS) this.#checkRest();
   }
 
+  /**
+   * Compares the log's last record, for a reader who is about to read on after it: the records of another store may begin at the same
+   * byte, with the same position. Throws `STORE_REPLACED`.
+   */
+  checkRecord(): void {
+    const { log, isLogTrusted } = this.#parts;
+    if (isLogTrusted() && !log.hasLastRecord()) throw this.#replaced(log.path);
+  }
+
   /** For readers, as often as they like: checks all of it, but at most once in 100 ms. Throws `STORE_REPLACED`. */
   checkSometimes(): void {
     if (monotonicNow() - this.#checked > REACH_MS) this.checkAll();
@@ -61,9 +70,9 @@ export class StoreGuard {
   }
 
   #checkRest(): void {
-    const { head, log, paths, isLogTrusted } = this.#parts;
+    const { head, paths } = this.#parts;
     if (!head.isAtPath()) throw this.#replaced(paths.head);
-    if (isLogTrusted() && !log.hasLastRecord()) throw this.#replaced(log.path);
+    this.checkRecord();
     this.#checked = monotonicNow();
   }
 
