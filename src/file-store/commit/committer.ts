@@ -112,6 +112,8 @@ export class Committer {
       try {
         await lock.hold(() => this.#session());
       } catch (error) {
+        // What an earlier batch of this session has committed counts all the same.
+        this.#answer();
         this.#queue.failAll(ioError(error, "committing"));
         if (!unapplied.isEmpty) return;
       }
