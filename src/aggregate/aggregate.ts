@@ -207,7 +207,7 @@ export function aggregate<
   return { ...common, define } as unknown as DefinableContract<Type, State, Events, Commands, Rejected>;
 }
 
-/** Also `billing.invoice`, `ns::Type` and `größe`, as the Rust crate allows. What is no directory's name is escaped in files. */
+/** Also `billing.invoice`, `ns::Type` and `größe`, as the Rust crate allows. Files escape a name that no directory can have. */
 const TYPE = /^[\p{L}_][\p{L}\p{M}\p{N}_.:-]{0,99}$/u;
 const MESSAGE_NAME = /^[\p{L}_][\p{L}\p{M}\p{N}_.:/-]{0,199}$/u;
 /** `then` would make an object of constructors a promise to `await`; the others reach into prototypes. */

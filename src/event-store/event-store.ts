@@ -235,8 +235,8 @@ export interface EventStore {
 
   /**
    * Calls `listener` for each stream that another process has committed to, once for each time this is noticed. Commits of this
-   * store are never told: they would make every instance load again. Events that another program has appended, and this store
-   * has added to its order, are told. Returns the function that ends it.
+   * store never call it: they would make every instance load again. Events that the Rust crate has appended, and this store
+   * has added to its order, do. Returns the function that ends it.
    */
   watchForeign(listener: (stream: StreamName) => void): () => void;
 

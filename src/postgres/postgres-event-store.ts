@@ -45,10 +45,10 @@ export interface PostgresEventStoreOptions {
 /**
  * Events in a schema of a PostgreSQL database.
  *
- * What it promises: when `commit` resolves, its transaction is committed, so with the server's defaults it is on stable storage (with
+ * Its promise: when `commit` resolves, its transaction is committed, so with the server's defaults it is on stable storage (with
  * durability `"os"` the server may lose the last moments if it crashes; never half of a commit, and never an earlier one without
- * the later ones). A commit whose answer was lost is looked up, never repeated blindly. Several processes may use one schema. What it
- * cannot promise: anything about a server that was set up to lose data (`fsync = off`, a promoted asynchronous standby).
+ * the later ones). A commit whose answer was lost is looked up, never repeated blindly. Several processes may use one schema. It
+ * promises nothing about a server that was set up to lose data (`fsync = off`, a promoted asynchronous standby).
  */
 export class PostgresEventStore implements EventStore {
   readonly capabilities: EventStoreCapabilities;

@@ -22,7 +22,7 @@ export interface PostgresOptions {
    */
   readonly timeout?: number | Duration;
   /**
-   * Whether to listen for other processes' commits (default). With `false`, or behind a pooler that shares connections for single
+   * Whether to listen for other processes' commits (default). With `false`, or through a pooler that shares connections for single
    * transactions, the store looks for them five times a second.
    */
   readonly listen?: boolean;

@@ -182,7 +182,7 @@ export class ProcessManagerRunner {
       const delivery = { manager: this.name, identity: id, envelope, cause };
       if (!(await this.#deliver(progress, delivery, { fired: id }, report))) return this.#superseded(progress);
     }
-    // What was just dispatched may have caused more.
+    // The commands that were just dispatched may have caused more.
     return due.length === 0 && (await this.#events.head()) <= progress.cursor.position;
   }
 

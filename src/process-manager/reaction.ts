@@ -82,7 +82,7 @@ const SCHEDULED_KEYS = new Set(["dispatch", "key", "in", "at"]);
 
 /**
  * Spells out what a reaction returned. Throws `INVALID_REACTION` for what cannot be one, and for a command the error that
- * `execute` throws for it: `INVALID_PAYLOAD` or `INVALID_CONTEXT`. What it returns is a copy, checked before it was copied.
+ * `execute` throws for it: `INVALID_PAYLOAD` or `INVALID_CONTEXT`. It checks the values, and returns copies of them.
  */
 export function outputsOf(manager: string, result: unknown, before: unknown, cause: Cause, time: number): Outputs {
   if (result === undefined || result === null) return { ...NO_OUTPUTS, state: before };

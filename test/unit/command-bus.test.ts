@@ -215,7 +215,7 @@ describe("dispatchUnknown", () => {
   });
 });
 
-describe("dispatchUnknown, unless it is told otherwise", () => {
+describe("dispatchUnknown, by default", () => {
   const Checked = aggregate("checked", {
     initial: { names: [] as readonly string[] },
     events: { Named: data<{ name: string }>() },

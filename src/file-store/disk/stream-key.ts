@@ -28,7 +28,7 @@ export function keyOfStream(fs: FileSystem, paths: StorePaths, { type, id }: Str
   return streamKey(directory, directoryName(fs, `${paths.streams}/${directory}`, id));
 }
 
-/** The name of the directory in `parent` for a type or an id: the plain text if that is safe or another program has made it so. */
+/** The name of the directory in `parent` for a type or an id: the plain text if that is safe or the Rust crate has made it so. */
 function directoryName(fs: FileSystem, parent: string, text: string): string {
   const plain = isPlainName(text);
   if (plain === "safe") return text;

@@ -66,7 +66,7 @@ export class Committer {
   }
 
   #start(): void {
-    // Callers that are answered by one batch usually ask for the next thing in the same turn: all of that is one batch again.
+    // Callers answered by one batch usually submit again in the same turn: those commits become one batch.
     this.#running ??= turn()
       .then(() => this.#run())
       .finally(() => {
@@ -113,7 +113,7 @@ export class Committer {
     const deadline = monotonicNow() + this.#parts.database.patience;
     for (;;) {
       const plan = new BatchPlan(commits, known);
-      // What is refused now rests on what the server has just said.
+      // A refusal now rests on the versions that the server has just returned.
       const base = plan.accepted.length === 0 ? 0 : await this.#send(plan, deadline);
       if (base === undefined) continue;
       this.#answer(plan, base);

@@ -1,5 +1,5 @@
 /**
- * What is needed of a PostgreSQL client: `Pool` of the package `pg` fits, and so does anything else that has these methods. They
+ * The methods that the store needs of a PostgreSQL client. `Pool` of the package `pg` has them. They
  * are declared here so that the package does not depend on the client or its types.
  */
 

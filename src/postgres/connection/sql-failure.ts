@@ -1,6 +1,6 @@
 import { isError, messageOf } from "../../realm.ts";
 /**
- * What is known about a statement that failed:
+ * The state of a statement that failed:
  *
  * - `"unsent"`: there was no connection, so nothing happened;
  * - `"unknown"`: it was sent and its answer is missing, so it may have been carried out, or may still be;

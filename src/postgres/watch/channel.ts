@@ -83,7 +83,7 @@ export class Channel {
     }
     if (this.#isClosed) return client.breakOff();
     this.#send(`${own} echo`);
-    // What was announced while nobody listened.
+    // Announcements made before this connection listened.
     onNews();
   }
 

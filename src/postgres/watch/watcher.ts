@@ -18,9 +18,9 @@ export class Watcher {
   readonly #look: Statement;
   readonly #listeners = new Set<() => void>();
   readonly #foreignListeners = new Set<(stream: StreamName) => void>();
-  /** Everything up to here was told. */
+  /** The watchers know of everything up to here. */
   #seen: number;
-  /** Batches of this store whose commands were told that the outcome is unknown: like another process's, if they turn up. */
+  /** Batches of this store whose commands failed with an unknown outcome: if they turn up, they count as another process's. */
   readonly #abandoned: string[] = [];
   #running: Promise<void> | undefined;
   #next: Promise<void> | undefined;
@@ -61,7 +61,7 @@ export class Watcher {
 
   /** A batch of this store was written: `events` of them up to `last`. */
   written(events: number, last: number): void {
-    // If others came in between, they are told by the next look.
+    // If commits of others came in between, the next look reports them.
     if (this.#seen === last - events) this.#seen = last;
     this.#tell();
   }
