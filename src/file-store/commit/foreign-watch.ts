@@ -3,6 +3,7 @@ import type { FileSystem } from "../../fs/file-system.ts";
 import { monotonicNow } from "../../real-timers.ts";
 import { idsUnreachable } from "../../tracing/tracing.ts";
 import type { LogFollower } from "../apply/log-follower.ts";
+import { readError } from "../disk/io-error.ts";
 import type { StorePaths } from "../disk/store-paths.ts";
 import { isUnreachableId, type StreamKey } from "../disk/stream-key.ts";
 import type { StreamFiles } from "../streams/stream-files.ts";
@@ -52,7 +53,16 @@ export class ForeignWatch {
   async look(): Promise<void> {
     if (this.#running === undefined && monotonicNow() < this.#due) return;
     this.#running ??= this.#lookAtAll().finally(() => (this.#running = undefined));
-    if (!this.#isLarge || this.#parts.isAlwaysAwaited) await this.#running;
+    if (this.#isLarge && !this.#parts.isAlwaysAwaited) {
+      // If it fails in the background, the next reader begins again.
+      this.#running.catch(() => {});
+      return;
+    }
+    try {
+      await this.#running;
+    } catch (error) {
+      throw readError(error, this.#parts.paths.streams);
+    }
   }
 
   /** Adopts the lines of one stream. */
@@ -63,7 +73,7 @@ export class ForeignWatch {
   /** Resolves when nothing runs any more. */
   async finish(): Promise<void> {
     this.#due = Infinity;
-    await this.#running;
+    await this.#running?.catch(() => {});
   }
 
   async #lookAtAll(): Promise<void> {
