@@ -13,7 +13,7 @@ import { AggregateModel, type Command, type Environment } from "../aggregate/mod
 import { EventfoldError, isCommandRejected } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
-import { type FullName, fullNameOf } from "../event-store/stream-names.ts";
+import { type FullName, fullNameOf } from "../stream-names.ts";
 import { isWellFormed } from "../json.ts";
 import { instanceEvicted, instanceLoaded, executing, type ExecuteTrace } from "../tracing/tracing.ts";
 import { draftOf, injectEvent, type InjectedEvent, type InjectResult } from "./inject-event.ts";

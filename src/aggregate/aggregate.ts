@@ -1,5 +1,5 @@
 import { EventfoldError } from "../errors.ts";
-import { isTypeName } from "../event-store/stream-names.ts";
+import { isTypeName } from "../stream-names.ts";
 import {
   type CommandContext,
   type Constructors,

@@ -17,7 +17,7 @@ import type {
   StoredEvent,
   StreamName,
 } from "./event-store.ts";
-import { checkStreamName, type FullName, fullNameOf } from "./stream-names.ts";
+import { checkStreamName, type FullName, fullNameOf } from "../stream-names.ts";
 import { compareCodePoints } from "./stream-order.ts";
 import { monotonicNow } from "../real-timers.ts";
 

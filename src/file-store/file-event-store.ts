@@ -14,7 +14,7 @@ import type {
   StoredEvent,
   StreamName,
 } from "../event-store/event-store.ts";
-import { checkStreamName } from "../event-store/stream-names.ts";
+import { checkStreamName } from "../stream-names.ts";
 import { queuedCommit } from "./commit/queued-commit.ts";
 import { ioError, readError } from "./disk/io-error.ts";
 import type { StreamKey } from "./disk/stream-key.ts";

@@ -14,7 +14,7 @@ import type {
   StoredEvent,
   StreamName,
 } from "../event-store/event-store.ts";
-import { checkStreamName } from "../event-store/stream-names.ts";
+import { checkStreamName } from "../stream-names.ts";
 import { Caches } from "./caches.ts";
 import { BatchIds } from "./commit/batch-ids.ts";
 import { Committer } from "./commit/committer.ts";

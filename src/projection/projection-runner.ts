@@ -1,7 +1,7 @@
 import { type FoldSample, FoldSamples } from "../aggregate/fold-samples.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventStore, StoredEvent } from "../event-store/event-store.ts";
-import { fullNameOf } from "../event-store/stream-names.ts";
+import { fullNameOf } from "../stream-names.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { cacheProblem } from "../json.ts";
 import { projecting, type ProjectTrace, staleCache, uncachedState } from "../tracing/tracing.ts";

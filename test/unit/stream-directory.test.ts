@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { checkId, decodeId, encodeId } from "../../src/event-store/stream-names.ts";
+import { checkId, decodeId, encodeId } from "../../src/stream-names.ts";
 import { streamKey, streamOfKey } from "../../src/file-store/disk/stream-key.ts";
 
 /** Whether a name is one path segment, and the same one, on Linux, macOS and Windows. */

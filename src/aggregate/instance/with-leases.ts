@@ -1,6 +1,6 @@
 import { ConflictError } from "../../errors.ts";
 import type { Commit, EventStore, StreamName } from "../../event-store/event-store.ts";
-import { type FullName, fullNameOf } from "../../event-store/stream-names.ts";
+import { type FullName, fullNameOf } from "../../stream-names.ts";
 import { tracedCommit } from "../../event-store/traced-commit.ts";
 import type { Lease } from "./lease.ts";
 

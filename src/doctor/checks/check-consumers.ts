@@ -4,7 +4,7 @@ import { crc32 } from "node:zlib";
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { StorePaths } from "../../file-store/disk/store-paths.ts";
 import { readWhole } from "../../file-store/disk/whole-file.ts";
-import { isPlainName } from "../../event-store/stream-names.ts";
+import { isPlainName } from "../../stream-names.ts";
 import { CHECKPOINT, CRATE_CHECKPOINT } from "../../file-store/caches/checkpoint-files.ts";
 import { isCrateCheckpoint } from "../../file-store/caches/crate-checkpoint.ts";
 import { correctText, differingBytes } from "../scan/one-byte-correction.ts";

@@ -1,7 +1,7 @@
 import { appendAll } from "../../arrays.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { StorePaths } from "../../file-store/disk/store-paths.ts";
-import { decodeId, isPlainName, isTypeName } from "../../event-store/stream-names.ts";
+import { decodeId, isPlainName, isTypeName } from "../../stream-names.ts";
 import { CHECKPOINT, CRATE_CHECKPOINT } from "../../file-store/caches/checkpoint-files.ts";
 import { CONSUMER_DIRECTORIES } from "./check-consumers.ts";
 import type { Problem } from "../findings.ts";

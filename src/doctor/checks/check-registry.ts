@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import type { StreamName } from "../../event-store/event-store.ts";
-import { type FullName, fullNameOf } from "../../event-store/stream-names.ts";
+import { type FullName, fullNameOf } from "../../stream-names.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { isUnreachableId, keyOfStream, type StreamKey, streamOfKey } from "../../file-store/disk/stream-key.ts";
 import type { StorePaths } from "../../file-store/disk/store-paths.ts";

@@ -1,4 +1,4 @@
-import { type FullName, fullNameOf } from "../../event-store/stream-names.ts";
+import { type FullName, fullNameOf } from "../../stream-names.ts";
 import type { FileHandle } from "../../fs/file-system.ts";
 import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
 import { parseLine } from "../lines/parse-line.ts";

@@ -7,7 +7,7 @@ import { isCount, isJsonValue } from "../../json.ts";
 import { ioError } from "../disk/io-error.ts";
 import type { StorePaths } from "../disk/store-paths.ts";
 import { readWhole, replaceFile } from "../disk/whole-file.ts";
-import { encodeId } from "../../event-store/stream-names.ts";
+import { encodeId } from "../../stream-names.ts";
 import type { LogPlace } from "../log/log-place.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 import { isError } from "../../realm.ts";

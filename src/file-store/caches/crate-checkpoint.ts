@@ -1,5 +1,5 @@
 import type { FileHandle } from "../../fs/file-system.ts";
-import { encodeId } from "../../event-store/stream-names.ts";
+import { encodeId } from "../../stream-names.ts";
 import { streamKey, type StreamKey } from "../disk/stream-key.ts";
 import { readLines } from "../lines/line-reader.ts";
 import { isError } from "../../realm.ts";

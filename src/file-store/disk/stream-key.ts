@@ -1,4 +1,4 @@
-import { decodeId, encodeId, isPlainName } from "../../event-store/stream-names.ts";
+import { decodeId, encodeId, isPlainName } from "../../stream-names.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { StreamName } from "../../event-store/event-store.ts";
 import type { StorePaths } from "./store-paths.ts";

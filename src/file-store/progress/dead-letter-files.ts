@@ -4,7 +4,7 @@ import type { StoredDeadLetter } from "../../event-store/event-store.ts";
 import { type FileHandle, type FileSystem, systemErrorCode } from "../../fs/file-system.ts";
 import { checksumText } from "../disk/checksum.ts";
 import type { StorePaths } from "../disk/store-paths.ts";
-import { isPlainName } from "../../event-store/stream-names.ts";
+import { isPlainName } from "../../stream-names.ts";
 import { replaceFileNow } from "../disk/whole-file.ts";
 import type { NoteSection } from "../log/record-sections.ts";
 

@@ -11,7 +11,7 @@ import type { StorePaths } from "../disk/store-paths.ts";
 import { endOfLastLine, readLines } from "../lines/line-reader.ts";
 import { findStreams } from "../streams/stream-list.ts";
 import { StreamRegistry } from "../streams/stream-registry.ts";
-import { decodeId, fullNameOf } from "../../event-store/stream-names.ts";
+import { decodeId, fullNameOf } from "../../stream-names.ts";
 import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
 
 const RECORD_BYTES = 1 << 20;

@@ -1,4 +1,4 @@
-import type { FullName } from "../../event-store/stream-names.ts";
+import type { FullName } from "../../stream-names.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { storeRecovered } from "../../tracing/tracing.ts";
 import type { Applier } from "../apply/applier.ts";

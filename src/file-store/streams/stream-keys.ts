@@ -1,5 +1,5 @@
 import type { StreamName } from "../../event-store/event-store.ts";
-import { checkTypeName, isPlainName } from "../../event-store/stream-names.ts";
+import { checkTypeName, isPlainName } from "../../stream-names.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { readError } from "../disk/io-error.ts";
 import type { StorePaths } from "../disk/store-paths.ts";

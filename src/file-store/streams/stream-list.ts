@@ -1,5 +1,5 @@
 import type { StreamName } from "../../event-store/event-store.ts";
-import { fullNameOf, isTypeName } from "../../event-store/stream-names.ts";
+import { fullNameOf, isTypeName } from "../../stream-names.ts";
 import { compareCodePoints } from "../../event-store/stream-order.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { readError } from "../disk/io-error.ts";

@@ -1,5 +1,5 @@
 import type { StreamName } from "../../event-store/event-store.ts";
-import { type FullName, fullNameOf } from "../../event-store/stream-names.ts";
+import { type FullName, fullNameOf } from "../../stream-names.ts";
 import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
 import { readWhole } from "../disk/whole-file.ts";
 

@@ -1,6 +1,6 @@
-import { EventfoldError } from "../errors.ts";
-import { isWellFormed } from "../json.ts";
-import type { StreamName } from "./event-store.ts";
+import { EventfoldError } from "./errors.ts";
+import { isWellFormed } from "./json.ts";
+import type { StreamName } from "./event-store/event-store.ts";
 
 declare const brand: unique symbol;
 
