@@ -92,7 +92,8 @@ export default {
       from: { path: "^src/postgres/" },
       to: {
         path: "^src/",
-        pathNot: "^src/(postgres/|event-store/|(errors|json|fingerprint|event-loop|real-timers|realm|duration|stream-names)\\.ts$)",
+        pathNot:
+          "^src/(postgres/|event-store/|(errors|json|fingerprint|event-loop|real-timers|realm|duration|stream-names)\\.ts$)",
       },
     },
     {

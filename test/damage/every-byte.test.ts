@@ -62,8 +62,8 @@ describe.each(stores)("in $name", ({ make }) => {
   test("a missing file never changes a result, is found by verify, and is repaired", async () => {
     const store = await make();
     for (const path of store.image.keys()) {
-      // The lock's file is empty, and a missing snapshot or checkpoint leaves no trace.
-      const maySeemClean = /\/(lock|state\.snapshot\.json|checkpoint\.json)$/.test(path);
+      // The files of locks are empty, and a missing snapshot or checkpoint leaves no trace.
+      const maySeemClean = /\/(lock|turn|state\.snapshot\.json|checkpoint(\.eventfold)?\.json)$/.test(path);
       const expectation = { maySeemClean, mayLoseNotes: path.includes("/commit_log/") };
       expect(await violations(store, path, undefined, expectation), `${path} missing`).toEqual([]);
     }

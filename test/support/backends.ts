@@ -20,6 +20,6 @@ async function inPostgres(): Promise<Backend> {
   const shared = pool({ max: 20 });
   return {
     backend: "in PostgreSQL",
-    builder: () => AggregateStore.builder(postgres({ pool: shared, schema: schema() })),
+    builder: () => AggregateStore.builder(postgres({ pool: shared, schema: schema(), timeout: "10m" })),
   };
 }

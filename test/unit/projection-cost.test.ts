@@ -8,6 +8,9 @@ import { totals } from "../support/totals.ts";
 
 const add = (id: string, by = 1) => Counter.at(id).Add({ by });
 
+/** Events that a projection folds once more, to notice that a function of its handlers has changed: a few for each type. */
+const SAMPLES = 8;
+
 describe("the cost of a read", () => {
   /** Thousands of directories are slow on a real disk. */
   const diskInMemory = () => new SimulatedDisk({ record: false });
@@ -31,26 +34,29 @@ describe("the cost of a read", () => {
     const first = await open();
     counted.reset();
     expect((await first.projection(Totals)).total).toBe(100_000);
-    expect(seen).toHaveLength(100_000);
+    expect(new Set(seen).size).toBe(100_000);
+    expect(seen.length).toBeLessThanOrEqual(100_000 + SAMPLES);
     expect(counted.openedStreams).toEqual([]);
 
-    const readNext = async (store: typeof first): Promise<void> => {
+    const readNext = async (store: typeof first, samples = 0): Promise<void> => {
       const { position } = await store.dispatch(add("c-500"));
       counted.reset();
       seen.length = 0;
       expect((await store.projection(Totals)).total).toBe(position);
-      expect(seen).toEqual([position]);
+      expect(seen.filter((seenPosition) => seenPosition === position)).toHaveLength(1);
+      expect(seen.length).toBeLessThanOrEqual(1 + samples);
       expect(counted.openedStreams).toEqual([]);
       expect(counted.logBytes).toBeLessThan(10_000);
+      seen.length = 0;
       await store.projection(Totals);
-      expect(seen).toHaveLength(1);
+      expect(seen).toEqual([]);
     };
     for (const _ of oneTo(3)) await readNext(first);
     await first.close();
 
     // Also from the checkpoint.
     const second = await open();
-    await readNext(second);
+    await readNext(second, SAMPLES);
     await second.close();
   });
 
