@@ -110,6 +110,14 @@ export class AggregateStoreBuilder<A extends AnyAggregate = never, P extends Any
     return this.#with({ foreignEvents: mode });
   }
 
+  /**
+   * How long commands and `open` wait for another process that keeps the lock of the store: milliseconds or a text like `"5s"`; 30
+   * seconds by default. Then they fail with `STORE_BUSY`, which names the process, and are not written. Other storages have no such lock.
+   */
+  lockTimeout(timeout: number | Duration): AggregateStoreBuilder<A, P> {
+    return this.#with({ lockTimeout: milliseconds(timeout, "lockTimeout") });
+  }
+
   /** What to do with events that an aggregate does not declare: leave them out of the state (default), fail, or ask a function. */
   onUnknownEvent(policy: UnknownEventPolicy): AggregateStoreBuilder<A, P> {
     if (policy !== "skip" && policy !== "error") checkFunction(policy, 'onUnknownEvent expected "skip", "error" or');
@@ -142,8 +150,8 @@ export class AggregateStoreBuilder<A extends AnyAggregate = never, P extends Any
   async open(): Promise<AggregateStore<A, P>> {
     // Faults in the definitions are found before anything touches the storage.
     checkWiring(this.#wiring);
-    const { durability, foreignEvents } = this.#options;
-    const events = await this.#storage.open({ durability, foreignEvents, ...sourcesOf(this.#options) });
+    const { durability, foreignEvents, lockTimeout } = this.#options;
+    const events = await this.#storage.open({ durability, foreignEvents, lockTimeout, ...sourcesOf(this.#options) });
     return assemble(events, this.#wiring, this.#options);
   }
 

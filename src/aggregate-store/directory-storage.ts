@@ -21,8 +21,9 @@ export class DirectoryStorage implements EventStorage {
     return new DirectoryStorage(this.#directory, fileSystem);
   }
 
-  async open({ durability, foreignEvents = "auto" }: StorageOptions): Promise<EventStore> {
+  async open({ durability, foreignEvents = "auto", lockTimeout }: StorageOptions): Promise<EventStore> {
     const { openDirectory } = await import("#open-directory");
-    return openDirectory(this.#directory, { durability, foreignEvents, fileSystem: this.#fileSystem });
+    const fileSystem = this.#fileSystem;
+    return openDirectory(this.#directory, { durability, foreignEvents, lockTimeout, fileSystem });
   }
 }

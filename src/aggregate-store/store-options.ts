@@ -9,6 +9,8 @@ export interface StoreOptions {
   readonly idleTimeout: number;
   readonly durability: StorageOptions["durability"];
   readonly foreignEvents: NonNullable<StorageOptions["foreignEvents"]>;
+  /** In milliseconds. */
+  readonly lockTimeout: number;
   readonly onUnknownEvent: UnknownEventPolicy;
   readonly clock: () => number | Date;
   readonly ids: () => string;
@@ -20,6 +22,7 @@ export const DEFAULT_OPTIONS: StoreOptions = {
   idleTimeout: 5 * 60_000,
   durability: "flush",
   foreignEvents: "auto",
+  lockTimeout: 30_000,
   onUnknownEvent: "skip",
   // Read at each call: a test may replace `Date` while the store is open.
   clock: () => Date.now(),

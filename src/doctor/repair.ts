@@ -37,7 +37,7 @@ export async function repair(directory: string, options: RepairOptions = {}): Pr
     throw new EventfoldError("INVALID_ARGUMENT", `there is no directory ${paths.base}`);
   try {
     fs.makeDirectory(paths.meta);
-    const lock = StoreLock.open(fs, paths.lock, paths.turn);
+    const lock = StoreLock.open(fs, paths.lock, { turn: paths.turn });
     try {
       return await lock.hold(() => new Repair(fs, paths).run(options.dryRun === true));
     } finally {

@@ -12,6 +12,8 @@ export interface StorageOptions {
    * (`"await"`). A storage that shares no directory with the Rust crate ignores it.
    */
   readonly foreignEvents?: "auto" | "await";
+  /** How long a commit waits for another process that keeps the store to itself, in milliseconds. A storage without such locks ignores it. */
+  readonly lockTimeout?: number;
   /** The store's clock, in milliseconds since 1970. */
   readonly now: () => number;
   /** Makes a unique id: the `ids` of the builder, UUIDs by default. */

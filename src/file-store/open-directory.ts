@@ -12,9 +12,10 @@ export async function openDirectory(
   options: {
     readonly durability: Durability;
     readonly foreignEvents: "auto" | "await";
+    readonly lockTimeout: number | undefined;
     readonly fileSystem: FileSystem | undefined;
   },
 ): Promise<EventStore> {
-  const { durability, foreignEvents, fileSystem = await openNodeFileSystem() } = options;
-  return openFileEventStore(fileSystem, directory, { durability, foreignEvents });
+  const { fileSystem = await openNodeFileSystem(), ...rest } = options;
+  return openFileEventStore(fileSystem, directory, rest);
 }

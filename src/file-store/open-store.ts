@@ -45,6 +45,8 @@ export interface FileEventStoreOptions {
   readonly log?: Partial<CommitLogOptions>;
   /** `"await"`: readers of a store of any size wait until all streams have been searched for foreign lines. */
   readonly foreignEvents?: "auto" | "await";
+  /** How long commands wait for the store's lock, in milliseconds; 30,000 if left out. */
+  readonly lockTimeout?: number | undefined;
   /** Called with the number of events found so far while a commit log is made for a directory of the Rust crate. */
   readonly onAdoption?: (events: number) => void;
 }
@@ -70,7 +72,7 @@ export async function openFileEventStore(
   try {
     await makeDirectories(fs, paths);
     const hash = await loadLineHash();
-    const lock = StoreLock.open(fs, paths.lock, paths.turn);
+    const lock = StoreLock.open(fs, paths.lock, { turn: paths.turn, patience: options.lockTimeout });
     try {
       const { store, checkpointer } = await lock.hold(() => openLocked({ fs, paths, lock, hash, options }));
       await checkpointer.bound();

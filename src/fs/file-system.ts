@@ -31,6 +31,23 @@ export interface FileSystem {
   syncDirectory(path: string): Promise<void>;
   /** Makes `path` absolute. */
   resolve(path: string): string;
+  /** Who has the lock of the file at `path`, for messages. Left out where the system cannot tell. */
+  lockHolders?(path: string): LockHolders;
+}
+
+/** A process that has a lock. */
+export interface LockHolder {
+  readonly pid: number;
+  /** The name of its program; `undefined` if the system does not show it. */
+  readonly command: string | undefined;
+  /** `"traced"`: stopped in a debugger. `undefined` if the system does not show it. */
+  readonly state: "stopped" | "traced" | "waiting for a disk" | "running" | undefined;
+}
+
+export interface LockHolders {
+  readonly holders: readonly LockHolder[];
+  /** Why no holder is known. */
+  readonly unknown: string | undefined;
 }
 
 export interface FileHandle {

@@ -1,9 +1,10 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { DescriptorPool, PooledDescriptor } from "./descriptor-pool.ts";
-import type { FileHandle, FileSystem, LockFile } from "./file-system.ts";
+import type { FileHandle, FileSystem, LockFile, LockHolders } from "./file-system.ts";
 import { systemErrorCode } from "./file-system.ts";
 import { identityByStat, type Libc, loadLibc } from "./libc.ts";
+import { lockHolders } from "./lock-holders.ts";
 
 /** libuv's flag for opening a file exclusively (Windows). */
 const WINDOWS_EXCLUSIVE = 0x10000000;
@@ -100,6 +101,10 @@ class NodeFileSystem implements FileSystem {
 
   resolve(file: string): string {
     return path.resolve(file).replaceAll(path.sep, "/");
+  }
+
+  lockHolders(file: string): LockHolders {
+    return lockHolders(file);
   }
 }
 

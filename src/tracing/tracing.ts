@@ -184,6 +184,20 @@ export interface RecoveryNotice {
   readonly tornBytes: number;
 }
 
+/** Commands have waited for the lock of the store for a second. Published once for each wait. */
+export interface LockWaitNotice {
+  readonly directory: string;
+  /** How long they have waited, in milliseconds. */
+  readonly waited: number;
+  /** The process that has the lock; `undefined` if it could not be found out. */
+  readonly pid: number | undefined;
+  /** The name of its program. */
+  readonly command: string | undefined;
+  readonly state: "stopped" | "traced" | "waiting for a disk" | "running" | undefined;
+  /** Why the process could not be found out. */
+  readonly unknown: string | undefined;
+}
+
 export interface DeadLetterNotice {
   readonly processManager: string;
   readonly key: string;
@@ -233,6 +247,8 @@ export const snapshotSaved: Notice<SnapshotNotice> = new Notice("eventfold-es:sn
 export const storeRecovered: Notice<RecoveryNotice> = new Notice("eventfold-es:recovery");
 /** When streams are first searched for foreign lines: ids of the Rust crate whose events are not part of the store. */
 export const idsUnreachable: Notice<UnreachableIdsNotice> = new Notice("eventfold-es:unreachable-ids");
+/** Another process keeps the lock of the store. */
+export const lockAwaited: Notice<LockWaitNotice> = new Notice("eventfold-es:lock-wait");
 export const deadLetterWritten: Notice<DeadLetterNotice> = new Notice("eventfold-es:dead-letter");
 export const staleCache: Notice<StaleCacheNotice> = new Notice("eventfold-es:stale-cache");
 export const uncachedState: Notice<UncachedStateNotice> = new Notice("eventfold-es:uncached-state");

@@ -121,7 +121,7 @@ export class UnsettledStreams {
 
   /** Throws `STREAM_LOCKED` for a stream that cannot be read yet. */
   check(key: StreamKey): void {
-    if (this.has(key)) throw streamUnsettled(key);
+    if (this.has(key)) throw streamUnsettled(key, this.#parts.files.lockedBy(key));
   }
 
   async #write(key: StreamKey, file: FileHandle, at: number, committed: Buffer): Promise<void> {
@@ -170,10 +170,10 @@ export class UnsettledStreams {
   }
 }
 
-export function streamUnsettled(key: StreamKey): EventfoldError {
+function streamUnsettled(key: StreamKey, lockedBy: string): EventfoldError {
   return new EventfoldError(
     "STREAM_LOCKED",
-    `${key} is held by another process (the Rust crate eventfold-es keeps an instance for 5 minutes after its last use), and its file does not have all committed events yet; try again later`,
+    `the file of ${key} lacks committed events, and its lock is needed to complete it. Expected the lock to be free, found that ${lockedBy}. The Rust crate eventfold-es keeps the lock for 5 minutes after it last used the instance`,
   );
 }
 

@@ -21,6 +21,12 @@ export class CommitQueue {
   #locked: QueuedCommit[] = [];
   #adoptions: Adoption[] = [];
   #arrived: (() => void) | undefined;
+  readonly #lockedBy: (key: StreamKey) => string;
+
+  /** `lockedBy` says, as a clause of an error message, which process has the lock of a stream's file. */
+  constructor(lockedBy: (key: StreamKey) => string) {
+    this.#lockedBy = lockedBy;
+  }
 
   /** How many commits can be written now. */
   get length(): number {
@@ -77,7 +83,7 @@ export class CommitQueue {
     for (const commit of this.#locked) {
       commit.lockedSince ??= now;
       if (now - commit.lockedSince < STREAM_PATIENCE_MS) again.push(commit);
-      else fail(commit, streamLocked(commit));
+      else fail(commit, this.#streamLocked(commit));
     }
     this.#locked = [];
     this.putBack(again);
@@ -101,12 +107,13 @@ export class CommitQueue {
     for (const commit of commits) fail(commit, error);
     for (const { reject } of this.removeAdoptions()) reject(error);
   }
-}
 
-function streamLocked({ appends }: QueuedCommit): EventfoldError {
-  const keys = appends.map(({ key }) => key).join(", ");
-  return new EventfoldError(
-    "STREAM_LOCKED",
-    `${keys} is held by another process (the Rust crate eventfold-es keeps an instance for 5 minutes after its last use); try again later`,
-  );
+  #streamLocked({ appends }: QueuedCommit): EventfoldError {
+    const found = appends.map(({ key }) => `${key}: ${this.#lockedBy(key)}`).join("; ");
+    return new EventfoldError(
+      "STREAM_LOCKED",
+      `expected the lock of the instance's file within ${STREAM_PATIENCE_MS / 1000} s, found another process (${found}). ` +
+        "The Rust crate eventfold-es keeps the lock for 5 minutes after it last used the instance. The command was not written",
+    );
+  }
 }

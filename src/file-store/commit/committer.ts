@@ -42,7 +42,7 @@ export interface CommitterParts extends BatchPlanParts, LogAppenderParts {
  */
 export class Committer {
   readonly #parts: CommitterParts;
-  readonly #queue = new CommitQueue();
+  readonly #queue: CommitQueue;
   readonly #appender: LogAppender;
   #running: Promise<void> | undefined;
   /** For the next batch, unless the last one still needs it. */
@@ -54,6 +54,7 @@ export class Committer {
   constructor(parts: CommitterParts) {
     this.#parts = parts;
     this.#locked = parts.lockedStreams;
+    this.#queue = new CommitQueue((key) => parts.files.lockedBy(key));
     this.#appender = new LogAppender(parts, this.#queue);
   }
 

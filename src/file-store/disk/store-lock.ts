@@ -1,13 +1,33 @@
 import { EventfoldError } from "../../errors.ts";
 import type { FileSystem, LockFile } from "../../fs/file-system.ts";
 import { monotonicNow, sleep } from "../../real-timers.ts";
+import { lockAwaited } from "../../tracing/tracing.ts";
+import { describeHolder, findHolder, type HeldLock } from "./held-lock.ts";
 import { storeReplaced } from "./store-replaced.ts";
 import { turn } from "../../event-loop.ts";
 
 /** The lock is held for one batch, so a process that holds it this long is stuck. */
-const PATIENCE_MS = 30_000;
+export const DEFAULT_PATIENCE_MS = 30_000;
+/** After this long, a notice says who has the lock. */
+const NOTICE_AFTER_MS = 1000;
+/** A pause between two attempts that took longer than this was a pause of this process, which does not count. */
+const LONGEST_PAUSE_MS = 1000;
 /** Turns of the event loop to spend before waiting on a timer. More would take the processor from the process that has the lock. */
 const EAGER_TURNS = 3;
+
+export interface StoreLockOptions {
+  /** Path of the turnstile, which is created when missing. Without one, waiting may take long while other processes are busy. */
+  readonly turn?: string;
+  /** How long to wait for other processes, in milliseconds; 30,000 if left out. */
+  readonly patience?: number | undefined;
+}
+
+/** One attempt to get the lock. */
+interface Wait {
+  /** In milliseconds. Time in which this process was stopped itself does not count. */
+  waited: number;
+  isAnnounced: boolean;
+}
 
 /**
  * The store's lock: a kernel lock between processes, and a queue within this one.
@@ -17,10 +37,15 @@ const EAGER_TURNS = 3;
  * finds the turnstile taken, and waits as the others do. The kernel frees both when a process dies.
  */
 export class StoreLock {
+  readonly #fs: FileSystem;
   readonly #file: LockFile;
   readonly #path: string;
   readonly #turnstile: LockFile | undefined;
+  readonly #turnPath: string | undefined;
+  readonly #patience: number;
   #last: Promise<void> = Promise.resolve();
+  /** When this process last gave up, on the monotonic clock. */
+  #gaveUp = Number.NEGATIVE_INFINITY;
 
   /** Whether the last attempt met another process. */
   contended = false;
@@ -28,17 +53,17 @@ export class StoreLock {
   /** Called each time that the lock was taken. If it throws, `hold` throws the same error and does not call its work. */
   onAcquired: () => void = () => this.check();
 
-  constructor(file: LockFile, path: string, turnstile?: LockFile) {
+  private constructor(fs: FileSystem, file: LockFile, path: string, { turn: turnPath, patience }: StoreLockOptions) {
+    this.#fs = fs;
     this.#file = file;
     this.#path = path;
-    this.#turnstile = turnstile;
+    this.#turnPath = turnPath;
+    this.#turnstile = turnPath === undefined ? undefined : fs.openLock(turnPath);
+    this.#patience = patience ?? DEFAULT_PATIENCE_MS;
   }
 
-  /**
-   * Refuses a file system on which a second holder is not kept out. Without a turnstile at `turn`, which is created when missing, waiting
-   * may take long while other processes are busy.
-   */
-  static open(fs: FileSystem, path: string, turn?: string): StoreLock {
+  /** Refuses a file system on which a second holder is not kept out. */
+  static open(fs: FileSystem, path: string, options: StoreLockOptions = {}): StoreLock {
     const first = fs.openLock(path);
     const second = fs.openLock(path);
     try {
@@ -54,7 +79,7 @@ export class StoreLock {
           );
         }
       }
-      return new StoreLock(first, path, turn === undefined ? undefined : fs.openLock(turn));
+      return new StoreLock(fs, first, path, options);
     } catch (error) {
       first.close();
       throw error;
@@ -65,12 +90,14 @@ export class StoreLock {
 
   /** Runs `work` with the lock held. */
   async hold<T>(work: () => Promise<T>): Promise<T> {
+    const asked = monotonicNow();
     const before = this.#last;
     let done = (): void => {};
     this.#last = new Promise((resolve) => (done = resolve));
     await before;
     try {
-      await this.#acquire();
+      // Those who waited here for the same holder give up together.
+      await this.#acquire(this.#gaveUp > asked ? monotonicNow() - asked : 0);
       try {
         this.onAcquired();
         return await work();
@@ -85,37 +112,71 @@ export class StoreLock {
   /** Throws `STORE_REPLACED` if the lock is not the file at its path any more: then it keeps no other process away. */
   check(): void {
     if (this.#file.isAtPath()) return;
-    throw storeReplaced(this.#path.slice(0, this.#path.lastIndexOf("/meta/")), this.#path);
+    throw storeReplaced(this.#directory, this.#path);
   }
 
-  async #acquire(): Promise<void> {
+  async #acquire(waited: number): Promise<void> {
     this.contended = false;
-    const started = monotonicNow();
-    await this.#take(this.#turnstile, started);
+    const wait: Wait = { waited, isAnnounced: false };
+    await this.#take(this.#turnstile, wait);
     try {
-      await this.#take(this.#file, started);
+      await this.#take(this.#file, wait);
     } finally {
       this.#turnstile?.release();
     }
   }
 
-  async #take(file: LockFile | undefined, started: number): Promise<void> {
+  async #take(file: LockFile | undefined, wait: Wait): Promise<void> {
+    let last = 0;
     for (let attempt = 0; file?.tryAcquire() === false; attempt++) {
       this.contended = true;
-      if (monotonicNow() - started > PATIENCE_MS) throw busy();
+      const now = monotonicNow();
+      if (attempt > 0) wait.waited += Math.min(now - last, LONGEST_PAUSE_MS);
+      last = now;
+      if (wait.waited >= NOTICE_AFTER_MS && !wait.isAnnounced) this.#announce(wait);
+      if (wait.waited > this.#patience) {
+        this.#gaveUp = now;
+        throw this.#busy();
+      }
       await (attempt < EAGER_TURNS ? turn() : sleep(1));
     }
+  }
+
+  #announce(wait: Wait): void {
+    wait.isAnnounced = true;
+    lockAwaited.publish(() => {
+      const { holder, unknown } = this.#holder();
+      return {
+        directory: this.#directory,
+        waited: wait.waited,
+        pid: holder?.pid,
+        command: holder?.command,
+        state: holder?.state,
+        unknown,
+      };
+    });
+  }
+
+  #busy(): EventfoldError {
+    const { found, remedy } = describeHolder(this.#holder());
+    return new EventfoldError(
+      "STORE_BUSY",
+      `expected the lock of the store in ${this.#directory} within ${this.#patience / 1000} s, found that ${found}; ${remedy}. ` +
+        "The commands that waited for it were not written",
+    );
+  }
+
+  #holder(): HeldLock {
+    // Who has the turnstile may itself wait for the lock.
+    return findHolder(this.#fs, this.#turnPath === undefined ? [this.#path] : [this.#path, this.#turnPath]);
+  }
+
+  get #directory(): string {
+    return this.#path.slice(0, this.#path.lastIndexOf("/meta/"));
   }
 
   close(): void {
     this.#file.close();
     this.#turnstile?.close();
   }
-}
-
-function busy(): EventfoldError {
-  return new EventfoldError(
-    "STORE_BUSY",
-    `another process has held the store's lock for ${PATIENCE_MS / 1000} s; it may be stopped in a debugger`,
-  );
 }

@@ -1,5 +1,6 @@
 import { EventfoldError } from "../../errors.ts";
 import { type FileHandle, type FileSystem, systemErrorCode } from "../../fs/file-system.ts";
+import { describeHolder, findHolder } from "../disk/held-lock.ts";
 import { readWhole } from "../disk/whole-file.ts";
 import { monotonicNow } from "../../real-timers.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
@@ -121,6 +122,12 @@ export class StreamFiles {
       file.close();
       throw error;
     }
+  }
+
+  /** Which process has the lock of a stream's file, and what to do about it, as a clause of an error message. */
+  lockedBy(key: StreamKey): string {
+    const { found, remedy } = describeHolder(findHolder(this.#fs, [this.path(key)]));
+    return `${found}; ${remedy}`;
   }
 
   /** The number of the line in which a byte stands. */
