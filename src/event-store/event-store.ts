@@ -202,6 +202,8 @@ export interface EventStore {
 
   /** A process manager's dead letters that are not settled, oldest first. */
   deadLetters(name: string): Promise<readonly StoredDeadLetter[]>;
+  /** The one with a key, if it is not settled. */
+  deadLetter(name: string, key: string): Promise<StoredDeadLetter | undefined>;
 
   /** A consumer's checkpoint, or nothing if there is none that can be trusted. */
   loadCheckpoint(kind: ConsumerKind, name: string): Promise<Checkpoint | undefined>;

@@ -124,6 +124,10 @@ export class MemoryEventStore implements EventStore {
     return [...(this.#content.letters.get(name)?.values() ?? [])];
   }
 
+  async deadLetter(name: string, key: string): Promise<StoredDeadLetter | undefined> {
+    return this.#content.letters.get(name)?.get(key);
+  }
+
   #note({ name, expectedSequence, note, deadLetters = [], settledLetters = [] }: ConsumerAppend): void {
     const notes = this.#content.notes.get(name) ?? [];
     notes.push(JSON.stringify({ sequence: expectedSequence + 1, note }));

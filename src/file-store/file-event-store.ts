@@ -121,6 +121,15 @@ export class FileEventStore implements EventStore {
     }
   }
 
+  async deadLetter(name: string, key: string): Promise<StoredDeadLetter | undefined> {
+    await this.refresh();
+    try {
+      return this.#parts.progress.deadLetter(name, key);
+    } catch (error) {
+      throw this.#readError(error, `the dead letters of ${name}`);
+    }
+  }
+
   async loadCheckpoint(kind: ConsumerKind, name: string): Promise<Checkpoint | undefined> {
     this.#checkOpen();
     this.#parts.guard.checkSometimes();

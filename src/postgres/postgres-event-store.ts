@@ -165,6 +165,10 @@ export class PostgresEventStore implements EventStore {
     return this.#read(`the dead letters of ${name}`, () => this.#progress.letters(name));
   }
 
+  deadLetter(name: string, key: string): Promise<StoredDeadLetter | undefined> {
+    return this.#read(`a dead letter of ${name}`, () => this.#progress.letter(name, key));
+  }
+
   loadCheckpoint(kind: ConsumerKind, name: string): Promise<Checkpoint | undefined> {
     return this.#read(`the checkpoint of ${name}`, () => this.#caches.loadCheckpoint(kind, name));
   }

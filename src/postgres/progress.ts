@@ -1,12 +1,13 @@
 import type { ConsumerNote, StoredDeadLetter } from "../event-store/event-store.ts";
 import { type Database, statement, type Statement } from "./connection/database.ts";
-import { fromStored } from "./stored-text.ts";
+import { fromStored, toStored } from "./stored-text.ts";
 
 /** Reads what process managers noted in their commits, and their dead letters. */
 export class Progress {
   readonly #database: Database;
   readonly #notes: Statement;
   readonly #letters: Statement;
+  readonly #letter: Statement;
 
   constructor(database: Database, s: string) {
     this.#database = database;
@@ -14,6 +15,7 @@ export class Progress {
       `select sequence, note from ${s}.notes where consumer = $1 and sequence > $2::bigint order by sequence`,
     );
     this.#letters = statement(`select key, letter from ${s}.letters where consumer = $1 order by ordinal`);
+    this.#letter = statement(`select key, letter from ${s}.letters where consumer = $1 and key = $2`);
   }
 
   async notes(name: string, after: number): Promise<ConsumerNote[]> {
@@ -26,9 +28,18 @@ export class Progress {
 
   async letters(name: string): Promise<StoredDeadLetter[]> {
     const rows = await this.#database.read(this.#letters, [name]);
-    return rows.map(([key, letter]) => ({
-      key: fromStored(key ?? ""),
-      letter: JSON.parse(letter ?? "{}") as StoredDeadLetter["letter"],
-    }));
+    return rows.map(letterOf);
   }
+
+  async letter(name: string, key: string): Promise<StoredDeadLetter | undefined> {
+    const [row] = await this.#database.read(this.#letter, [name, toStored(key)]);
+    return row && letterOf(row);
+  }
+}
+
+function letterOf([key, letter]: readonly (string | null)[]): StoredDeadLetter {
+  return {
+    key: fromStored(key ?? ""),
+    letter: JSON.parse(letter ?? "{}") as StoredDeadLetter["letter"],
+  };
 }

@@ -355,7 +355,7 @@ export class ProcessManagerRunner {
 
   async #findLetter(key: string): Promise<StoredDeadLetter> {
     await refreshBeforeReading(this.#events);
-    const letter = (await this.#events.deadLetters(this.name)).find((candidate) => candidate.key === key);
+    const letter = await this.#events.deadLetter(this.name, key);
     if (letter === undefined)
       throw new EventfoldError(
         "UNKNOWN_DEAD_LETTER",

@@ -234,7 +234,7 @@ export class ProcessManagers {
   async #runnerOf(key: string): Promise<ProcessManagerRunner> {
     await refreshBeforeReading(this.#events);
     for (const [name, { runner }] of this.#workers) {
-      if ((await this.#events.deadLetters(name)).some((letter) => letter.key === key)) return runner;
+      if ((await this.#events.deadLetter(name, key)) !== undefined) return runner;
     }
     throw new EventfoldError(
       "UNKNOWN_DEAD_LETTER",

@@ -117,6 +117,11 @@ export class WaitingEventStore implements EventStore {
     return this.remote.deadLetters(name);
   }
 
+  async deadLetter(name: string, key: string): Promise<StoredDeadLetter | undefined> {
+    await latency();
+    return this.remote.deadLetter(name, key);
+  }
+
   async listStreams(type?: string): Promise<readonly StreamName[]> {
     if (this.#isClosed) await closed();
     const names = new Set<string>();

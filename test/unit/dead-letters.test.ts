@@ -1,7 +1,8 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { aggregate, AggregateStore, data, memory, processManager } from "eventfold-es";
+import { aggregate, AggregateStore, data, type EventStore, memory, processManager } from "eventfold-es";
 import { describe, expect, test } from "vitest";
+import { MemoryEventStore } from "../../src/event-store/memory-event-store.ts";
 import { collect } from "../support/collect.ts";
 import { Counter } from "../support/counter.ts";
 import { Relay, Sink, taken } from "../support/relay.ts";
@@ -19,6 +20,40 @@ const open = (directory: string) =>
     .open();
 const lettersFile = (directory: string): string => path.join(directory, "process_managers/relay/dead_letters.jsonl");
 const add = (by: number) => Counter.at("a").Add({ by });
+
+test("replaying and dropping a letter does not read the others", async () => {
+  const target = new MemoryEventStore();
+  let read = 0;
+  const events = new Proxy<EventStore>(target, {
+    get(store, property) {
+      if (property === "deadLetters")
+        return async (name: string) => {
+          const letters = await store.deadLetters(name);
+          read += letters.length;
+          return letters;
+        };
+      const value: unknown = Reflect.get(store, property, store);
+      return typeof value === "function" ? (value as (...args: unknown[]) => unknown).bind(store) : value;
+    },
+  });
+  const storage = { name: "a store that counts letters", open: async () => events };
+  await using store = await AggregateStore.builder(storage)
+    .aggregate(Counter)
+    .aggregate(Sink)
+    .processManager(Relay)
+    .processManagerMode("manual")
+    .open();
+  for (let i = 0; i < 20; i++) await store.dispatch(add(-2));
+  await store.runProcessManagers();
+  expect(read).toBe(0);
+  const letters = await store.deadLetters();
+  expect(read).toBe(20);
+  for (const { key } of letters.slice(10).toReversed()) await store.dropDeadLetter(key);
+  for (const { key } of letters.slice(0, 10))
+    await expect(store.replayDeadLetter(key)).rejects.toMatchObject({ code: "COMMAND_REJECTED" });
+  expect(read).toBe(20);
+  expect(await store.deadLetters()).toEqual(letters.slice(0, 10));
+});
 
 describe("a command that cannot succeed", () => {
   test("becomes a dead letter at once when it is rejected or meets a bug", async () => {

@@ -42,17 +42,17 @@ export class DeadLetterFiles {
     this.#paths = paths;
   }
 
-  /** The letters of a manager's file, oldest first, with settled ones. Reads the file only if it has changed. */
-  read(name: string): StoredDeadLetter[] {
+  /** The letters of a manager's file by key, oldest first, with settled ones. Reads the file only if it has changed. */
+  read(name: string): ReadonlyMap<string, StoredDeadLetter> {
     let file: FileHandle;
     try {
       file = this.#fs.open(this.#path(name), "read");
     } catch (error) {
-      if (systemErrorCode(error) === "ENOENT") return [];
+      if (systemErrorCode(error) === "ENOENT") return new Map();
       throw error;
     }
     try {
-      return [...this.#load(name, file).letters.values()];
+      return this.#load(name, file).letters;
     } finally {
       file.close();
     }

@@ -126,13 +126,21 @@ export class ProgressLog implements CommitObserver {
    * them. For all others the log counts, whatever their file says.
    */
   deadLetters(name: string): readonly StoredDeadLetter[] {
+    const { open, known } = this.#lettersOf(name);
+    const ofFile = [...this.#files.read(name).values()].filter(({ key }) => !known.has(key));
+    return [...ofFile, ...open.values()];
+  }
+
+  /** One of them, by its key. */
+  deadLetter(name: string, key: string): StoredDeadLetter | undefined {
+    const { open, known } = this.#lettersOf(name);
+    return known.has(key) ? open.get(key) : this.#files.read(name).get(key);
+  }
+
+  #lettersOf(name: string): Letters {
     let letters = this.#letters.get(name);
-    if (letters === undefined) {
-      letters = this.#lettersOfLog(name);
-      this.#letters.set(name, letters);
-    }
-    const { open, known } = letters;
-    return [...this.#files.read(name).filter(({ key }) => !known.has(key)), ...open.values()];
+    if (letters === undefined) this.#letters.set(name, (letters = this.#lettersOfLog(name)));
+    return letters;
   }
 
   #lettersOfLog(name: string): Letters {

@@ -27,6 +27,10 @@ export const deadLetters: readonly Rule[] = [
       equal((await commit(1, ["d"], ["b"])).ok, false, "too late");
       equal(await store.deadLetters("pm"), [letter("b"), letter("c")], "letters");
       equal(await store.deadLetters("other"), [], "letters of another consumer");
+      equal(await store.deadLetter("pm", "c"), letter("c"), "one letter");
+      for (const key of ["a", "d", "__proto__"])
+        equal(await store.deadLetter("pm", key), undefined, `the letter ${key}, which is settled or was never there`);
+      equal(await store.deadLetter("other", "c"), undefined, "a letter of another consumer");
     },
   },
   {
