@@ -21,11 +21,27 @@ export function messageOf(thrown: unknown): string {
   return isError(thrown) ? thrown.message : String(thrown);
 }
 
-/** Whether `await` would wait for it. */
-export function isPromise(value: unknown): value is Promise<unknown> {
+/** Whether `await` would wait for it. It may have no method but `then`. */
+export function isPromise(value: unknown): value is PromiseLike<unknown> {
   return (
-    typeof value === "object" && value !== null && typeof (value as { readonly then?: unknown }).then === "function"
+    ((typeof value === "object" && value !== null) || typeof value === "function") &&
+    typeof (value as { readonly then?: unknown }).then === "function"
   );
+}
+
+/** Lets a promise that nothing waits for fail without ending the program. */
+export function ignoreFailure(promise: PromiseLike<unknown>): void {
+  Promise.resolve(promise).catch(() => {});
+}
+
+/** Calls a function of the user whose failure, at once or later, must not stop what calls it. */
+export function callSafely(call: () => unknown): void {
+  try {
+    const result = call();
+    if (isPromise(result)) ignoreFailure(result);
+  } catch {
+    // It is the caller's promise that this changes nothing.
+  }
 }
 
 export function isDate(value: unknown): value is Date {

@@ -19,7 +19,7 @@ import { instanceEvicted, instanceLoaded, executing, type ExecuteTrace } from ".
 import { draftOf, injectEvent, type InjectedEvent, type InjectResult } from "./inject-event.ts";
 import { monotonicNow, sleep, startTimer } from "../real-timers.ts";
 import { turn } from "../event-loop.ts";
-import { isDate, isPromise } from "../realm.ts";
+import { ignoreFailure, isDate, isPromise } from "../realm.ts";
 
 /** Instances saved at once while evicting, so that commands are not kept waiting. */
 const EVICTIONS_AT_ONCE = 32;
@@ -108,6 +108,8 @@ export class Instances {
     try {
       this.checkOpen();
       const validated = this.#validate(this.register(aggregate), command, options);
+      // Options that are refused, or a signal, may end the command first.
+      if (isPromise(validated)) ignoreFailure(validated);
       return withLimits(options, (limits) =>
         // From here on the instance knows that it has something to do; until then `during` does.
         isPromise(validated)

@@ -1,6 +1,7 @@
 import { EventfoldError } from "../errors.ts";
 import type { EventDraft, StoredEvent } from "../event-store/event-store.ts";
 import type { NamedFunction } from "../fingerprint.ts";
+import { ignoreFailure, isPromise } from "../realm.ts";
 import type { AnyContract, AppliedEvent } from "./aggregate.ts";
 import { contextOf } from "./context.ts";
 import type { RecordedEvent } from "./messages.ts";
@@ -58,6 +59,13 @@ export class EventReader {
         );
       }
       for (let step = done; step < upcasters.length; step++) data = upcasters[step]?.(data);
+      if (isPromise(data)) {
+        ignoreFailure(data);
+        throw new EventfoldError(
+          "INVALID_DEFINITION",
+          `an upcaster of ${event.type} of ${this.#type} returned a promise; expected the payload, at once`,
+        );
+      }
     }
     return data ?? undefined;
   }

@@ -1,6 +1,6 @@
 import { EventfoldError } from "../errors.ts";
 import { copyOf } from "../json.ts";
-import { isArrayPrototype, isMapOrSet, isObjectPrototype, isPromise } from "../realm.ts";
+import { isArrayPrototype, isMapOrSet, isObjectPrototype, isPromise, ignoreFailure } from "../realm.ts";
 
 /** Objects that a copy has with all that they hold, besides plain ones, arrays, maps and sets. */
 const COPIED =
@@ -10,7 +10,7 @@ const COPIED =
 export function initialOf(initial: unknown): unknown {
   const state = typeof initial === "function" ? (initial as () => unknown)() : copyOf(initial);
   if (!isPromise(state)) return state;
-  state.catch(() => {});
+  ignoreFailure(state);
   throw new EventfoldError("INVALID_DEFINITION", "expected an initial state, found a promise; make it at once");
 }
 

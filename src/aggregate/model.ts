@@ -11,7 +11,7 @@ import { MadeMessages } from "./made-messages.ts";
 import { initialOf } from "./initial-state.ts";
 import { isTypeOnly, type Payload, type Payloads } from "./payload.ts";
 import { takesThird } from "./source-inspection.ts";
-import { isPromise } from "../realm.ts";
+import { ignoreFailure, isPromise } from "../realm.ts";
 
 /** What to do with an event whose type the aggregate does not declare. */
 export type UnknownEventPolicy = "skip" | "error" | ((event: RecordedEvent) => "skip" | "error" | undefined | void);
@@ -166,7 +166,7 @@ export class AggregateModel {
     if (isTypeOnly(model.payload)) return { type, data: copy, context };
     const complete = (checked: unknown): Command => ({ type, data: checked, context });
     const valid = validate(model.payload, copy, model.what);
-    return isPromise(valid) ? valid.then(complete) : complete(valid);
+    return isPromise(valid) ? Promise.resolve(valid).then(complete) : complete(valid);
   }
 
   /** Decides a command on a state. What `handle` or `apply` throws passes through. */
@@ -189,7 +189,7 @@ export class AggregateModel {
       this.#made.end(call);
     }
     if (isPromise(result)) {
-      result.catch(() => {});
+      ignoreFailure(result);
       throw this.#badResult(type, "is asynchronous; a decision is made on the state alone, at once");
     }
     if (unreturned !== undefined) throw this.#badResult(type, `called ${unreturned} and did not return its result`);
@@ -288,7 +288,7 @@ export class AggregateModel {
   /** What `apply` returned, if it can be a state. */
   #applied(type: string, before: unknown, after: unknown): unknown {
     if (after === undefined ? before === undefined : !isPromise(after)) return after;
-    if (isPromise(after)) after.catch(() => {});
+    if (isPromise(after)) ignoreFailure(after);
     throw new EventfoldError(
       "INVALID_DEFINITION",
       `apply.${type} of ${this.type} returned ${after === undefined ? "nothing" : "a promise"}; expected the next state, at once`,
@@ -351,11 +351,13 @@ const UNKNOWN_POSITION = 0;
 /** An event's payload as it is written, and as it will be read back: the state in memory is the one that the file will give. */
 function payloadOf(model: EventModel, given: unknown): { readonly text: string; readonly data: unknown } {
   const valid = isTypeOnly(model.payload) ? given : validate(model.payload, given, model.what);
-  if (isPromise(valid))
+  if (isPromise(valid)) {
+    ignoreFailure(valid);
     throw new EventfoldError(
       "INVALID_DEFINITION",
       `${model.what} has an asynchronous schema; an event is checked while it is decided`,
     );
+  }
   // A value of its own, also if `handle` passes the command's on: that belongs to `handle`, which may be asked again, and this one to
   // the states and results that keep it.
   const text = stringifyPayload(valid, model.what);
@@ -364,7 +366,8 @@ function payloadOf(model: EventModel, given: unknown): { readonly text: string; 
 
 function validate(payload: Payload, value: unknown, what: string): unknown | Promise<unknown> {
   const result = payload["~standard"].validate(value);
-  return isPromise(result) ? result.then((r) => checked(r, what)) : checked(result, what);
+  // A promise of another library may have a `then` that returns nothing.
+  return isPromise(result) ? Promise.resolve(result).then((r) => checked(r, what)) : checked(result, what);
 }
 
 function checked(result: Awaited<ReturnType<Payload["~standard"]["validate"]>>, what: string): unknown {

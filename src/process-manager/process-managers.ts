@@ -6,6 +6,7 @@ import type { CommandTargets } from "./dispatcher.ts";
 import { type AnyProcessManager, processManagerDefinition } from "./process-manager.ts";
 import { type ProcessManagerReport, ProcessManagerRunner } from "./process-manager-runner.ts";
 import type { ScheduledCommand } from "./reaction.ts";
+import { callSafely } from "../realm.ts";
 import { monotonicNow, startTimer } from "../real-timers.ts";
 
 /** How often the clock is compared with the times of scheduled commands, and the store asked for commits at most, in ms. */
@@ -190,7 +191,8 @@ export class ProcessManagers {
     for (const [worker, { error }] of failures) {
       worker.retryAt = monotonicNow() + worker.wait;
       worker.wait = Math.min(worker.wait * 2, LONGEST_RETRY_MS);
-      this.#reportError(error);
+      // A listener that fails must not stop the process managers.
+      callSafely(() => this.#onError(error));
     }
     await this.#noteHandled();
     const working = ready.filter((worker) => !failures.has(worker));
@@ -221,14 +223,6 @@ export class ProcessManagers {
     const { pollInterval = Infinity } = this.#events;
     if (this.#hasNews || this.#sincePoll >= pollInterval) return able;
     return able.filter(({ retryAt, runner }) => retryAt > 0 || runner.nextDue <= this.#now());
-  }
-
-  #reportError(error: unknown): void {
-    try {
-      this.#onError(error);
-    } catch {
-      // A listener that fails must not stop the process managers.
-    }
   }
 
   async #runnerOf(key: string): Promise<ProcessManagerRunner> {

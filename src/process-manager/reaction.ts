@@ -5,7 +5,7 @@ import { EventfoldError } from "../errors.ts";
 import type { StoredEvent } from "../event-store/event-store.ts";
 import { stringifyPayload } from "../json.ts";
 import type { Reaction, Scheduled } from "./process-manager.ts";
-import { isDate, isPromise } from "../realm.ts";
+import { ignoreFailure, isDate, isPromise } from "../realm.ts";
 
 /** A chain of events that contains a wait of this length is not taken for a loop. */
 const NO_LOOP_MS = 1000;
@@ -87,8 +87,7 @@ const SCHEDULED_KEYS = new Set(["dispatch", "key", "in", "at"]);
 export function outputsOf(manager: string, result: unknown, before: unknown, cause: Cause, time: number): Outputs {
   if (result === undefined || result === null) return { ...NO_OUTPUTS, state: before };
   if (isPromise(result)) {
-    // Its failure must not end the program. A promise of another library may have no `catch`.
-    void Promise.resolve(result).catch(() => {});
+    ignoreFailure(result);
     throw bad(manager, "it returned a promise; a reaction is made of the state and the event alone, at once");
   }
   if (typeof result !== "object") throw bad(manager, `it returned a ${typeof result}`);

@@ -2,7 +2,7 @@ import { type EventReader, PARTIAL_EVENT_FIELDS } from "../aggregate/event-reade
 import { differing, type FoldDifference, type FoldSample, type FoldSamples } from "../aggregate/fold-samples.ts";
 import { usesOnly } from "../aggregate/source-inspection.ts";
 import type { EventTypes, StoredEvent } from "../event-store/event-store.ts";
-import { isPromise } from "../realm.ts";
+import { ignoreFailure, isPromise } from "../realm.ts";
 import { EventSources } from "./event-sources.ts";
 import { initialOf } from "../aggregate/initial-state.ts";
 import type { ProjectionDefinition } from "./projection.ts";
@@ -70,7 +70,7 @@ function fold({ handler, reader, isPartial }: Entry, state: unknown, event: Stor
   // Most handlers look at the payload and the id alone: the rest need not be read for them.
   const result = handler(state, isPartial ? reader.partialEvent(event) : reader.recorded(event));
   if (isPromise(result)) {
-    result.catch(() => {});
+    ignoreFailure(result);
     throw new TypeError("the handler is asynchronous; a state is folded from the events alone, at once");
   }
   return result === undefined ? state : result;

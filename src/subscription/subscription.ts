@@ -9,6 +9,7 @@ import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { checkConsumerName } from "../projection/consumer-name.ts";
 import { ChangedHistoryError, LogCursor } from "../projection/log-cursor.ts";
 import { type EventFilter, eventFilter } from "./event-filter.ts";
+import { callSafely } from "../realm.ts";
 import { monotonicNow, startTimer } from "../real-timers.ts";
 
 /** A handler that fails is tried again after this long, then twice as long, and so on. */
@@ -200,11 +201,8 @@ function reserveName({ names }: SubscriptionSource, { name }: SubscribeOptions):
 function reportError({ onError }: SubscribeOptions, error: unknown, event: RecordedEvent | undefined): void {
   // Without a listener the error must neither pass unnoticed nor end the program.
   if (onError === undefined) console.error(error);
-  try {
-    onError?.(error, event);
-  } catch {
-    // A listener that fails must not end the subscription.
-  }
+  // A listener that fails must not end the subscription.
+  callSafely(() => onError?.(error, event));
 }
 
 /** Options with `"now"` made a position: that of the call, not of the first event that is asked for. */

@@ -3,7 +3,7 @@ import type { CommandContext } from "../../aggregate/messages.ts";
 import { AggregateModel, freeze } from "../../aggregate/model.ts";
 import { type Expected, expectSame, expectState } from "./expect-same.ts";
 import { asStored } from "./given-event.ts";
-import { isDate, isError, isPromise } from "../../realm.ts";
+import { ignoreFailure, isDate, isError, isPromise } from "../../realm.ts";
 
 export interface AggregateSpec<A extends AnyAggregate> {
   /** Events before the command, after those of earlier calls. */
@@ -45,10 +45,12 @@ export function aggregateSpec(
       const decide = (): ReturnType<AggregateModel["decide"]> => {
         const state = freeze(stored.reduce((folded, event) => model.fold(folded, event, "error"), model.initial()));
         const validated = model.validateCommand(command, context);
-        if (isPromise(validated))
+        if (isPromise(validated)) {
+          ignoreFailure(validated);
           throw new Error(
             `${type}: expected a synchronous schema, got an asynchronous one; test it with a store in memory instead`,
           );
+        }
         let ids = 0;
         const environment = { now: () => now, nextId: () => `event-${++ids}`, onUnknownEvent: "error" as const };
         return model.decide({ id: "spec", state, version: stored.length }, validated, environment);
