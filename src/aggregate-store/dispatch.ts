@@ -1,6 +1,7 @@
 import { orAborted } from "../abort.ts";
 import type { CommandLimits } from "../aggregate/instance/command-limits.ts";
 import type { CommandOutcome } from "../aggregate/instance/command-outcome.ts";
+import { mergedContext } from "../aggregate/context.ts";
 import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
@@ -20,7 +21,10 @@ export async function dispatch(
     envelopes.map(async (envelope) => {
       checkEnvelope(envelope);
       const stream = { type: envelope.aggregate, id: envelope.id };
-      return { stream, command: await instances.prepare(stream, envelope.command, merged(envelope.context, context)) };
+      return {
+        stream,
+        command: await instances.prepare(stream, envelope.command, mergedContext(envelope.context, context)),
+      };
     }),
   );
   const commands = await orAborted(prepared, limits.signal);
@@ -40,11 +44,6 @@ export async function dispatch(
       return { results, position };
     },
   );
-}
-
-/** The fields of both contexts; a field that the second leaves undefined keeps its value. */
-function merged(first: CommandContext = {}, second: CommandContext): CommandContext {
-  return { ...first, ...Object.fromEntries(Object.entries(second).filter(([, value]) => value !== undefined)) };
 }
 
 function checkEnvelope(envelope: unknown): asserts envelope is CommandEnvelope {

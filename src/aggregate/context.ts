@@ -29,6 +29,16 @@ export function checkContext(context: CommandContext): void {
     if (Object.hasOwn(metadata, key)) throw bad(`metadata.${key} is reserved for the context's own field`);
 }
 
+/**
+ * The fields of both contexts; a field that the second leaves undefined keeps its value. Throws `INVALID_CONTEXT` for something that
+ * has no fields.
+ */
+export function mergedContext(first: CommandContext = {}, second: CommandContext = {}): CommandContext {
+  for (const context of [first, second])
+    if (typeof context !== "object" || context === null) throw bad("a context is an object");
+  return { ...first, ...Object.fromEntries(Object.entries(second).filter(([, value]) => value !== undefined)) };
+}
+
 /** A copy: what the caller does to its object later must not reach a command that waits, nor the event that it is answered with. */
 export function ownContext(context: CommandContext): CommandContext {
   const { metadata, actor, correlationId, causationId, sourceDevice, idempotencyKey, dispatch } =

@@ -1,6 +1,10 @@
+import { orAborted, whenAborted } from "../abort.ts";
+import type { CommandLimits } from "../aggregate/instance/command-limits.ts";
 import type { AnyAggregate, CommandOf } from "../aggregate/aggregate.ts";
+import { mergedContext } from "../aggregate/context.ts";
 import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
 import type { CommandResult } from "../aggregate-store/aggregate-handle.ts";
+import { type CommandOptions, withLimits } from "../aggregate-store/command-options.ts";
 import type { EnvelopeFor } from "../aggregate-store/aggregate-store.ts";
 import { isTypeOnly, type Payloads } from "../aggregate/payload.ts";
 import { EventfoldError } from "../errors.ts";
@@ -8,7 +12,7 @@ import { EventfoldError } from "../errors.ts";
 /** What the bus needs of a store. */
 export interface BusStore<A extends AnyAggregate> {
   get<X extends A>(aggregate: X, id: string): unknown;
-  dispatch<X extends A>(envelope: EnvelopeFor<X>, context?: CommandContext): Promise<CommandResult<X>>;
+  dispatch<X extends A>(envelope: EnvelopeFor<X>, options?: CommandOptions): Promise<CommandResult<X>>;
 }
 
 /** Runs around every command: may look at the envelope, change it on the way to `next`, or refuse by throwing. */
@@ -67,30 +71,34 @@ export class CommandBus<A extends AnyAggregate = never> {
     return this;
   }
 
-  /** Routes a command by its type, which only one of the registered aggregates may have. */
-  dispatch(id: string, command: RoutableCommand<A>, context?: CommandContext): Promise<CommandResult<A>>;
-  /** Sends an envelope. */
-  dispatch(envelope: EnvelopeFor<A>, context?: CommandContext): Promise<CommandResult<A>>;
-  async dispatch(first: unknown, second?: unknown, third?: CommandContext): Promise<CommandResult<A>> {
-    if (typeof first !== "string") return this.#run(checkedEnvelope(first), second as CommandContext | undefined);
+  /**
+   * Routes a command by its type, which only one of the registered aggregates may have. `signal` and `timeout` also end the wait
+   * for middleware; then the command is not sent any more.
+   */
+  dispatch(id: string, command: RoutableCommand<A>, options?: CommandOptions): Promise<CommandResult<A>>;
+  /** Sends an envelope. Fields of `options` win over the context of the envelope. */
+  dispatch(envelope: EnvelopeFor<A>, options?: CommandOptions): Promise<CommandResult<A>>;
+  async dispatch(first: unknown, second?: unknown, third?: CommandOptions): Promise<CommandResult<A>> {
+    if (typeof first !== "string") return this.#run(checkedEnvelope(first), second as CommandOptions | undefined);
     const command = second as { readonly type: string };
     return this.#run({ aggregate: this.#routeOf(command), id: first, command }, third);
   }
 
   /**
-   * Sends an envelope that came from outside as JSON: shape, aggregate, command and payload are checked at run time. `context` is
-   * yours: the sender sets nothing of it, unless `options` allow that. Throws `INVALID_COMMAND` for a payload that nothing checks.
+   * Sends an envelope that came from outside as JSON: shape, aggregate, command and payload are checked at run time. `options` are
+   * yours: the sender sets nothing of the context, unless `allowed` permits that, and never a version, a signal or a timeout. Throws
+   * `INVALID_COMMAND` for a payload that nothing checks.
    */
   async dispatchUnknown(
     json: unknown,
-    context?: CommandContext,
-    options: UnknownCommandOptions = {},
+    options?: CommandOptions,
+    allowed: UnknownCommandOptions = {},
   ): Promise<CommandResult<A>> {
-    checkOptions(options);
+    checkAllowed(allowed);
     const envelope = checkedEnvelope(json);
-    if (options.unchecked !== "accept") this.#checkPayloadDeclaration(envelope);
+    if (allowed.unchecked !== "accept") this.#checkPayloadDeclaration(envelope);
     const { aggregate, id, command } = envelope;
-    return this.#run(options.context === "accept" ? envelope : { aggregate, id, command }, context);
+    return this.#run(allowed.context === "accept" ? envelope : { aggregate, id, command }, options);
   }
 
   #checkPayloadDeclaration({ aggregate, command: { type, data } }: CommandEnvelope): void {
@@ -123,40 +131,54 @@ export class CommandBus<A extends AnyAggregate = never> {
     return owner.type;
   }
 
-  #run(envelope: CommandEnvelope, context: CommandContext | undefined): Promise<CommandResult<A>> {
+  async #run(envelope: CommandEnvelope, options: CommandOptions = {}): Promise<CommandResult<A>> {
     if (!this.#aggregates.has(envelope.aggregate)) {
       throw new EventfoldError(
         "UNKNOWN_AGGREGATE",
         `no aggregate ${JSON.stringify(envelope.aggregate)} is registered on this bus`,
       );
     }
-    const complete = context === undefined ? envelope : { ...envelope, context: merged(envelope.context, context) };
+    return withLimits(options, (limits) => this.#throughMiddleware(withContext(envelope, options), limits)) as Promise<
+      CommandResult<A>
+    >;
+  }
+
+  #throughMiddleware(envelope: CommandEnvelope, limits: CommandLimits): Promise<CommandResult> {
+    const { signal } = limits;
+    const before = new AbortController();
+    const unlink = signal === undefined ? () => {} : whenAborted(signal, () => before.abort(signal.reason));
     let next = async (sent: CommandEnvelope): Promise<CommandResult> => {
-      const envelope = checkedEnvelope(sent);
+      const checked = checkedEnvelope(sent);
+      signal?.throwIfAborted();
+      // From here on only the store knows whether the command can be taken back.
+      unlink();
       // A store that was opened without a list learns an aggregate from its first handle.
-      const aggregate = this.#aggregates.get(envelope.aggregate);
-      if (aggregate !== undefined) this.#store.get(aggregate, envelope.id);
-      return this.#store.dispatch(envelope);
+      const aggregate = this.#aggregates.get(checked.aggregate);
+      if (aggregate !== undefined) this.#store.get(aggregate, checked.id);
+      return this.#store.dispatch(checked, limits);
     };
     for (const middleware of this.#middleware.toReversed()) {
       const inner = next;
-      next = (sent) => middleware(sent, inner);
+      next = async (sent) => middleware(sent, inner);
     }
-    return next(complete) as Promise<CommandResult<A>>;
+    if (signal === undefined) return next(envelope);
+    return orAborted(next(envelope), before.signal).finally(unlink);
   }
 }
 
-function checkOptions({ context = "ignore", unchecked = "refuse" }: UnknownCommandOptions): void {
+/** The fields of `options` that belong to the context win over those of the envelope. */
+function withContext(envelope: CommandEnvelope, options: CommandOptions): CommandEnvelope {
+  const merged: CommandOptions = mergedContext(envelope.context, options);
+  const { expectedVersion: _version, signal: _signal, timeout: _timeout, ...context } = merged;
+  return Object.keys(context).length === 0 ? envelope : { ...envelope, context };
+}
+
+function checkAllowed({ context = "ignore", unchecked = "refuse" }: UnknownCommandOptions): void {
   if ((context === "ignore" || context === "accept") && (unchecked === "refuse" || unchecked === "accept")) return;
   throw new EventfoldError(
     "INVALID_ARGUMENT",
     `dispatchUnknown expected { context?: "ignore" | "accept", unchecked?: "refuse" | "accept" }, found ${JSON.stringify({ context, unchecked })}`,
   );
-}
-
-/** The fields of both; one that the second leaves undefined keeps its value. */
-function merged(first: CommandContext | undefined, second: CommandContext): CommandContext {
-  return { ...first, ...Object.fromEntries(Object.entries(second).filter(([, value]) => value !== undefined)) };
 }
 
 const FIELDS = new Set(["aggregate", "id", "command", "context"]);

@@ -12,6 +12,7 @@ import { describe, expect, test } from "vitest";
 import { Account } from "../support/account.ts";
 import { collect } from "../support/collect.ts";
 import { Counter } from "../support/counter.ts";
+import { until } from "../support/until.ts";
 
 const Till = aggregate("till", {
   initial: 0,
@@ -289,5 +290,97 @@ describe("dispatchUnknown, by default", () => {
       code: "INVALID_ARGUMENT",
     });
     await store.close();
+  });
+});
+
+describe("the conditions of a command", () => {
+  const add = Counter.commands.Add({ by: 1 });
+  const envelope = Counter.at("a").Add({ by: 1 });
+  type Options = {
+    readonly expectedVersion?: number;
+    readonly signal?: AbortSignal;
+    readonly timeout?: number | "1ms";
+  };
+  type Bus = CommandBus<typeof Counter>;
+  const ways: readonly [string, (bus: Bus, options: Options) => Promise<unknown>][] = [
+    ["by type", (bus, options) => bus.dispatch("a", add, options)],
+    ["as an envelope", (bus, options) => bus.dispatch(envelope, options)],
+    ["from outside", (bus, options) => bus.dispatchUnknown({ ...envelope }, options, TRUSTED)],
+  ];
+
+  describe.each(ways)("hold for a command %s:", (_, send) => {
+    test("the expected version", async () => {
+      await using store = await openStore();
+      const bus = new CommandBus(store).register(Counter);
+      await send(bus, { expectedVersion: 0 });
+      for (const expectedVersion of [0, 2])
+        await expect(send(bus, { expectedVersion })).rejects.toMatchObject({ code: "CONFLICT", actualVersion: 1 });
+      await expect(send(bus, { expectedVersion: -1 })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+      expect(await store.head()).toBe(1);
+    });
+
+    test("a signal that is aborted already", async () => {
+      await using store = await openStore();
+      const bus = new CommandBus(store).register(Counter);
+      await expect(send(bus, { signal: AbortSignal.abort() })).rejects.toMatchObject({ name: "AbortError" });
+      expect(await store.head()).toBe(0);
+    });
+
+    test("a signal and a timeout while middleware waits, which then cannot send it", async () => {
+      await using store = await openStore();
+      let letGo = (): void => {};
+      const held = new Promise<void>((resolve) => (letGo = resolve));
+      const late: Promise<unknown>[] = [];
+      const bus = new CommandBus(store).register(Counter).use(async (sent, next) => {
+        await held;
+        const result = next(sent);
+        late.push(result.catch((error: unknown) => error));
+        return result;
+      });
+      const controller = new AbortController();
+      const reason = new Error("the user left");
+      const aborted = send(bus, { signal: controller.signal });
+      const timed = send(bus, { timeout: "1ms" });
+      controller.abort(reason);
+      await expect(aborted).rejects.toBe(reason);
+      await expect(timed).rejects.toMatchObject({ code: "TIMEOUT" });
+      letGo();
+      await until(() => late.length === 2);
+      expect(await Promise.all(late)).toEqual([reason, expect.objectContaining({ code: "TIMEOUT" })]);
+      expect(await store.head()).toBe(0);
+    });
+
+    test("a signal that comes when the command is with the store tells nothing that the store does not know", async () => {
+      await using store = await openStore();
+      const controller = new AbortController();
+      const bus = new CommandBus(store).register(Counter).use(async (sent, next) => {
+        const result = await next(sent);
+        controller.abort();
+        await Promise.resolve();
+        return result;
+      });
+      expect(await send(bus, { signal: controller.signal, timeout: 60_000 })).toMatchObject({ version: 1 });
+      await expect(send(bus, { signal: controller.signal })).rejects.toMatchObject({ name: "AbortError" });
+      expect(await store.head()).toBe(1);
+    });
+  });
+
+  test("cannot be set by JSON from outside", async () => {
+    await using store = await openStore();
+    const bus = new CommandBus(store).register(Counter);
+    for (const field of ["expectedVersion", "signal", "timeout"]) {
+      const json: unknown = JSON.parse(JSON.stringify({ ...envelope, context: { [field]: 0 } }));
+      await expect(bus.dispatchUnknown(json, {}, TRUSTED)).rejects.toMatchObject({ code: "INVALID_COMMAND" });
+    }
+    expect(await store.head()).toBe(0);
+  });
+
+  test("and a context that is none are refused", async () => {
+    await using store = await openStore();
+    const bus = new CommandBus(store).register(Counter);
+    for (const context of ["u", 5, true])
+      await expect(bus.dispatch(envelope, context as never)).rejects.toMatchObject({ code: "INVALID_CONTEXT" });
+    await expect(store.dispatch(envelope, "u" as never)).rejects.toMatchObject({ code: "INVALID_CONTEXT" });
+    expect(await store.head()).toBe(0);
   });
 });

@@ -48,7 +48,10 @@ const schema = (validate: (value: unknown) => unknown): Schema => ({
 
 interface Parts {
   readonly initial?: unknown;
-  readonly handle?: (given: { readonly data: number; readonly emit: { readonly Done: (n: number) => unknown } }) => unknown;
+  readonly handle?: (given: {
+    readonly data: number;
+    readonly emit: { readonly Done: (n: number) => unknown };
+  }) => unknown;
   readonly apply?: (state: unknown, n: number) => unknown;
   readonly command?: Schema;
   readonly event?: Schema;
