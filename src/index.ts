@@ -2,11 +2,13 @@ export * from "./contract.ts";
 export type { UnknownEventPolicy } from "./aggregate/model.ts";
 export { AggregateStore } from "./aggregate-store/store-entry.ts";
 export type { AggregateStoreBuilder } from "./aggregate-store/aggregate-store-builder.ts";
-export type { DispatchAllResult, EnvelopeFor } from "./aggregate-store/aggregate-store.ts";
+export type { DispatchAllResult } from "./aggregate-store/aggregate-store.ts";
+export type { EnvelopeFor, Middleware } from "./aggregate-store/middleware.ts";
 export type { ConsumerStatus, ProcessManagerStatus, StoreStatus } from "./aggregate-store/store-status.ts";
 export type { ReadEventsOptions } from "./aggregate-store/read-events.ts";
 export type { EventFilter, RecordedEventOf, SelectedEvent } from "./subscription/event-filter.ts";
-export type { AggregateHandle, CommandAttempt, CommandResult } from "./aggregate-store/aggregate-handle.ts";
+export type { AggregateHandle } from "./aggregate-store/aggregate-handle.ts";
+export type { CommandAttempt, CommandResult } from "./aggregate-store/command-result.ts";
 export type { CommandOptions } from "./aggregate-store/command-options.ts";
 export type { StateOptions } from "./aggregate-store/instances.ts";
 export type { Duration } from "./duration.ts";
@@ -45,12 +47,7 @@ export type {
   StreamAppend,
   StreamName,
 } from "./event-store/event-store.ts";
-export {
-  CommandBus,
-  type Middleware,
-  type RoutableCommand,
-  type UnknownCommandOptions,
-} from "./command-bus/command-bus.ts";
+export { CommandBus, type RoutableCommand, type UnknownCommandOptions } from "./command-bus/command-bus.ts";
 export {
   type AnyProjection,
   type EventHandlers,

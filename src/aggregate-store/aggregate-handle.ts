@@ -1,26 +1,9 @@
-import type { AnyAggregate, CommandOf, EventOf, RejectionOf, StateOf } from "../aggregate/aggregate.ts";
+import type { AnyAggregate, CommandOf, EventOf, StateOf } from "../aggregate/aggregate.ts";
 import type { RecordedEvent } from "../aggregate/messages.ts";
-import { isEventfoldError } from "../errors.ts";
 import type { StreamName } from "../event-store/event-store.ts";
 import type { CommandOptions } from "./command-options.ts";
+import { attempt, type CommandAttempt, type CommandResult } from "./command-result.ts";
 import type { Instances, StateOptions } from "./instances.ts";
-
-/** What a command did. */
-export interface CommandResult<A extends AnyAggregate = AnyAggregate> {
-  /** The events that it led to; empty when there was nothing to do. */
-  readonly events: readonly RecordedEvent<A["type"], EventOf<A>>[];
-  /** The state after it; frozen. */
-  readonly state: StateOf<A>;
-  /** The instance's version after it. */
-  readonly version: number;
-  /** Position of the instance's last event after it. */
-  readonly position: number;
-}
-
-/** `CommandResult`, or the rejection. */
-export type CommandAttempt<A extends AnyAggregate = AnyAggregate> =
-  | ({ readonly ok: true } & CommandResult<A>)
-  | { readonly ok: false; readonly rejection: RejectionOf<A> };
 
 /**
  * One aggregate instance. It costs nothing until it is used, and works as long as its store is open: an instance that was
@@ -48,15 +31,8 @@ export class AggregateHandle<A extends AnyAggregate = AnyAggregate> {
   }
 
   /** Like `execute`, but a rejection is a value. Other failures still throw. */
-  async try(command: CommandOf<A>, options: CommandOptions = {}): Promise<CommandAttempt<A>> {
-    try {
-      return { ok: true, ...(await this.execute(command, options)) };
-    } catch (error) {
-      if (isEventfoldError(error, "COMMAND_REJECTED")) {
-        return { ok: false, rejection: error.rejection as RejectionOf<A> };
-      }
-      throw error;
-    }
+  try(command: CommandOf<A>, options: CommandOptions = {}): Promise<CommandAttempt<A>> {
+    return attempt(this.execute(command, options));
   }
 
   /** The committed state, now or at an earlier version or time; frozen. */

@@ -9,6 +9,7 @@ import type { AnyProjection } from "../projection/projection.ts";
 import type { AggregateStore } from "./aggregate-store.ts";
 import { assemble } from "./assemble.ts";
 import { DirectoryStorage } from "./directory-storage.ts";
+import type { Middleware } from "./middleware.ts";
 import { DEFAULT_OPTIONS, sourcesOf, type StoreOptions } from "./store-options.ts";
 import { checkWiring, NO_WIRING, type Wiring } from "./wiring.ts";
 
@@ -122,6 +123,20 @@ export class AggregateStoreBuilder<A extends AnyAggregate = never, P extends Any
   onUnknownEvent(policy: UnknownEventPolicy): AggregateStoreBuilder<A, P> {
     if (policy !== "skip" && policy !== "error") checkFunction(policy, 'onUnknownEvent expected "skip", "error" or');
     return this.#with({ onUnknownEvent: policy });
+  }
+
+  /**
+   * Adds middleware that every command passes: of handles, `dispatch`, `dispatchAll`, a command bus, process managers and schedules. The
+   * first added runs outermost, inside the middleware of a bus. The command is checked after it.
+   *
+   * Its envelopes have the types of the aggregates that are registered before it.
+   */
+  use(middleware: Middleware<[A] extends [never] ? AnyAggregate : A>): AggregateStoreBuilder<A, P>;
+  /** Adds middleware that takes envelopes of any aggregate. */
+  use(middleware: Middleware): AggregateStoreBuilder<A, P>;
+  use(middleware: never): AggregateStoreBuilder<A, P> {
+    checkFunction(middleware, "use expected");
+    return this.#with({ middleware: [...this.#options.middleware, middleware] });
   }
 
   /** The time of new events: milliseconds since 1970, or a date. It is called once per decision. */

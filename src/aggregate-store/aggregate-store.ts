@@ -1,4 +1,4 @@
-import type { AnyAggregate, AnyContract, CommandOf, EventOf } from "../aggregate/aggregate.ts";
+import type { AnyAggregate, AnyContract, EventOf } from "../aggregate/aggregate.ts";
 import type { CommandLimits } from "../aggregate/instance/command-limits.ts";
 import type { CommandContext, CommandEnvelope, RecordedEvent } from "../aggregate/messages.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
@@ -10,7 +10,8 @@ import type { AnyProcessManager } from "../process-manager/process-manager.ts";
 import type { ProcessManagerReport } from "../process-manager/process-manager-runner.ts";
 import type { DeadLetter } from "../process-manager/dead-letter.ts";
 import type { ProcessManagers } from "../process-manager/process-managers.ts";
-import { AggregateHandle, type CommandResult } from "./aggregate-handle.ts";
+import { AggregateHandle } from "./aggregate-handle.ts";
+import type { CommandResult } from "./command-result.ts";
 import { type CommandOptions, withLimits } from "./command-options.ts";
 import { dispatch } from "./dispatch.ts";
 import {
@@ -21,15 +22,11 @@ import {
   type SubscriptionSource,
 } from "../subscription/subscription.ts";
 import type { InjectedEvent, InjectOptions, InjectResult } from "./inject-event.ts";
+import type { EnvelopeFor } from "./middleware.ts";
 import type { Instances } from "./instances.ts";
 import { type StoreStatus, storeStatus } from "./store-status.ts";
 import { checkReadOptions, readEvents, type ReadEventsOptions } from "./read-events.ts";
 import type { SelectedEvent } from "../subscription/event-filter.ts";
-
-/** An envelope for one of the given aggregates. */
-export type EnvelopeFor<A extends AnyAggregate> = A extends AnyAggregate
-  ? CommandEnvelope<A["type"], CommandOf<A>>
-  : never;
 
 /** The results of `dispatchAll`, in the order of the envelopes. */
 export interface DispatchAllResult<A extends AnyAggregate> {

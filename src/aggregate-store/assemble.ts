@@ -5,6 +5,7 @@ import type { AnyProjection } from "../projection/projection.ts";
 import { Projections } from "../projection/projections.ts";
 import { AggregateStore } from "./aggregate-store.ts";
 import { Instances } from "./instances.ts";
+import { MiddlewareChain } from "./middleware.ts";
 import { sourcesOf, type StoreOptions } from "./store-options.ts";
 import type { Wiring } from "./wiring.ts";
 
@@ -16,7 +17,12 @@ export async function assemble<A extends AnyAggregate, P extends AnyProjection>(
 ): Promise<AggregateStore<A, P>> {
   const { onUnknownEvent, idleTimeout, processManagerMode, onProcessManagerError } = options;
   const sources = sourcesOf(options);
-  const instances = new Instances(events, { ...sources, onUnknownEvent }, idleTimeout);
+  const instances = new Instances(
+    events,
+    { ...sources, onUnknownEvent },
+    idleTimeout,
+    new MiddlewareChain(options.middleware),
+  );
   for (const aggregate of wiring.aggregates) instances.register(aggregate);
   const projections = new Projections(events);
   for (const projection of wiring.projections) projections.register(projection);

@@ -1,13 +1,14 @@
 import { orAborted } from "../abort.ts";
+import { present } from "../assert-invariant.ts";
 import type { CommandLimits } from "../aggregate/instance/command-limits.ts";
 import type { CommandOutcome } from "../aggregate/instance/command-outcome.ts";
 import { mergedContext } from "../aggregate/context.ts";
 import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
-import { EventfoldError } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
 import { dispatching, type DispatchTrace } from "../tracing/tracing.ts";
 import { dispatchAll } from "./dispatch-all.ts";
 import type { Instances } from "./instances.ts";
+import { checkEnvelope } from "./middleware.ts";
 
 /** Executes the commands of envelopes: a single one in its instance's queue, several in one commit. Fields of `context` win over the envelopes' own. */
 export async function dispatch(
@@ -17,14 +18,32 @@ export async function dispatch(
   context: CommandContext,
   limits: CommandLimits = {},
 ): Promise<{ readonly results: readonly CommandOutcome[]; readonly position: number }> {
+  const complete = envelopes.map((envelope) => ({
+    ...checkEnvelope(envelope),
+    context: mergedContext(envelope.context, context),
+  }));
+  const { middleware } = instances;
+  if (middleware.isEmpty) return execute(instances, events, complete, limits);
+  const [only] = complete;
+  const send = async (sent: readonly CommandEnvelope[]): Promise<readonly CommandOutcome[]> =>
+    (await execute(instances, events, sent, limits)).results;
+  const results =
+    only !== undefined && complete.length === 1
+      ? [await middleware.pass(only, async (sent) => present((await send([sent]))[0], "one result"), limits.signal)]
+      : await middleware.passAll(complete, send);
+  return { results, position: lastPosition(results) };
+}
+
+async function execute(
+  instances: Instances,
+  events: EventStore,
+  envelopes: readonly CommandEnvelope[],
+  limits: CommandLimits = {},
+): Promise<{ readonly results: readonly CommandOutcome[]; readonly position: number }> {
   const prepared = Promise.all(
-    envelopes.map(async (envelope) => {
-      checkEnvelope(envelope);
-      const stream = { type: envelope.aggregate, id: envelope.id };
-      return {
-        stream,
-        command: await instances.prepare(stream, envelope.command, mergedContext(envelope.context, context)),
-      };
+    envelopes.map(async ({ aggregate, id, command, context = {} }) => {
+      const stream = { type: aggregate, id };
+      return { stream, command: await instances.prepare(stream, command, context) };
     }),
   );
   const commands = await orAborted(prepared, limits.signal);
@@ -36,7 +55,7 @@ export async function dispatch(
         only !== undefined && commands.length === 1
           ? [await instances.run(only.stream, only.command, limits)]
           : await dispatchAll(instances, events, commands);
-      const position = results.reduce((last, outcome) => Math.max(last, outcome.position), 0);
+      const position = lastPosition(results);
       if (trace !== undefined) {
         trace.events = results.reduce((sum, outcome) => sum + outcome.events.length, 0);
         trace.position = position;
@@ -46,14 +65,8 @@ export async function dispatch(
   );
 }
 
-function checkEnvelope(envelope: unknown): asserts envelope is CommandEnvelope {
-  const { aggregate, id, command } = (typeof envelope === "object" && envelope !== null ? envelope : {}) as Record<
-    string,
-    unknown
-  >;
-  if (typeof aggregate !== "string" || typeof id !== "string" || typeof command !== "object") {
-    throw new EventfoldError("INVALID_COMMAND", "an envelope is an object { aggregate, id, command, context? }");
-  }
+function lastPosition(results: readonly CommandOutcome[]): number {
+  return results.reduce((last, { position }) => Math.max(last, position), 0);
 }
 
 function dispatchTrace(

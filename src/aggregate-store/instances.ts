@@ -7,7 +7,7 @@ import { type CommandOptions, withLimits } from "./command-options.ts";
 import { Instance } from "../aggregate/instance/instance.ts";
 import { TypeSnapshots } from "../aggregate/instance/type-snapshots.ts";
 import type { Lease } from "../aggregate/instance/lease.ts";
-import type { CommandContext, RecordedEvent } from "../aggregate/messages.ts";
+import type { CommandContext, CommandEnvelope, RecordedEvent } from "../aggregate/messages.ts";
 import { recordedEvent } from "../aggregate/event-reader.ts";
 import { AggregateModel, type Command, type Environment } from "../aggregate/model.ts";
 import { EventfoldError, isCommandRejected } from "../errors.ts";
@@ -16,6 +16,7 @@ import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { type FullName, fullNameOf } from "../stream-names.ts";
 import { isWellFormed } from "../json.ts";
 import { instanceEvicted, instanceLoaded, executing, type ExecuteTrace } from "../tracing/tracing.ts";
+import { type Execute, MiddlewareChain } from "./middleware.ts";
 import { draftOf, injectEvent, type InjectedEvent, type InjectResult } from "./inject-event.ts";
 import { monotonicNow, sleep, startTimer } from "../real-timers.ts";
 import { turn } from "../event-loop.ts";
@@ -35,6 +36,7 @@ export interface StateOptions {
 /** The aggregates of a store and their instances in memory. */
 export class Instances {
   readonly eventStore: EventStore;
+  readonly middleware: MiddlewareChain;
   readonly #environment: Environment;
   readonly #idleTimeout: number;
   readonly #models = new Map<string, AggregateModel>();
@@ -47,8 +49,14 @@ export class Instances {
   /** Operations that have begun and are not done. */
   #begun = 0;
 
-  constructor(events: EventStore, environment: Environment, idleTimeout: number) {
+  constructor(
+    events: EventStore,
+    environment: Environment,
+    idleTimeout: number,
+    middleware: MiddlewareChain = new MiddlewareChain([]),
+  ) {
     this.eventStore = events;
+    this.middleware = middleware;
     this.#environment = environment;
     this.#idleTimeout = idleTimeout;
     this.#stopWatching = events.watchForeign((stream) => this.#instances.get(fullNameOf(stream))?.markOutdated());
@@ -107,7 +115,9 @@ export class Instances {
   ): Promise<CommandOutcome> {
     try {
       this.checkOpen();
-      const validated = this.#validate(this.register(aggregate), command, options);
+      const model = this.register(aggregate);
+      if (!this.middleware.isEmpty) return this.#pass(stream, command, options);
+      const validated = this.#validate(model, command, options);
       // Options that are refused, or a signal, may end the command first.
       if (isPromise(validated)) ignoreFailure(validated);
       return withLimits(options, (limits) =>
@@ -119,6 +129,25 @@ export class Instances {
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  /** Executes a command that passes the middleware, which may change its envelope. The command is checked after that. */
+  #pass(stream: StreamName, command: unknown, options: CommandOptions): Promise<CommandOutcome> {
+    checkContext(options);
+    const envelope = {
+      aggregate: stream.type,
+      id: stream.id,
+      command: command as CommandEnvelope["command"],
+      context: ownContext(options),
+    };
+    return withLimits(options, (limits) => {
+      const { signal } = limits;
+      const run: Execute = async ({ aggregate, id, command: sent, context = {} }) => {
+        const address = { type: aggregate, id };
+        return this.run(address, await orAborted(this.prepare(address, sent, context), signal), limits);
+      };
+      return this.during(() => this.middleware.pass(envelope, run, signal));
+    });
   }
 
   #validate(model: AggregateModel, command: unknown, context: CommandContext): Command | Promise<Command> {

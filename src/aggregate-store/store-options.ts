@@ -1,4 +1,5 @@
 import type { UnknownEventPolicy } from "../aggregate/model.ts";
+import type { Middleware } from "./middleware.ts";
 import { EventfoldError } from "../errors.ts";
 import type { StorageOptions } from "../event-store/event-storage.ts";
 import { isWellFormed } from "../json.ts";
@@ -12,6 +13,7 @@ export interface StoreOptions {
   /** In milliseconds. */
   readonly lockTimeout: number;
   readonly onUnknownEvent: UnknownEventPolicy;
+  readonly middleware: readonly Middleware[];
   readonly clock: () => number | Date;
   readonly ids: () => string;
   readonly processManagerMode: "automatic" | "manual";
@@ -24,6 +26,7 @@ export const DEFAULT_OPTIONS: StoreOptions = {
   foreignEvents: "auto",
   lockTimeout: 30_000,
   onUnknownEvent: "skip",
+  middleware: [],
   // Read at each call: a test may replace `Date` while the store is open.
   clock: () => Date.now(),
   ids: randomId,

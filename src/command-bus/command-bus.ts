@@ -1,11 +1,9 @@
-import { orAborted, whenAborted } from "../abort.ts";
-import type { CommandLimits } from "../aggregate/instance/command-limits.ts";
 import type { AnyAggregate, CommandOf } from "../aggregate/aggregate.ts";
 import { mergedContext } from "../aggregate/context.ts";
 import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
-import type { CommandResult } from "../aggregate-store/aggregate-handle.ts";
 import { type CommandOptions, withLimits } from "../aggregate-store/command-options.ts";
-import type { EnvelopeFor } from "../aggregate-store/aggregate-store.ts";
+import { attempt, type CommandAttempt, type CommandResult } from "../aggregate-store/command-result.ts";
+import { type EnvelopeFor, type Middleware, passThrough } from "../aggregate-store/middleware.ts";
 import { isTypeOnly, type Payloads } from "../aggregate/payload.ts";
 import { EventfoldError } from "../errors.ts";
 
@@ -14,12 +12,6 @@ export interface BusStore<A extends AnyAggregate> {
   get<X extends A>(aggregate: X, id: string): unknown;
   dispatch<X extends A>(envelope: EnvelopeFor<X>, options?: CommandOptions): Promise<CommandResult<X>>;
 }
-
-/** Runs around every command: may look at the envelope, change it on the way to `next`, or refuse by throwing. */
-export type Middleware<A extends AnyAggregate> = (
-  envelope: EnvelopeFor<A>,
-  next: (envelope: EnvelopeFor<A>) => Promise<CommandResult<A>>,
-) => Promise<CommandResult<A>>;
 
 /** Command types that more than one of the aggregates has. */
 type Ambiguous<A extends AnyAggregate> = {
@@ -48,7 +40,7 @@ export class CommandBus<A extends AnyAggregate = never> {
   // oxlint-disable-next-line no-explicit-any -- the store may have more aggregates than the bus
   readonly #store: BusStore<any>;
   readonly #aggregates = new Map<string, AnyAggregate>();
-  readonly #middleware: Middleware<AnyAggregate>[] = [];
+  readonly #middleware: Middleware[] = [];
 
   // oxlint-disable-next-line no-explicit-any -- see above
   constructor(store: BusStore<any>) {
@@ -65,9 +57,12 @@ export class CommandBus<A extends AnyAggregate = never> {
     return this as unknown as CommandBus<A | X>;
   }
 
-  /** Adds middleware; the first added runs outermost. */
-  use(middleware: Middleware<A>): this {
-    this.#middleware.push(middleware as unknown as Middleware<AnyAggregate>);
+  /** Adds middleware; the first added runs outermost, and all of it around the middleware of the store. */
+  use(middleware: Middleware<A>): this;
+  /** Adds middleware that takes envelopes of any aggregate. */
+  use(middleware: Middleware): this;
+  use(middleware: never): this {
+    this.#middleware.push(middleware);
     return this;
   }
 
@@ -82,6 +77,14 @@ export class CommandBus<A extends AnyAggregate = never> {
     if (typeof first !== "string") return this.#run(checkedEnvelope(first), second as CommandOptions | undefined);
     const command = second as { readonly type: string };
     return this.#run({ aggregate: this.#routeOf(command), id: first, command }, third);
+  }
+
+  /** Like `dispatch` of a command by its type, but a rejection is a value. Other failures still throw. */
+  try(id: string, command: RoutableCommand<A>, options?: CommandOptions): Promise<CommandAttempt<A>>;
+  /** Like `dispatch` of an envelope, but a rejection is a value. Other failures still throw. */
+  try(envelope: EnvelopeFor<A>, options?: CommandOptions): Promise<CommandAttempt<A>>;
+  try(first: unknown, second?: unknown, third?: CommandOptions): Promise<CommandAttempt<A>> {
+    return attempt(this.dispatch(first as string, second as never, third));
   }
 
   /**
@@ -138,31 +141,16 @@ export class CommandBus<A extends AnyAggregate = never> {
         `no aggregate ${JSON.stringify(envelope.aggregate)} is registered on this bus`,
       );
     }
-    return withLimits(options, (limits) => this.#throughMiddleware(withContext(envelope, options), limits)) as Promise<
-      CommandResult<A>
-    >;
-  }
-
-  #throughMiddleware(envelope: CommandEnvelope, limits: CommandLimits): Promise<CommandResult> {
-    const { signal } = limits;
-    const before = new AbortController();
-    const unlink = signal === undefined ? () => {} : whenAborted(signal, () => before.abort(signal.reason));
-    let next = async (sent: CommandEnvelope): Promise<CommandResult> => {
-      const checked = checkedEnvelope(sent);
-      signal?.throwIfAborted();
-      // From here on only the store knows whether the command can be taken back.
-      unlink();
-      // A store that was opened without a list learns an aggregate from its first handle.
-      const aggregate = this.#aggregates.get(checked.aggregate);
-      if (aggregate !== undefined) this.#store.get(aggregate, checked.id);
-      return this.#store.dispatch(checked, limits);
-    };
-    for (const middleware of this.#middleware.toReversed()) {
-      const inner = next;
-      next = async (sent) => middleware(sent, inner);
-    }
-    if (signal === undefined) return next(envelope);
-    return orAborted(next(envelope), before.signal).finally(unlink);
+    return withLimits(options, (limits) => {
+      const send = async (checked: CommandEnvelope): Promise<CommandResult> => {
+        // A store that was opened without a list learns an aggregate from its first handle.
+        const aggregate = this.#aggregates.get(checked.aggregate);
+        if (aggregate !== undefined) this.#store.get(aggregate, checked.id);
+        return this.#store.dispatch(checked, limits);
+      };
+      const complete = withContext(envelope, options);
+      return passThrough(this.#middleware, complete, send, checkedEnvelope, limits.signal) as Promise<CommandResult<A>>;
+    });
   }
 }
 

@@ -1,7 +1,8 @@
+import { atPositions, type CommandOutcome } from "../aggregate/instance/command-outcome.ts";
 import type { Lease } from "../aggregate/instance/lease.ts";
 import { type Lessor, type Proposal, withLeases } from "../aggregate/instance/with-leases.ts";
 import type { Command, Decision } from "../aggregate/model.ts";
-import type { CommandContext } from "../aggregate/messages.ts";
+import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
 import { CommandRejectedError, EventfoldError, isEventfoldError } from "../errors.ts";
 import type { ConsumerAppend, EventStore, StreamName } from "../event-store/event-store.ts";
 import { tracedCommit } from "../event-store/traced-commit.ts";
@@ -14,6 +15,14 @@ const MAX_DEPTH = 100;
 
 /** What a process manager needs of the aggregates. */
 export interface CommandTargets extends Lessor {
+  /** What commands pass on their way to an instance. */
+  readonly middleware: {
+    readonly isEmpty: boolean;
+    pass(
+      envelope: CommandEnvelope,
+      execute: (envelope: CommandEnvelope) => Promise<CommandOutcome>,
+    ): Promise<CommandOutcome>;
+  };
   prepare(stream: StreamName, command: unknown, context: CommandContext): Promise<Command>;
 }
 
@@ -33,7 +42,12 @@ export interface DispatcherParts {
 
 /** How a delivery ended. Unless it was superseded, the end is in the log, together with the note. */
 export type DeliveryResult =
-  | { readonly kind: "dispatched"; readonly events: number; readonly position: number }
+  | {
+      readonly kind: "dispatched";
+      readonly outcome: () => CommandOutcome;
+      readonly events: number;
+      readonly position: number;
+    }
   | { readonly kind: "dead-letter"; readonly error: unknown }
   /** Another process has made this progress; nothing was written. */
   | { readonly kind: "superseded" };
@@ -80,6 +94,7 @@ async function sendOrBury(
   onFailure: OnFailure,
 ): Promise<DeliveryResult> {
   try {
+    if (!parts.targets.middleware.isEmpty) return await sendThroughMiddleware(parts, delivery, note);
     const command = await prepare(parts, delivery);
     return await send(parts, delivery, command, note, onFailure);
   } catch (thrown) {
@@ -92,6 +107,39 @@ async function sendOrBury(
     return ok ? { kind: "dead-letter", error } : { kind: "superseded" };
   }
 }
+
+/** The envelope that middleware passes on is sent. A failure is thrown through the middleware before it becomes a dead letter. */
+async function sendThroughMiddleware(
+  parts: DispatcherParts,
+  delivery: Delivery,
+  note: StepNote,
+): Promise<DeliveryResult> {
+  let result: DeliveryResult | undefined;
+  const { dispatch: _, ...context } = contextOf(delivery);
+  await parts.targets.middleware.pass({ ...delivery.envelope, context }, async (envelope) => {
+    if (result !== undefined)
+      throw new EventfoldError(
+        "INVALID_ARGUMENT",
+        `middleware called next again for a command of ${delivery.manager} that was sent; it is sent once`,
+      );
+    const passed = { ...delivery, envelope };
+    const command = await prepare(parts, passed).catch((error: unknown) => {
+      throw error instanceof UnsendableError ? error.cause : error;
+    });
+    const sent = await send(parts, passed, command, note, "throw");
+    result = sent;
+    return sent.kind === "dispatched" ? sent.outcome() : NO_OUTCOME;
+  });
+  if (result !== undefined) return result;
+  // Middleware has answered by itself: there is only progress to write.
+  const { ok } = await tracedCommit(parts.events, { appends: [], consumer: note });
+  return ok
+    ? { kind: "dispatched", outcome: () => NO_OUTCOME, events: 0, position: NO_OUTCOME.position }
+    : { kind: "superseded" };
+}
+
+/** Of a command that another process has sent, or that was not sent. */
+const NO_OUTCOME: CommandOutcome = { events: [], state: undefined, version: 0, position: 0 };
 
 /** A command that no instance can accept; `cause` says why. */
 class UnsendableError extends Error {
@@ -117,8 +165,8 @@ function send(
   onFailure: OnFailure,
 ): Promise<DeliveryResult> {
   const { envelope, identity } = delivery;
-  const { idempotencyKey } = envelope.context ?? {};
-  const keys = idempotencyKey === undefined ? [identity] : [identity, idempotencyKey];
+  const { idempotencyKey = identity } = envelope.context ?? {};
+  const keys = [...new Set([identity, idempotencyKey])];
   const stream = { type: envelope.aggregate, id: envelope.id };
   return withLeases(targets, events, [stream], async (leases): Promise<Proposal<DeliveryResult>> => {
     const lease = leases.of(stream);
@@ -127,7 +175,8 @@ function send(
       const earlier = await lease.earlierOutcome(key);
       if (earlier === undefined) continue;
       const { events: made, position } = earlier;
-      const written = (): DeliveryResult => ({ kind: "dispatched", events: made.length, position });
+      const outcome = (): CommandOutcome => earlier;
+      const written = (): DeliveryResult => ({ kind: "dispatched", outcome, events: made.length, position });
       return { kind: "commit", commit: { appends: [], consumer: note }, written, superseded };
     }
     const { version } = lease;
@@ -141,12 +190,15 @@ function send(
       const written = (): DeliveryResult => ({ kind: "dead-letter", error });
       return { kind: "commit", commit: { appends, consumer: { ...note, deadLetters } }, written, superseded };
     }
-    const { drafts, state } = decision;
+    const { drafts, events: decided, state } = decision;
     return {
       kind: "commit",
       commit: { appends: [{ stream, expectedVersion: version, events: drafts }], consumer: note },
       written: (position) => {
-        if (drafts.length === 0) return { kind: "dispatched", events: 0, position: lease.outcome.position };
+        if (drafts.length === 0) {
+          const { outcome } = lease;
+          return { kind: "dispatched", outcome: () => outcome, events: 0, position: outcome.position };
+        }
         const versions = { from: version + 1, to: version + drafts.length };
         lease.advance(
           state,
@@ -154,7 +206,13 @@ function send(
           position,
           keys.map((key) => [key, versions]),
         );
-        return { kind: "dispatched", events: drafts.length, position };
+        const outcome = (): CommandOutcome => ({
+          events: atPositions(decided, position),
+          state,
+          version: versions.to,
+          position,
+        });
+        return { kind: "dispatched", outcome, events: drafts.length, position };
       },
       superseded,
     };
@@ -227,7 +285,9 @@ function mayPass(error: unknown): boolean {
 
 function contextOf({ manager, identity, envelope, cause }: Delivery): CommandContext & { readonly dispatch: object } {
   const correlationId = envelope.context?.correlationId ?? cause?.correlationId ?? cause?.eventId;
-  const key = envelope.context?.idempotencyKey;
+  const given = envelope.context?.idempotencyKey;
+  // Middleware has seen the identity as the key of a command without one.
+  const key = given === identity ? undefined : given;
   return {
     ...envelope.context,
     correlationId,
