@@ -12,10 +12,10 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     globalSetup: ["./test/support/servers.ts"],
     // Only a hang may end a test: on a loaded machine a crash exploration has taken more than a minute.
-    testTimeout: 600_000,
-    hookTimeout: 600_000,
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
     pool: "forks",
     maxWorkers: 2,
-    reporters: ["default", "./scripts/closing-line-reporter.ts"],
+    reporters: ["default", "./scripts/slow-test-reporter.ts", "./scripts/closing-line-reporter.ts"],
   },
 });
