@@ -10,6 +10,7 @@ export type { EventFilter, RecordedEventOf, SelectedEvent } from "./subscription
 export type { AggregateHandle } from "./aggregate-store/aggregate-handle.ts";
 export type { CommandAttempt, CommandResult } from "./aggregate-store/command-result.ts";
 export type { CommandOptions } from "./aggregate-store/command-options.ts";
+export type { IdleOptions } from "./aggregate-store/idle.ts";
 export type { StateOptions } from "./aggregate-store/instances.ts";
 export type { Duration } from "./duration.ts";
 export type { CodeVersion } from "./fingerprint.ts";

@@ -3,6 +3,9 @@
  * module is loaded or after; what the store waits for internally must still come. So the store uses these functions and never the globals.
  */
 
+/** A timer has no more than 31 bits. */
+export const LONGEST_TIMER_MS = 0x7fff_ffff;
+
 type Work = () => void;
 type SetTimer = (work: Work, ms: number) => unknown;
 type ClearTimer = (handle: unknown) => void;
@@ -39,7 +42,7 @@ function realOne<F extends (work: Work, ms: number) => unknown>(
 ): F | undefined {
   return candidates.find((candidate) => {
     if (typeof candidate !== "function" || isMarked(candidate)) return false;
-    const handle: unknown = candidate(() => {}, 0x7fff_ffff);
+    const handle: unknown = candidate(() => {}, LONGEST_TIMER_MS);
     if (typeof clear === "function") clear(handle);
     if (typeof handle === "number") return host?.getBuiltinModule === undefined;
     if (typeof handle !== "object" || handle === null) return false;

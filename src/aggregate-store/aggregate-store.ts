@@ -3,6 +3,7 @@ import type { CommandLimits } from "../aggregate/instance/command-limits.ts";
 import type { CommandContext, CommandEnvelope, RecordedEvent } from "../aggregate/messages.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
+import type { Unfinished } from "../event-store/unfinished.ts";
 import type { AnyProjection, ProjectionState } from "../projection/projection.ts";
 import type { RebuildOptions } from "../projection/projection-runner.ts";
 import type { Projections, ReadProjectionOptions } from "../projection/projections.ts";
@@ -19,8 +20,10 @@ import {
   subscribe,
   type SubscribeOptions,
   type Subscription,
+  type SubscriptionPlace,
   type SubscriptionSource,
 } from "../subscription/subscription.ts";
+import { type IdleOptions, untilIdle } from "./idle.ts";
 import type { InjectedEvent, InjectOptions, InjectResult } from "./inject-event.ts";
 import type { EnvelopeFor } from "./middleware.ts";
 import type { Instances } from "./instances.ts";
@@ -48,7 +51,11 @@ export class AggregateStore<
   readonly #projections: Projections;
   readonly #managers: ProcessManagers;
   readonly #stop = new AbortController();
-  readonly #subscriptions = new Set<Subscription>();
+  /** The subscriptions with a handler. */
+  readonly #subscriptions = new Map<
+    Subscription,
+    { readonly name: string | undefined; readonly place: SubscriptionPlace }
+  >();
   readonly #loops: SubscriptionSource["loops"] = new Set();
   readonly #names: SubscriptionSource["names"] = new Set();
   #closing: Promise<void> | undefined;
@@ -212,8 +219,9 @@ export class AggregateStore<
       names: this.#names,
     };
     if (handler === undefined) return subscribe(source, options);
-    const subscription = handleEach(source, options, handler as (event: unknown) => unknown);
-    this.#subscriptions.add(subscription);
+    const place: SubscriptionPlace = {};
+    const subscription = handleEach(source, options, handler as (event: unknown) => unknown, place);
+    this.#subscriptions.set(subscription, { name: options.name, place });
     const forget = (): void => void this.#subscriptions.delete(subscription);
     subscription.done.then(forget, forget);
     return subscription;
@@ -236,6 +244,38 @@ export class AggregateStore<
     return result;
   }
 
+  /**
+   * Resolves when there is nothing left to do: no command is under way, and the process managers that run by themselves and the
+   * subscriptions with a handler have handled every event, of any process, and what that led to.
+   *
+   * A scheduled command counts from the time at which it is due; `idle` does not wait for that time. A reaction or handler that fails
+   * has work left until an attempt succeeds, so pass a `timeout`: then `idle` throws `TIMEOUT`, which names it and has its error as
+   * `cause`. Loops over `subscribe()` do not count. A handler must not wait for `idle`, which waits for the handler. Throws
+   * `STORE_CLOSED` when the store closes meanwhile, and the reason of an aborted `signal`.
+   */
+  async idle(options: IdleOptions = {}): Promise<void> {
+    await untilIdle(
+      {
+        events: this.#events,
+        checkOpen: () => this.#instances.checkOpen(),
+        isQuiet: () => this.#instances.isIdle,
+        unfinished: (head) => [...this.#managers.unfinished(head), ...this.#unfinishedSubscriptions(head)],
+      },
+      options,
+    );
+  }
+
+  #unfinishedSubscriptions(head: number): Unfinished[] {
+    return [...this.#subscriptions.values()]
+      .map(({ name, place }) => ({
+        what: name === undefined ? "a subscription" : `subscription ${name}`,
+        // One that has not read yet may have everything left.
+        position: place.cursor?.isVerified === true ? place.cursor.position : -1,
+        failure: place.failure,
+      }))
+      .filter(({ position }) => position < head);
+  }
+
   /** Waits for commands that were given, makes everything durable and lets go of the storage. Safe to call twice. */
   async close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -245,7 +285,7 @@ export class AggregateStore<
   async #close(): Promise<void> {
     this.#stop.abort();
     await this.#managers.close();
-    await Promise.allSettled([...this.#subscriptions].map(({ done }) => done));
+    await Promise.allSettled([...this.#subscriptions.keys()].map(({ done }) => done));
     await Promise.allSettled([...this.#loops].map((loop) => loop.return()));
     await this.#instances.close();
     await this.#projections.close();

@@ -4,7 +4,7 @@ import type { CommandContext } from "../aggregate/messages.ts";
 import { type Duration, milliseconds } from "../duration.ts";
 import { EventfoldError } from "../errors.ts";
 import { isCount } from "../json.ts";
-import { startTimer } from "../real-timers.ts";
+import { LONGEST_TIMER_MS, startTimer } from "../real-timers.ts";
 
 /** The context of a command, and the conditions on which it is executed. */
 export interface CommandOptions extends CommandContext {
@@ -20,8 +20,6 @@ export interface CommandOptions extends CommandContext {
 }
 
 const NO_LIMITS: CommandLimits = {};
-/** A timer has no more than 31 bits. */
-const LONGEST_TIMER_MS = 0x7fff_ffff;
 
 /** Runs a command within the limits that its options name. Throws `INVALID_ARGUMENT` for limits that cannot be meant. */
 export function withLimits<T>(options: CommandOptions, run: (limits: CommandLimits) => Promise<T>): Promise<T> {

@@ -259,10 +259,13 @@ export class Instances {
     this.#cancelSweep?.();
     await this.#sweeping;
     // Commands that were given are carried out, also those whose instance is still loading.
-    while (this.#begun > 0 || [...this.#instances.values()].some((instance) => !instance.isIdle)) {
-      await sleep(1);
-    }
+    while (!this.isIdle) await sleep(1);
     this.#stopWatching();
+  }
+
+  /** Whether no command is under way. */
+  get isIdle(): boolean {
+    return this.#begun === 0 && [...this.#instances.values()].every((instance) => instance.isIdle);
   }
 
   #instance(stream: StreamName): Instance {

@@ -71,6 +71,12 @@ export class ProcessManagerRunner {
     return this.#progress?.scheduled.nextDue ?? Infinity;
   }
 
+  /** Position up to which this process knows that everything is handled; `undefined` before the first run and after a failed reaction. */
+  get position(): number | undefined {
+    const cursor = this.#progress?.cursor;
+    return cursor?.isVerified === true ? cursor.position : undefined;
+  }
+
   /** Whether events were handled that caused nothing and that no note has. */
   get hasUnnoted(): boolean {
     return this.#progress?.quiet !== undefined;

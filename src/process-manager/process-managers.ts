@@ -3,6 +3,7 @@ import type { EventStore } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { type DeadLetter, shownLetter } from "./dead-letter.ts";
 import type { CommandTargets } from "./dispatcher.ts";
+import type { Unfinished } from "../event-store/unfinished.ts";
 import { type AnyProcessManager, processManagerDefinition } from "./process-manager.ts";
 import { type ProcessManagerReport, ProcessManagerRunner } from "./process-manager-runner.ts";
 import type { ScheduledCommand } from "./reaction.ts";
@@ -24,6 +25,8 @@ interface Worker {
   retryAt: number;
   /** When the events that caused nothing are noted, in ms of the monotonic clock; `Infinity` if there are none. */
   noteAt: number;
+  /** The error of the last run, if it failed. */
+  failure: { readonly error: unknown } | undefined;
 }
 
 export interface ManagerStatus {
@@ -42,6 +45,7 @@ export class ProcessManagers {
   readonly #now: () => number;
   #running: Promise<unknown> | undefined;
   #stopped = false;
+  #isAutomatic = false;
   #unwatch: () => void = () => {};
   #cancelRun: () => void = () => {};
   /** Something was committed since the managers last began to run. */
@@ -62,7 +66,13 @@ export class ProcessManagers {
     for (const manager of managers) {
       const definition = processManagerDefinition(manager);
       const runner = new ProcessManagerRunner(definition, events, targets, now);
-      this.#workers.set(manager.name, { runner, wait: FIRST_RETRY_MS, retryAt: 0, noteAt: Infinity });
+      this.#workers.set(manager.name, {
+        runner,
+        wait: FIRST_RETRY_MS,
+        retryAt: 0,
+        noteAt: Infinity,
+        failure: undefined,
+      });
       if (definition.startFrom === "now") this.#fromNow.push(runner);
     }
   }
@@ -75,6 +85,7 @@ export class ProcessManagers {
   /** Runs them from now on whenever there is something to do. */
   start(): void {
     if (this.#workers.size === 0) return;
+    this.#isAutomatic = true;
     this.#unwatch = this.#events.watch(() => {
       this.#hasNews = true;
       this.#wake(0);
@@ -91,6 +102,18 @@ export class ProcessManagers {
       for (const { runner } of this.#workers.values()) await runner.noteHandled();
       return report;
     });
+  }
+
+  /** The managers that have something to do now, if they run by themselves. `head` is the position of the last event. */
+  unfinished(head: number): Unfinished[] {
+    if (!this.#isAutomatic) return [];
+    return [...this.#workers]
+      .filter(([, { runner }]) => (runner.position ?? 0) < head || runner.nextDue <= this.#now())
+      .map(([name, { runner, failure }]) => ({
+        what: `process manager ${name}`,
+        position: runner.position ?? 0,
+        failure,
+      }));
   }
 
   /** Dead letters of one manager, or of all. */
@@ -156,8 +179,10 @@ export class ProcessManagers {
           total.deadLettered += deadLettered;
           worker.wait = FIRST_RETRY_MS;
           worker.retryAt = 0;
+          worker.failure = undefined;
         } catch (error) {
-          failures.set(worker, { error });
+          worker.failure = { error };
+          failures.set(worker, worker.failure);
         }
       }
     }
@@ -168,7 +193,13 @@ export class ProcessManagers {
     // A run that is under way looks for more before it ends.
     if (this.#stopped || (delay === 0 && this.#running !== undefined)) return;
     this.#cancelRun();
-    this.#cancelRun = startTimer(() => void this.#tick(delay), delay, "background");
+    // Work keeps the program alive, as a timer of its own would: a reaction, an attempt after a failure, a scheduled command.
+    this.#cancelRun = startTimer(() => void this.#tick(delay), delay, this.#hasWork ? "foreground" : "background");
+  }
+
+  get #hasWork(): boolean {
+    if (this.#hasNews) return true;
+    return [...this.#workers.values()].some(({ runner, retryAt }) => retryAt > 0 || runner.nextDue < Infinity);
   }
 
   async #tick(waited: number): Promise<void> {

@@ -73,11 +73,17 @@ export function subscribe(
   return loop;
 }
 
-/** `place` keeps the cursor, so that a reader that tries again after a failure continues where it was. */
+/** Where a subscription is. A reader that tries again after a failure continues there. */
+export interface SubscriptionPlace {
+  cursor?: LogCursor;
+  /** The error of the last attempt, if it failed. */
+  failure?: { readonly error: unknown } | undefined;
+}
+
 async function* follow(
   source: SubscriptionSource,
   options: WithStart,
-  place: { cursor?: LogCursor },
+  place: SubscriptionPlace,
 ): AsyncGenerator<RecordedEvent, void, undefined> {
   const { events } = source;
   const { name, signal } = options;
@@ -148,20 +154,22 @@ export function handleEach(
   source: SubscriptionSource,
   options: SubscribeOptions,
   handler: (event: RecordedEvent) => unknown,
+  place: SubscriptionPlace,
 ): Subscription {
   checkOptions(options);
   const release = reserveName(source, options);
   const optionsWithStart = withStart(source.events, options);
   const stop = new AbortController();
   const { signal: ended, release: unlink } = anyAborted([options.signal, stop.signal, source.closing]);
-  const place = {};
   /** Does something until it succeeds. False when the end came first. */
   const untilDone = async (work: () => unknown, event?: RecordedEvent): Promise<boolean> => {
     for (let wait = FIRST_RETRY_MS; ; wait = Math.min(wait * 2, LONGEST_RETRY_MS)) {
       try {
         await work();
+        place.failure = undefined;
         return true;
       } catch (error) {
+        place.failure = { error };
         reportError(options, error, event);
         await pause(wait, ended);
         if (ended.aborted) return false;
