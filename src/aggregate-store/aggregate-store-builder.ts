@@ -2,7 +2,8 @@ import type { AnyAggregate } from "../aggregate/aggregate.ts";
 import type { UnknownEventPolicy } from "../aggregate/model.ts";
 import { type Duration, milliseconds } from "../duration.ts";
 import { EventfoldError } from "../errors.ts";
-import type { EventStorage } from "../event-store/event-storage.ts";
+import type { EventStorage, StorageOptions } from "../event-store/event-storage.ts";
+import type { EventStore } from "../event-store/event-store.ts";
 import type { FileSystem } from "../fs/file-system.ts";
 import type { AnyProcessManager } from "../process-manager/process-manager.ts";
 import type { AnyProjection } from "../projection/projection.ts";
@@ -76,6 +77,16 @@ export class AggregateStoreBuilder<A extends AnyAggregate = never, P extends Any
   onProcessManagerError(listener: (error: unknown) => void): AggregateStoreBuilder<A, P> {
     checkFunction(listener, "onProcessManagerError expected");
     return this.#with({ onProcessManagerError: listener });
+  }
+
+  /**
+   * Opens the store for reading only. Nothing in the directory changes, not even a lock or a time, so it may be read-only, or belong to
+   * another user. Other processes may write to it: states, events, projections and subscriptions follow them. Process managers do not
+   * run. Commands, and all other calls that would write, fail with `READ_ONLY`. Works for directories and memory; `open` throws
+   * `INVALID_ARGUMENT` for a storage that cannot do it, and `STORE_NOT_FOUND` if the directory has no store.
+   */
+  readOnly(): AggregateStoreBuilder<A, P> {
+    return this.#with({ readOnly: true });
   }
 
   /** How long an unused instance stays in memory: milliseconds or a text like `"10m"`; 5 minutes by default. */
@@ -166,8 +177,17 @@ export class AggregateStoreBuilder<A extends AnyAggregate = never, P extends Any
     // Faults in the definitions are found before anything touches the storage.
     checkWiring(this.#wiring);
     const { durability, foreignEvents, lockTimeout } = this.#options;
-    const events = await this.#storage.open({ durability, foreignEvents, lockTimeout, ...sourcesOf(this.#options) });
+    const options = { durability, foreignEvents, lockTimeout, ...sourcesOf(this.#options) };
+    const events = await (this.#options.readOnly ? this.#openReadOnly(options) : this.#storage.open(options));
     return assemble(events, this.#wiring, this.#options);
+  }
+
+  #openReadOnly(options: StorageOptions): Promise<EventStore> {
+    if (this.#storage.openReadOnly !== undefined) return this.#storage.openReadOnly(options);
+    throw new EventfoldError(
+      "INVALID_ARGUMENT",
+      `readOnly() expected a directory, memory() or another storage that can be opened for reading only, found ${this.#storage.name}; leave readOnly() out, or restrict what the program may write in the storage itself`,
+    );
   }
 
   #with(options: Partial<StoreOptions>): AggregateStoreBuilder<A, P> {

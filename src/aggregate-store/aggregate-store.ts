@@ -136,11 +136,12 @@ export class AggregateStore<
     return { results: results as unknown as CommandResult<X>[], position };
   }
 
-  #dispatch(
+  async #dispatch(
     envelopes: readonly CommandEnvelope[],
     context: CommandContext,
     limits?: CommandLimits,
   ): ReturnType<typeof dispatch> {
+    this.#instances.checkWritable("a command");
     return this.#instances.during(() => dispatch(this.#instances, this.#events, envelopes, context, limits));
   }
 
@@ -163,7 +164,7 @@ export class AggregateStore<
 
   /** Folds a projection again from the first event. Until that is done, readers get the old state. */
   async rebuildProjection<X extends P>(projection: X, options: RebuildOptions = {}): Promise<void> {
-    this.#instances.checkOpen();
+    this.#instances.checkWritable("rebuildProjection");
     await this.#projections.rebuild(projection, options);
   }
 
@@ -172,7 +173,7 @@ export class AggregateStore<
    * do so by themselves unless the store was built with `processManagerMode("manual")`.
    */
   async runProcessManagers(): Promise<ProcessManagerReport> {
-    this.#instances.checkOpen();
+    this.#instances.checkWritable("runProcessManagers");
     return this.#managers.run();
   }
 
@@ -184,13 +185,13 @@ export class AggregateStore<
 
   /** Sends a dead letter's command once more. It still takes effect at most once; if it fails again the letter stays and this throws. */
   async replayDeadLetter(key: string): Promise<void> {
-    this.#instances.checkOpen();
+    this.#instances.checkWritable("replayDeadLetter");
     await this.#managers.replay(key);
   }
 
   /** Gives a dead letter up. */
   async dropDeadLetter(key: string): Promise<void> {
-    this.#instances.checkOpen();
+    this.#instances.checkWritable("dropDeadLetter");
     await this.#managers.drop(key);
   }
 
@@ -210,7 +211,9 @@ export class AggregateStore<
     options: SubscribeOptions = {},
     handler?: (event: never) => unknown,
   ): AsyncIterable<unknown> | Subscription {
-    this.#instances.checkOpen();
+    if (options.name === undefined) this.#instances.checkOpen();
+    // Its position is saved under the name.
+    else this.#instances.checkWritable(`a subscription with a name, ${JSON.stringify(options.name)}`);
     const source = {
       events: this.#events,
       reader: (type: string) => this.#instances.reader(type),

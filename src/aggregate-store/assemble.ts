@@ -22,11 +22,13 @@ export async function assemble<A extends AnyAggregate, P extends AnyProjection>(
     { ...sources, onUnknownEvent },
     idleTimeout,
     new MiddlewareChain(options.middleware),
+    options.readOnly,
   );
   for (const aggregate of wiring.aggregates) instances.register(aggregate);
   const projections = new Projections(events);
   for (const projection of wiring.projections) projections.register(projection);
   const managers = new ProcessManagers(wiring.managers, events, instances, sources.now, onProcessManagerError);
+  if (options.readOnly) return new AggregateStore(events, instances, projections, managers);
   try {
     await managers.begin();
   } catch (error) {

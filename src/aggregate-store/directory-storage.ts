@@ -26,4 +26,9 @@ export class DirectoryStorage implements EventStorage {
     const fileSystem = this.#fileSystem;
     return openDirectory(this.#directory, { durability, foreignEvents, lockTimeout, fileSystem });
   }
+
+  async openReadOnly(): Promise<EventStore> {
+    const { openDirectoryReadOnly } = await import("#open-directory");
+    return openDirectoryReadOnly(this.#directory, this.#fileSystem);
+  }
 }

@@ -13,6 +13,7 @@ import { AggregateModel, type Command, type Environment } from "../aggregate/mod
 import { EventfoldError, isCommandRejected } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
+import { readOnlyStore } from "../event-store/read-only.ts";
 import { type FullName, fullNameOf } from "../stream-names.ts";
 import { isWellFormed } from "../json.ts";
 import { instanceEvicted, instanceLoaded, executing, type ExecuteTrace } from "../tracing/tracing.ts";
@@ -45,6 +46,7 @@ export class Instances {
   readonly #stopWatching: () => void;
   #cancelSweep: (() => void) | undefined;
   #sweeping: Promise<void> | undefined;
+  readonly #isReadOnly: boolean;
   #closed = false;
   /** Operations that have begun and are not done. */
   #begun = 0;
@@ -54,7 +56,9 @@ export class Instances {
     environment: Environment,
     idleTimeout: number,
     middleware: MiddlewareChain = new MiddlewareChain([]),
+    isReadOnly = false,
   ) {
+    this.#isReadOnly = isReadOnly;
     this.eventStore = events;
     this.middleware = middleware;
     this.#environment = environment;
@@ -114,7 +118,7 @@ export class Instances {
     options: CommandOptions,
   ): Promise<CommandOutcome> {
     try {
-      this.checkOpen();
+      this.checkWritable("a command");
       const model = this.register(aggregate);
       if (!this.middleware.isEmpty) return this.#pass(stream, command, options);
       const validated = this.#validate(model, command, options);
@@ -181,6 +185,7 @@ export class Instances {
 
   /** Appends an event that was made elsewhere. */
   async inject(aggregate: AnyAggregate, id: string, event: InjectedEvent): Promise<InjectResult> {
+    this.checkWritable("injectEvent");
     return this.during(async () => {
       const model = this.register(aggregate);
       const stream = { type: aggregate.type, id };
@@ -222,6 +227,7 @@ export class Instances {
 
   /** Makes all snapshots of an aggregate stale. */
   async dropSnapshots(aggregate: AnyAggregate): Promise<void> {
+    this.checkWritable("dropSnapshots");
     return this.during(() => {
       this.register(aggregate);
       return this.#snapshotsOf(aggregate.type).drop();
@@ -252,6 +258,12 @@ export class Instances {
 
   checkOpen(): void {
     if (this.#closed) throw new EventfoldError("STORE_CLOSED", "the store is closed; open it again to go on");
+  }
+
+  /** Throws `READ_ONLY` if nothing may be written. `call` names the call that would write. */
+  checkWritable(call: string): void {
+    this.checkOpen();
+    if (this.#isReadOnly) throw readOnlyStore(call);
   }
 
   async close(): Promise<void> {

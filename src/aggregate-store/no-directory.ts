@@ -7,3 +7,7 @@ export async function openDirectory(directory: string): Promise<never> {
     `a browser has no directories, found the path ${JSON.stringify(directory)}; pass a storage, e.g. memory()`,
   );
 }
+
+export async function openDirectoryReadOnly(directory: string): Promise<never> {
+  return openDirectory(directory);
+}

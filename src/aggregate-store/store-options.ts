@@ -8,6 +8,8 @@ import { isWellFormed } from "../json.ts";
 export interface StoreOptions {
   /** In milliseconds. */
   readonly idleTimeout: number;
+  /** Nothing is written, and process managers do not run. */
+  readonly readOnly: boolean;
   readonly durability: StorageOptions["durability"];
   readonly foreignEvents: NonNullable<StorageOptions["foreignEvents"]>;
   /** In milliseconds. */
@@ -22,6 +24,7 @@ export interface StoreOptions {
 
 export const DEFAULT_OPTIONS: StoreOptions = {
   idleTimeout: 5 * 60_000,
+  readOnly: false,
   durability: "flush",
   foreignEvents: "auto",
   lockTimeout: 30_000,

@@ -32,4 +32,9 @@ export interface EventStorage {
    * other's commits, as two processes would. Throws an `EventfoldError` if that is not possible.
    */
   open(options: StorageOptions): Promise<EventStore>;
+  /**
+   * Opens an event store that writes nothing, neither now nor later: `commit` rejects with `READ_ONLY`, and snapshots and checkpoints are
+   * not kept. It sees the commits of others. `readOnly()` of the builder refuses a storage without this method.
+   */
+  openReadOnly?(options: StorageOptions): Promise<EventStore>;
 }

@@ -1,5 +1,7 @@
 import type { EventStorage } from "./event-storage.ts";
+import type { CommitResult } from "./event-store.ts";
 import { MemoryContent, MemoryEventStore } from "./memory-event-store.ts";
+import { readOnlyStore } from "./read-only.ts";
 
 /**
  * A storage that keeps events in memory, for tests, prototypes and browsers. The events live as long as the returned storage: a
@@ -7,5 +9,19 @@ import { MemoryContent, MemoryEventStore } from "./memory-event-store.ts";
  */
 export function memory(): EventStorage {
   const content = new MemoryContent();
-  return { name: "memory()", open: async () => new MemoryEventStore(content) };
+  return {
+    name: "memory()",
+    open: async () => new MemoryEventStore(content),
+    openReadOnly: async () => new ReadOnlyMemoryStore(content),
+  };
+}
+
+class ReadOnlyMemoryStore extends MemoryEventStore {
+  override commit(): Promise<CommitResult> {
+    return Promise.reject(readOnlyStore("a commit"));
+  }
+
+  override async saveCheckpoint(): Promise<void> {}
+
+  override async saveSnapshot(): Promise<void> {}
 }

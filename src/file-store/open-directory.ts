@@ -1,6 +1,7 @@
 import type { FileSystem } from "../fs/file-system.ts";
 import { openNodeFileSystem } from "../fs/node-file-system.ts";
 import type { EventStore } from "../event-store/event-store.ts";
+import { openReadOnlyFileStore } from "./open-read-only.ts";
 import { type Durability, openFileEventStore } from "./open-store.ts";
 
 /**
@@ -18,4 +19,12 @@ export async function openDirectory(
 ): Promise<EventStore> {
   const { fileSystem = await openNodeFileSystem(), ...rest } = options;
   return openFileEventStore(fileSystem, directory, rest);
+}
+
+/** Opens the event store in a directory and writes nothing. */
+export async function openDirectoryReadOnly(
+  directory: string,
+  fileSystem: FileSystem | undefined,
+): Promise<EventStore> {
+  return openReadOnlyFileStore(fileSystem ?? (await openNodeFileSystem()), directory);
 }

@@ -1,41 +1,24 @@
 import { type FileHandle, type FileSystem, systemErrorCode } from "../fs/file-system.ts";
 import { Applier } from "./apply/applier.ts";
-import { CommitWatchers } from "./apply/commit-watchers.ts";
 import { DirtyFiles } from "./apply/dirty-files.ts";
 import { LogFollower } from "./apply/log-follower.ts";
 import { UnsettledStreams } from "./apply/unsettled-streams.ts";
-import { CheckpointFiles } from "./caches/checkpoint-files.ts";
-import { ConsumerCheckpoints } from "./caches/consumer-checkpoints.ts";
-import { SnapshotFiles } from "./caches/snapshot-files.ts";
 import { type LineHash, loadLineHash } from "./caches/snapshot-format.ts";
 import { Committer } from "./commit/committer.ts";
 import { ForeignWatch } from "./commit/foreign-watch.ts";
 import { ioError } from "./disk/io-error.ts";
 import { StoreLock } from "./disk/store-lock.ts";
-import { directoryBytes } from "./disk/directory-bytes.ts";
 import { type StorePaths, storePaths } from "./disk/store-paths.ts";
 import type { StreamKey } from "./disk/stream-key.ts";
 import { FileEventStore } from "./file-event-store.ts";
 import { CommitLog, type CommitLogOptions, DEFAULT_LOG_OPTIONS } from "./log/commit-log.ts";
-import { Head } from "./log/head.ts";
 import type { LogPlace } from "./log/log-place.ts";
-import { LogReader } from "./log/log-reader.ts";
-import { RecordCache } from "./log/record-cache.ts";
 import { listSegments } from "./log/segment.ts";
-import { StoreGuard } from "./log/store-guard.ts";
-import { ProgressLog } from "./progress/progress-log.ts";
 import { Checkpointer } from "./recovery/checkpointer.ts";
 import { readMarker } from "./recovery/marker.ts";
 import { adoptStreams, registerStreams } from "./recovery/rebuild-log.ts";
 import { Recovery } from "./recovery/recover-log.ts";
-import { AdoptedPositions } from "./streams/adopted-positions.ts";
-import { StreamFiles } from "./streams/stream-files.ts";
-import { StreamIndex } from "./streams/stream-index.ts";
-import { StreamKeys } from "./streams/stream-keys.ts";
-import { StreamList } from "./streams/stream-list.ts";
-import { StreamReader } from "./streams/stream-reader.ts";
-import { StreamRegistry } from "./streams/stream-registry.ts";
-import { UnappliedRecords } from "./streams/unapplied-records.ts";
+import { wireReading } from "./wire-reading.ts";
 
 /** When a commit is acknowledged: after a flush, or as soon as the operating system has it. */
 export type Durability = "flush" | "os";
@@ -60,7 +43,7 @@ interface Opening {
   readonly options: FileEventStoreOptions;
 }
 
-const LOG_START: LogPlace = { segment: 1, offset: 0, position: 0 };
+export const LOG_START: LogPlace = { segment: 1, offset: 0, position: 0 };
 
 /** Opens the store in a directory: creates it when missing, and recovers it when needed. */
 export async function openFileEventStore(
@@ -144,7 +127,7 @@ async function makeLog(
 }
 
 /** Throws when the log lacks its beginning, or ends before the marker. */
-function checkStart(fs: FileSystem, log: CommitLog, marker: LogPlace): void {
+export function checkStart(fs: FileSystem, log: CommitLog, marker: LogPlace): void {
   const [first] = log.scanner.segments();
   if (first !== undefined && first !== 1)
     throw log.scanner.corruption(LOG_START, `the first segment is missing; the next is ${first}`);
@@ -155,36 +138,20 @@ function checkStart(fs: FileSystem, log: CommitLog, marker: LogPlace): void {
 /** Makes the parts of a store, from the disk up. */
 function wire({ fs, paths, lock, hash, options }: Opening, log: CommitLog, marker: LogPlace) {
   const durability = options.durability ?? "flush";
-  const mergesNames = fs.stat(`${paths.base}/META`) !== undefined;
-  const head = new Head(fs, paths.head);
-  const recent = new RecordCache();
-  const progress = new ProgressLog(fs, paths, log);
-
-  const files = new StreamFiles(fs, paths.streams, mergesNames);
-  const registry = new StreamRegistry(fs, paths.registry);
-  const keys = new StreamKeys(fs, paths);
-  const unapplied = new UnappliedRecords();
-  const positions = new AdoptedPositions(log);
-  const index = new StreamIndex({ fs, path: paths.streamEnds, log, files, unapplied });
-  const streams = new StreamReader({ log, files, index, unapplied, positions });
-  const list = new StreamList({ fs, paths, files, registry, index, keys, unapplied });
-  const reader = new LogReader(log, recent, (stream, key) => streams.origin(stream, key));
-
-  const checkpointFiles = new CheckpointFiles(fs, paths, hash, (key) => files.openForReading(key));
-  const checkpoints = new ConsumerCheckpoints(checkpointFiles, reader, progress);
-  const snapshots = new SnapshotFiles(fs, files, hash);
+  const reading = wireReading({ fs, paths, hash, log, lock, mayRewrite: true });
+  const { files, registry, index, progress, unapplied, head, guard, watchers, observers } = reading;
 
   const dirty = new DirtyFiles(fs, paths, files, registry);
   const lockedStreams = new Map<StreamKey, FileHandle>();
   const unsettled = new UnsettledStreams({ fs, paths, files, dirty, lockedStreams });
   const applier = new Applier({ files, registry, progress, dirty, unsettled });
-  const watchers = new CommitWatchers();
-  const observers = [index, progress, positions, recent, dirty, watchers];
-  const guard = new StoreGuard({ paths, lock, log, head, isLogTrusted: () => unapplied.isEmpty });
-  const follower = new LogFollower({ log, head, guard, directory: paths.commitLog, observers });
+  const follower = new LogFollower({
+    ...{ log, head, guard, directory: paths.commitLog },
+    observers: [...observers, dirty, watchers],
+  });
 
   const applying = { applier, dirty, unapplied, unsettled, lockedStreams };
-  const shared = { fs, paths, log, lock, files, registry, index, progress, guard, follower, ...applying };
+  const shared = { ...reading, lock, follower, ...applying };
   const checkpointer = new Checkpointer(shared, marker);
   const recovery = new Recovery({ ...shared, checkpointer });
   const committer = new Committer({ ...shared, recovery, checkpointer, durability });
@@ -195,26 +162,9 @@ function wire({ fs, paths, lock, hash, options }: Opening, log: CommitLog, marke
     isAlwaysAwaited: options.foreignEvents === "await",
   });
 
-  const closeFiles = (): void => {
-    for (const part of [files, registry, index, head, log]) part.close();
-  };
   const store = new FileEventStore({
-    ...{
-      ...shared,
-      keys,
-      list,
-      streams,
-      reader,
-      watchers,
-      snapshots,
-      checkpoints,
-      checkpointer,
-      committer,
-      bytes: () => directoryBytes(fs, paths.base),
-      foreign,
-      closeFiles,
-    },
+    ...{ ...shared, checkpointer, committer, foreign },
     capabilities: { durable: durability === "flush", multiProcess: true },
   });
-  return { store, recovery, checkpointer, index, guard, closeFiles };
+  return { store, recovery, checkpointer, index, guard, closeFiles: reading.closeFiles };
 }

@@ -20,31 +20,36 @@ import type { StreamList } from "./streams/stream-list.ts";
 import type { StreamReader } from "./streams/stream-reader.ts";
 import type { UnappliedRecords } from "./streams/unapplied-records.ts";
 
-/** The parts of an open store, as `open-store.ts` wires them. */
-export interface StoreParts {
-  readonly capabilities: EventStoreCapabilities;
+/** The parts that read, as `wire-reading.ts` makes them. */
+export interface ReadingParts {
   readonly paths: StorePaths;
   readonly log: CommitLog;
-  readonly lock: StoreLock;
   readonly files: StreamFiles;
   readonly keys: StreamKeys;
   readonly index: StreamIndex;
   readonly list: StreamList;
   readonly streams: StreamReader;
   readonly unapplied: UnappliedRecords;
-  readonly unsettled: UnsettledStreams;
   readonly reader: LogReader;
   readonly progress: ProgressLog;
   readonly guard: StoreGuard;
-  readonly follower: LogFollower;
+  /** Sees what other processes have committed. Needs no lock. */
+  readonly follower: Pick<LogFollower, "catchUp">;
   readonly watchers: CommitWatchers;
   readonly snapshots: SnapshotFiles;
   readonly checkpoints: ConsumerCheckpoints;
-  readonly checkpointer: Checkpointer;
-  readonly committer: Committer;
   /** The size of all files, in bytes. */
   readonly bytes: () => Promise<number>;
-  readonly foreign: ForeignWatch;
   /** Closes all files but the lock. */
   readonly closeFiles: () => void;
+}
+
+/** The parts of an open store, as `open-store.ts` wires them. */
+export interface StoreParts extends ReadingParts {
+  readonly capabilities: EventStoreCapabilities;
+  readonly lock: StoreLock;
+  readonly unsettled: UnsettledStreams;
+  readonly checkpointer: Checkpointer;
+  readonly committer: Committer;
+  readonly foreign: ForeignWatch;
 }

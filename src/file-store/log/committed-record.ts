@@ -9,6 +9,8 @@ import { type NoteSection, readSections, type Section } from "./record-sections.
 export interface CommittedRecord {
   /** Whether this process wrote it, or read it from the log. */
   readonly isOwn: boolean;
+  /** It was read from the log, and its events may not be in the streams' files: this process only reads, and keeps it in memory. */
+  readonly isKept?: boolean;
   readonly sections: readonly Section[];
   readonly notes: readonly NoteSection[];
   /** Holds the record's bytes from `start` to `stop`; the sections' offsets refer to it. */

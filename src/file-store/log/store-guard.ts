@@ -11,7 +11,7 @@ const REACH_MS = 100;
 
 export interface StoreGuardParts {
   readonly paths: StorePaths;
-  readonly lock: StoreLock;
+  readonly lock: Pick<StoreLock, "check">;
   readonly log: CommitLog;
   readonly head: Head;
   /** False while acknowledged records may have to be written again, because their flush failed. */

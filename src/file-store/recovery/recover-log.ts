@@ -8,7 +8,7 @@ import { quarantine } from "../disk/quarantine.ts";
 import type { StorePaths } from "../disk/store-paths.ts";
 import type { CommitLog } from "../log/commit-log.ts";
 import { endsBefore, type LogPlace } from "../log/log-place.ts";
-import { readRecord } from "../log/record-format.ts";
+import { wasDurable } from "../log/durable-tail.ts";
 import type { StreamRegistry } from "../streams/stream-registry.ts";
 import type { Checkpointer } from "./checkpointer.ts";
 
@@ -55,7 +55,7 @@ export class Recovery {
       registered ??= registry.names();
       applier.reapply(record, registered);
     });
-    if (this.#wasDurable(end) || (announced !== undefined && endsBefore(end, announced)))
+    if (wasDurable(log, end) || (announced !== undefined && endsBefore(end, announced)))
       throw log.scanner.corruption(end, invalid ?? "records are missing");
     unsettled.addBegunMoves();
     await unsettled.settleAll(STREAM_PATIENCE_MS);
@@ -77,21 +77,5 @@ export class Recovery {
       await log.cutTail();
     }
     return tail.length;
-  }
-
-  /**
-   * Whether the bytes after the last record had once been acknowledged. Then a later segment or a valid record follows that was
-   * written after they had been flushed. Nothing of that kind follows a torn write.
-   */
-  #wasDurable(end: LogPlace): boolean {
-    const { log } = this.#parts;
-    if (log.scanner.segments().some((segment) => segment > end.position + 1)) return true;
-    const bytes = log.tail();
-    const start = Buffer.from('{"commit":');
-    for (let at = bytes.indexOf(start, 1); at >= 0; at = bytes.indexOf(start, at + 1)) {
-      const read = readRecord(bytes, at, bytes.length, end.offset);
-      if (read.kind === "record" && read.header.flushed > end.offset) return true;
-    }
-    return false;
   }
 }

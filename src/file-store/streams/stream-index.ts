@@ -129,7 +129,7 @@ export class StreamIndex implements CommitObserver {
       if (end === undefined) continue;
       ends.set(section.key, end);
       const known = this.#known.get(section.key);
-      if (record.isOwn) {
+      if (record.isOwn || record.isKept === true) {
         const own = known ?? this.#enter(section.key, end);
         own.end = own.mark = end;
       } else if (known !== undefined && known.end.version < end.version) known.end = end;

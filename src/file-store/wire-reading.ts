@@ -1,0 +1,75 @@
+import type { FileSystem } from "../fs/file-system.ts";
+import { CommitWatchers } from "./apply/commit-watchers.ts";
+import { CheckpointFiles } from "./caches/checkpoint-files.ts";
+import { ConsumerCheckpoints } from "./caches/consumer-checkpoints.ts";
+import { SnapshotFiles } from "./caches/snapshot-files.ts";
+import type { LineHash } from "./caches/snapshot-format.ts";
+import { directoryBytes } from "./disk/directory-bytes.ts";
+import type { StorePaths } from "./disk/store-paths.ts";
+import type { CommitLog } from "./log/commit-log.ts";
+import type { CommitObserver } from "./log/committed-record.ts";
+import { Head } from "./log/head.ts";
+import { LogReader } from "./log/log-reader.ts";
+import { RecordCache } from "./log/record-cache.ts";
+import { StoreGuard, type StoreGuardParts } from "./log/store-guard.ts";
+import { ProgressLog } from "./progress/progress-log.ts";
+import type { ReadingParts } from "./store-parts.ts";
+import { AdoptedPositions } from "./streams/adopted-positions.ts";
+import { StreamFiles } from "./streams/stream-files.ts";
+import { StreamIndex } from "./streams/stream-index.ts";
+import { StreamKeys } from "./streams/stream-keys.ts";
+import { StreamList } from "./streams/stream-list.ts";
+import { StreamReader } from "./streams/stream-reader.ts";
+import { StreamRegistry } from "./streams/stream-registry.ts";
+import { UnappliedRecords } from "./streams/unapplied-records.ts";
+
+export interface WireReadingParts {
+  readonly fs: FileSystem;
+  readonly paths: StorePaths;
+  readonly hash: LineHash;
+  readonly log: CommitLog;
+  readonly lock: StoreGuardParts["lock"];
+  /** Whether this process may have to write acknowledged records again, because their flush failed. */
+  readonly mayRewrite: boolean;
+}
+
+export interface WiredReading extends Omit<ReadingParts, "follower"> {
+  readonly fs: FileSystem;
+  readonly head: Head;
+  readonly registry: StreamRegistry;
+  readonly observers: readonly CommitObserver[];
+}
+
+/** Makes the parts that read, from the disk up. `observers` have to learn of each record, before the watchers. */
+export function wireReading({ fs, paths, hash, log, lock, mayRewrite }: WireReadingParts): WiredReading {
+  const mergesNames = fs.stat(`${paths.base}/META`) !== undefined;
+  const head = new Head(fs, paths.head);
+  const recent = new RecordCache();
+  const progress = new ProgressLog(fs, paths, log);
+
+  const files = new StreamFiles(fs, paths.streams, mergesNames);
+  const registry = new StreamRegistry(fs, paths.registry);
+  const keys = new StreamKeys(fs, paths);
+  const unapplied = new UnappliedRecords();
+  const positions = new AdoptedPositions(log);
+  const index = new StreamIndex({ fs, path: paths.streamEnds, log, files, unapplied });
+  const streams = new StreamReader({ log, files, index, unapplied, positions });
+  const list = new StreamList({ fs, paths, files, registry, index, keys, unapplied });
+  const reader = new LogReader(log, recent, (stream, key) => streams.origin(stream, key));
+
+  const checkpointFiles = new CheckpointFiles(fs, paths, hash, (key) => files.openForReading(key));
+  const checkpoints = new ConsumerCheckpoints(checkpointFiles, reader, progress);
+  const snapshots = new SnapshotFiles(fs, files, hash);
+  const guard = new StoreGuard({ paths, lock, log, head, isLogTrusted: () => !mayRewrite || unapplied.isEmpty });
+
+  const closeFiles = (): void => {
+    for (const part of [files, registry, index, head, log]) part.close();
+  };
+  return {
+    ...{ fs, paths, log, head, files, registry, keys, index, list, streams, unapplied, reader, progress, guard },
+    ...{ snapshots, checkpoints, closeFiles },
+    watchers: new CommitWatchers(),
+    bytes: () => directoryBytes(fs, paths.base),
+    observers: [index, progress, positions, recent],
+  };
+}
