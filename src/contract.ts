@@ -16,6 +16,8 @@ export type {
   RejectionOf,
   StateOf,
 } from "./aggregate/aggregate.ts";
+export { dropped, renamed, replaced } from "./aggregate/history.ts";
+export type { Dropped, PastEvent, Renamed, Replaced } from "./aggregate/history.ts";
 export { data } from "./aggregate/payload.ts";
 export type {
   DataOf,
@@ -23,6 +25,7 @@ export type {
   NotJson,
   Payload,
   Payloads,
+  PayloadShape,
   StandardSchema,
   TypedPayload,
   ValidationResult,

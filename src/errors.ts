@@ -24,6 +24,7 @@ export type ErrorCode =
   | "INVALID_ID"
   | "INVALID_PAYLOAD"
   | "INVALID_REACTION"
+  | "INVALID_STATE"
   | "IO_ERROR"
   | "LOCKS_UNSUPPORTED"
   | "PROCESS_MANAGER_FAILED"
@@ -41,6 +42,7 @@ export type ErrorCode =
   | "UNKNOWN_DEAD_LETTER"
   | "UNKNOWN_EVENT"
   | "UNSUPPORTED_FORMAT"
+  | "UPCAST_FAILED"
   | "VERSION_NOT_FOUND";
 
 /** Base of all errors of this library. `code` is stable; the message is for people and may change. */
@@ -83,7 +85,7 @@ export class ConflictError extends EventfoldError {
   }
 }
 
-/** One thing that is wrong with a payload. */
+/** One thing that is wrong with a payload or a state. */
 export interface PayloadIssue {
   readonly message: string;
   /** Keys and indexes that lead to the value; empty for the whole payload. */
@@ -97,6 +99,29 @@ export class InvalidPayloadError extends EventfoldError {
 
   constructor(message: string, issues: readonly PayloadIssue[]) {
     super("INVALID_PAYLOAD", message);
+    this.issues = issues;
+  }
+}
+
+/** A command that its schema refuses, or that is no command. */
+export class InvalidCommandError extends EventfoldError {
+  override readonly name = "InvalidCommandError";
+  /** What the schema says; one issue with an empty path for something that is no command. */
+  readonly issues: readonly PayloadIssue[];
+
+  constructor(message: string, issues: readonly PayloadIssue[] = [{ message, path: [] }]) {
+    super("INVALID_COMMAND", message);
+    this.issues = issues;
+  }
+}
+
+/** A state that the schema of its contract refuses. Nothing was written. */
+export class InvalidStateError extends EventfoldError {
+  override readonly name = "InvalidStateError";
+  readonly issues: readonly PayloadIssue[];
+
+  constructor(message: string, issues: readonly PayloadIssue[]) {
+    super("INVALID_STATE", message);
     this.issues = issues;
   }
 }
@@ -128,7 +153,9 @@ interface ErrorsWithFields {
   readonly CONFLICT: ConflictError;
   readonly CORRUPT_LOG: CorruptionError;
   readonly CORRUPT_STREAM: CorruptionError;
+  readonly INVALID_COMMAND: InvalidCommandError;
   readonly INVALID_PAYLOAD: InvalidPayloadError;
+  readonly INVALID_STATE: InvalidStateError;
 }
 
 /** The error with a code, with the fields that errors of this code have. */
@@ -144,7 +171,9 @@ export function isEventfoldError(error: unknown, code?: ErrorCode): boolean {
     isError(error) &&
     "code" in error &&
     typeof error.code === "string" &&
-    /^(EventfoldError|CommandRejectedError|ConflictError|CorruptionError|InvalidPayloadError)$/.test(error.name) &&
+    /^(EventfoldError|CommandRejectedError|ConflictError|CorruptionError|Invalid(Command|Payload|State)Error)$/.test(
+      error.name,
+    ) &&
     (code === undefined || error.code === code)
   );
 }

@@ -21,7 +21,9 @@ export {
   type ErrorCode,
   type ErrorWithCode,
   EventfoldError,
+  InvalidCommandError,
   InvalidPayloadError,
+  InvalidStateError,
   isEventfoldError,
   type PayloadIssue,
 } from "./errors.ts";

@@ -43,6 +43,17 @@ function isNumberOrBoolean(value: unknown): boolean {
   return typeof value === "number" ? Number.isFinite(value) : typeof value === "boolean";
 }
 
+/** Whether two values have the same JSON, whatever the order of keys. Properties that are `undefined` count as missing. */
+export function sameJson(a: unknown, b: unknown): boolean {
+  if (Object.is(a, b) || (a === 0 && b === 0)) return true;
+  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
+  if (Array.isArray(a) !== Array.isArray(b)) return false;
+  const [left, right] = [a, b] as Record<string, unknown>[];
+  const keys = new Set([...Object.keys(left ?? {}), ...Object.keys(right ?? {})]);
+  if (Array.isArray(a) && a.length !== (b as unknown[]).length) return false;
+  return [...keys].every((key) => sameJson(left?.[key], right?.[key]));
+}
+
 type JsonMode = "exact" | "payload" | "found";
 
 /** A part of a value that JSON would change or drop. */

@@ -1,4 +1,3 @@
-import { orAborted } from "../abort.ts";
 import { present } from "../assert-invariant.ts";
 import type { CommandLimits } from "../aggregate/instance/command-limits.ts";
 import type { CommandOutcome } from "../aggregate/instance/command-outcome.ts";
@@ -40,13 +39,10 @@ async function execute(
   envelopes: readonly CommandEnvelope[],
   limits: CommandLimits = {},
 ): Promise<{ readonly results: readonly CommandOutcome[]; readonly position: number }> {
-  const prepared = Promise.all(
-    envelopes.map(async ({ aggregate, id, command, context = {} }) => {
-      const stream = { type: aggregate, id };
-      return { stream, command: await instances.prepare(stream, command, context) };
-    }),
-  );
-  const commands = await orAborted(prepared, limits.signal);
+  const commands = envelopes.map(({ aggregate, id, command, context = {} }) => {
+    const stream = { type: aggregate, id };
+    return { stream, command: instances.prepare(stream, command, context) };
+  });
   return dispatching.promise(
     () => dispatchTrace(commands),
     async (trace) => {

@@ -4,7 +4,7 @@ import type { EventRecord } from "../aggregate/messages.ts";
 import type { AggregateModel, Environment } from "../aggregate/model.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventDraft, EventStore, StreamName } from "../event-store/event-store.ts";
-import { isWellFormed, stringifyPayload } from "../json.ts";
+import { isWellFormed } from "../json.ts";
 
 /** An event that was made elsewhere: a recorded event of another store fits. The store fills in missing fields. */
 export type InjectedEvent<Event = { readonly type: string; readonly data?: unknown }> = Event &
@@ -50,11 +50,11 @@ export function injectEvent(
 }
 
 /** Checks an injected event and fills in what it leaves out. */
-export async function draftOf(
+export function draftOf(
   event: InjectedEvent,
   model: Pick<AggregateModel, "schemaVersion" | "validateEvent">,
   environment: Environment,
-): Promise<EventDraft> {
+): EventDraft {
   if (typeof event !== "object" || event === null || !isText(event.type)) {
     throw new EventfoldError(
       "INVALID_ARGUMENT",
@@ -77,7 +77,7 @@ export async function draftOf(
   }
   return {
     type,
-    data: stringifyPayload(await model.validateEvent(type, event.data), `injected event ${type}`),
+    data: model.validateEvent(type, event.data),
     schemaVersion: model.schemaVersion(type),
     timestamp: timestamp ?? environment.now(),
     eventId: eventId ?? environment.nextId(),

@@ -1,6 +1,5 @@
 import type { AnyAggregate } from "../aggregate/aggregate.ts";
 import { checkContext, ownContext } from "../aggregate/context.ts";
-import { orAborted } from "../abort.ts";
 import type { CommandLimits } from "../aggregate/instance/command-limits.ts";
 import type { CommandOutcome } from "../aggregate/instance/command-outcome.ts";
 import { type CommandOptions, withLimits } from "./command-options.ts";
@@ -8,7 +7,7 @@ import { Instance } from "../aggregate/instance/instance.ts";
 import { TypeSnapshots } from "../aggregate/instance/type-snapshots.ts";
 import type { Lease } from "../aggregate/instance/lease.ts";
 import type { CommandContext, CommandEnvelope, RecordedEvent } from "../aggregate/messages.ts";
-import { recordedEvent } from "../aggregate/event-reader.ts";
+import { type EventReader, recordedEvent } from "../aggregate/event-reader.ts";
 import { AggregateModel, type Command, type Environment } from "../aggregate/model.ts";
 import { EventfoldError, isCommandRejected } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
@@ -21,7 +20,7 @@ import { type Execute, MiddlewareChain } from "./middleware.ts";
 import { draftOf, injectEvent, type InjectedEvent, type InjectResult } from "./inject-event.ts";
 import { monotonicNow, sleep, startTimer } from "../real-timers.ts";
 import { turn } from "../event-loop.ts";
-import { ignoreFailure, isDate, isPromise } from "../realm.ts";
+import { isDate } from "../realm.ts";
 
 /** Instances saved at once while evicting, so that commands are not kept waiting. */
 const EVICTIONS_AT_ONCE = 32;
@@ -93,8 +92,8 @@ export class Instances {
   }
 
   /** Reads events of an aggregate that is registered. */
-  reader(type: string): AggregateModel | undefined {
-    return this.#models.get(type);
+  reader(type: string): EventReader | undefined {
+    return this.#models.get(type)?.reader;
   }
 
   /** Throws for an id that cannot be stored. Does no I/O. */
@@ -122,14 +121,7 @@ export class Instances {
       const model = this.register(aggregate);
       if (!this.middleware.isEmpty) return this.#pass(stream, command, options);
       const validated = this.#validate(model, command, options);
-      // Options that are refused, or a signal, may end the command first.
-      if (isPromise(validated)) ignoreFailure(validated);
-      return withLimits(options, (limits) =>
-        // From here on the instance knows that it has something to do; until then `during` does.
-        isPromise(validated)
-          ? this.during(async () => this.run(stream, await orAborted(validated, limits.signal), limits))
-          : this.run(stream, validated, limits),
-      );
+      return withLimits(options, (limits) => this.run(stream, validated, limits));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -145,22 +137,21 @@ export class Instances {
       context: ownContext(options),
     };
     return withLimits(options, (limits) => {
-      const { signal } = limits;
       const run: Execute = async ({ aggregate, id, command: sent, context = {} }) => {
         const address = { type: aggregate, id };
-        return this.run(address, await orAborted(this.prepare(address, sent, context), signal), limits);
+        return this.run(address, this.prepare(address, sent, context), limits);
       };
-      return this.during(() => this.middleware.pass(envelope, run, signal));
+      return this.during(() => this.middleware.pass(envelope, run, limits.signal));
     });
   }
 
-  #validate(model: AggregateModel, command: unknown, context: CommandContext): Command | Promise<Command> {
+  #validate(model: AggregateModel, command: unknown, context: CommandContext): Command {
     checkContext(context);
     return model.validateCommand(command, ownContext(context));
   }
 
   /** Checks a command for an instance that will be leased. */
-  async prepare(stream: StreamName, command: unknown, context: CommandContext): Promise<Command> {
+  prepare(stream: StreamName, command: unknown, context: CommandContext): Command {
     const model = this.model(stream.type);
     this.checkName(stream);
     return this.#validate(model, command, context);
@@ -189,7 +180,7 @@ export class Instances {
     return this.during(async () => {
       const model = this.register(aggregate);
       const stream = { type: aggregate.type, id };
-      const draft = await draftOf(event, model, this.#environment);
+      const draft = draftOf(event, model, this.#environment);
       return injectEvent(this, this.eventStore, stream, draft);
     });
   }
@@ -218,10 +209,13 @@ export class Instances {
     this.checkName({ type, id });
     if (!(Number.isSafeInteger(from) && from >= 1))
       throw new EventfoldError("INVALID_ARGUMENT", `from is a version, 1 or more, not ${from}`);
-    const model = this.#models.get(type);
+    const reader = this.reader(type);
     await refreshBeforeReading(this.eventStore);
     for await (const batch of this.eventStore.readStream({ type, id }, { from })) {
-      for (const event of batch) yield model === undefined ? recordedEvent(event, event.data) : model.recorded(event);
+      for (const event of batch) {
+        if (reader === undefined) yield recordedEvent(event, event.data);
+        else yield* reader.recorded(event);
+      }
     }
   }
 

@@ -2,7 +2,7 @@ import { orAborted, whenAborted } from "../abort.ts";
 import type { AnyAggregate, CommandOf } from "../aggregate/aggregate.ts";
 import type { CommandOutcome } from "../aggregate/instance/command-outcome.ts";
 import type { CommandEnvelope } from "../aggregate/messages.ts";
-import { EventfoldError } from "../errors.ts";
+import { EventfoldError, InvalidCommandError } from "../errors.ts";
 import type { CommandResult } from "./command-result.ts";
 
 /** An envelope for one of the given aggregates. */
@@ -149,7 +149,7 @@ export function checkEnvelope(envelope: unknown): CommandEnvelope {
     unknown
   >;
   if (typeof aggregate !== "string" || typeof id !== "string" || typeof command !== "object") {
-    throw new EventfoldError("INVALID_COMMAND", "an envelope is an object { aggregate, id, command, context? }");
+    throw new InvalidCommandError("an envelope is an object { aggregate, id, command, context? }");
   }
   return envelope as CommandEnvelope;
 }

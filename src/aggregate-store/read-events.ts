@@ -1,10 +1,9 @@
 import type { AnyContract } from "../aggregate/aggregate.ts";
-import { recordedEvent } from "../aggregate/event-reader.ts";
 import type { RecordedEvent } from "../aggregate/messages.ts";
 import { EventfoldError } from "../errors.ts";
-import type { EventStore, StoredEvent } from "../event-store/event-store.ts";
+import type { EventStore, EventTypes, StoredEvent } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
-import { type EventFilter, eventFilter, wantedTypes } from "../subscription/event-filter.ts";
+import { type EventFilter, EventSelection } from "../subscription/event-filter.ts";
 import type { Instances } from "./instances.ts";
 
 /** Positions of the first and the largest part that is read at once in reverse. A part is held in memory. */
@@ -40,15 +39,19 @@ export async function* readEvents(
   if (limit === 0) return;
   await refreshBeforeReading(events);
   const range = { from, to: Math.min(to, await events.head()) };
-  const isSelected = selection(options);
-  const wanted = wantedTypes(options);
+  const selection = new EventSelection(options, (type) => instances.reader(type));
+  const isWanted = wantedInstances(options);
+  const { wanted } = selection;
   let count = 0;
   const batches = reverse ? backwards(events, range, wanted) : events.readAll({ ...range, wanted });
   for await (const batch of batches) {
     for (const event of batch) {
-      if (!isSelected(event)) continue;
-      yield instances.reader(event.stream.type)?.recorded(event) ?? recordedEvent(event, event.data);
-      if (++count >= limit) return;
+      if (!isWanted(event)) continue;
+      const parts = selection.of(event);
+      for (const part of reverse && parts.length > 1 ? parts.toReversed() : parts) {
+        yield part;
+        if (++count >= limit) return;
+      }
     }
   }
 }
@@ -57,7 +60,7 @@ export async function* readEvents(
 async function* backwards(
   events: EventStore,
   { from, to }: { readonly from: number; readonly to: number },
-  wanted: ReturnType<typeof wantedTypes>,
+  wanted: EventTypes | undefined,
 ): AsyncGenerator<readonly StoredEvent[], void, undefined> {
   let size = FIRST_PART;
   for (let last = to; last >= from; last -= size, size = Math.min(size * 2, LARGEST_PART)) {
@@ -69,12 +72,10 @@ async function* backwards(
   }
 }
 
-function selection(options: ReadEventsOptions): (event: StoredEvent) => boolean {
+function wantedInstances(options: ReadEventsOptions): (event: StoredEvent) => boolean {
   const { correlationId } = options;
   const ids = options.ids === undefined ? undefined : new Set(options.ids);
-  const isSelected = eventFilter(options);
   return (event) =>
-    isSelected(event) &&
     (ids?.has(event.stream.id) ?? true) &&
     (correlationId === undefined || event.meta?.["correlation_id"] === correlationId);
 }

@@ -14,17 +14,41 @@ import {
   type Rejections,
 } from "./messages.ts";
 import { checkCodeVersion, type CodeVersion } from "../fingerprint.ts";
-import { checkInitial } from "./initial-state.ts";
+import { checkInitial, initialOf } from "./initial-state.ts";
 import { checkHandlerMap } from "./handler-map.ts";
-import type { DataOf, InputOf, NotJson, Payloads } from "./payload.ts";
+import { type CheckedHistory, checkHistory, type PastEvent } from "./history.ts";
+import {
+  checkPayload,
+  type DataOf,
+  type InputOf,
+  isTypeOnly,
+  type NotJson,
+  type Payload,
+  type Payloads,
+  type StandardSchema,
+} from "./payload.ts";
+import { shownIssues, validated } from "./validate.ts";
 
-/** Names and payloads of an aggregate; a user interface can import it without the behaviour. */
-export interface ContractOptions<State, Events extends Payloads, Commands extends Payloads, Rejected extends Payloads> {
+interface ContractSections<State, Events extends Payloads, Commands extends Payloads, Rejected extends Payloads> {
   /** The state before the first event, or a function that makes it. */
   readonly initial: State | (() => State);
   readonly events: Events;
   readonly commands: Commands;
   readonly rejections?: Rejected;
+}
+
+/** Names and payloads of an aggregate; a user interface can import it without the behaviour. */
+export interface ContractOptions<
+  State,
+  Events extends Payloads,
+  Commands extends Payloads,
+  Rejected extends Payloads,
+> extends ContractSections<State, Events, Commands, Rejected> {
+  /** A schema that checks states and does not change them, or `data<State>()` for their type alone. */
+  // oxlint-disable-next-line no-explicit-any -- only what it returns matters
+  readonly state?: StandardSchema<any, State>;
+  /** What became of events that the contract had before: `renamed(…)`, `dropped(…)`, `replaced(…)`. */
+  readonly history?: readonly PastEvent[];
 }
 
 /** Makes the compiler refuse a schema for something that JSON would change: an event as it is stored, a command as it is sent. */
@@ -172,29 +196,44 @@ export function aggregate<
   Events extends Payloads,
   Commands extends Payloads,
   Rejected extends Payloads = Record<never, never>,
+  const History extends readonly PastEvent[] = readonly [],
+  Declared = State,
 >(
   type: Type,
-  contract: ContractOptions<State, Events, Commands, Rejected> & JsonOnly<Events, Commands>,
-): DefinableContract<Type, State, Events, Commands, Rejected> {
+  contract: ContractSections<State, Events, Commands, Rejected> &
+    JsonOnly<Events, Commands> & {
+      readonly history?: History & CheckedHistory<History, Events>;
+      // oxlint-disable-next-line no-explicit-any -- only what it returns matters
+      readonly state?: StandardSchema<any, Declared>;
+    },
+): DefinableContract<Type, Declared, Events, Commands, Rejected> {
   checkType(type);
   checkKeys(type, contract);
-  for (const section of [contract.events, contract.commands, contract.rejections ?? {}])
-    Object.keys(section).forEach(checkMessageName);
+  const { events, commands, rejections = {}, state } = contract;
+  for (const [section, payloads] of Object.entries({ events, commands, rejections })) {
+    for (const [name, payload] of Object.entries<Payload>(payloads)) {
+      checkMessageName(name);
+      checkPayload(`aggregate ${type}: ${section}.${name}`, payload);
+    }
+  }
+  if (state !== undefined) checkPayload(`aggregate ${type}: state`, state);
+  checkHistory(type, contract.events, contract.history, checkMessageName);
   checkInitial(`aggregate ${type}`, contract.initial);
-  const commands = constructorsFor(contract.commands);
+  if (state !== undefined) checkInitialState(type, contract.initial, state);
+  const constructors = constructorsFor(contract.commands);
   const common = {
     type,
     contract,
     events: constructorsFor(contract.events),
-    commands,
+    commands: constructors,
     at(id: string) {
       const envelopes = Object.create(null) as Record<string, (data?: unknown) => unknown>;
-      for (const [name, construct] of Object.entries(commands))
+      for (const [name, construct] of Object.entries(constructors))
         envelopes[name] = (data) => ({ aggregate: type, id, command: construct(data) });
       return envelopes;
     },
   };
-  const define = (behaviour: Behaviour<State, Events, Commands, Rejected>) => {
+  const define = (behaviour: Behaviour<Declared, Events, Commands, Rejected>) => {
     const { handle, apply, snapshotEvery, version } = (behaviour ?? {}) as Partial<typeof behaviour>;
     checkHandlerMap(`aggregate ${type}: handle`, Object.keys(contract.commands), handle, "each");
     checkHandlerMap(`aggregate ${type}: apply`, Object.keys(contract.events), apply, "each");
@@ -202,9 +241,9 @@ export function aggregate<
     if (snapshotEvery !== undefined && !(Number.isSafeInteger(snapshotEvery) && snapshotEvery > 0)) {
       throw invalid(`aggregate ${type}: snapshotEvery is a number of events, 1 or more`);
     }
-    return { ...common, behaviour } as unknown as Aggregate<Type, State, Events, Commands, Rejected>;
+    return { ...common, behaviour } as unknown as Aggregate<Type, Declared, Events, Commands, Rejected>;
   };
-  return { ...common, define } as unknown as DefinableContract<Type, State, Events, Commands, Rejected>;
+  return { ...common, define } as unknown as DefinableContract<Type, Declared, Events, Commands, Rejected>;
 }
 
 /** Also `billing.invoice`, `ns::Type` and `größe`, as the Rust crate allows. Files escape a name that no directory can have. */
@@ -221,7 +260,7 @@ function checkType(type: unknown): void {
   }
 }
 
-const CONTRACT_KEYS = ["initial", "events", "commands", "rejections"];
+const CONTRACT_KEYS = ["initial", "events", "commands", "rejections", "state", "history"];
 
 function checkKeys(type: string, contract: object): void {
   const unknown = Object.keys(contract).find((key) => !CONTRACT_KEYS.includes(key));
@@ -229,6 +268,14 @@ function checkKeys(type: string, contract: object): void {
     throw invalid(
       `aggregate ${type}: the contract has the unknown key ${JSON.stringify(unknown)}; expected ${CONTRACT_KEYS.join(", ")}`,
     );
+}
+
+/** Throws `INVALID_DEFINITION` if the schema of the states refuses the initial one. */
+function checkInitialState(type: string, initial: unknown, schema: Payload): void {
+  if (isTypeOnly(schema)) return;
+  const { issues } = validated(schema, initialOf(initial), `aggregate ${type}: state`);
+  if (issues !== undefined)
+    throw invalid(`aggregate ${type}: the initial state does not fit the schema of the state: ${shownIssues(issues)}`);
 }
 
 function checkMessageName(name: string): void {

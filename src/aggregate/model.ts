@@ -1,16 +1,20 @@
-import { EventfoldError, InvalidPayloadError } from "../errors.ts";
+import { EventfoldError, InvalidCommandError, InvalidStateError } from "../errors.ts";
 import type { EventDraft, StoredEvent } from "../event-store/event-store.ts";
 import { stringifyPayload } from "../json.ts";
 import type { AnyAggregate, AppliedEvent } from "./aggregate.ts";
 import { codeFingerprint, type CodeVersion, type NamedFunction } from "../fingerprint.ts";
 import { metaOf } from "./context.ts";
-import { appliedEvent, EventReader, recordedEvent } from "./event-reader.ts";
-import { type CommandContext, type RecordedEvent, rejectionOf, rejectionsFor, constructorsFor } from "./messages.ts";
+import { appliedEvent, EventReader, recordedEvent, recordedPart } from "./event-reader.ts";
+import { type CommandContext, constructorsFor, type RecordedEvent, rejectionOf, rejectionsFor } from "./messages.ts";
 import type { BegunSample } from "./fold-samples.ts";
+import { freeze } from "./freeze.ts";
 import { MadeMessages } from "./made-messages.ts";
 import { initialOf } from "./initial-state.ts";
 import { isTypeOnly, type Payload, type Payloads } from "./payload.ts";
+import { describedSchema } from "./schema-text.ts";
 import { takesThird } from "./source-inspection.ts";
+import { parsed, shownIssues, validated } from "./validate.ts";
+import { writtenPayload } from "./written-payload.ts";
 import { ignoreFailure, isPromise } from "../realm.ts";
 
 /** What to do with an event whose type the aggregate does not declare. */
@@ -41,7 +45,7 @@ export type Decision =
       readonly events: readonly AppliedEvent<string, unknown>[];
       readonly state: unknown;
     }
-  | { readonly kind: "rejection"; readonly rejection: { readonly type: string; readonly data?: unknown } };
+  | { readonly kind: "rejection"; readonly rejection: SomeMessage };
 
 /** Where a decision starts from. */
 export interface Situation {
@@ -55,6 +59,11 @@ export interface Command {
   readonly type: string;
   readonly data: unknown;
   readonly context: CommandContext;
+}
+
+interface SomeMessage {
+  readonly type: string;
+  readonly data?: unknown;
 }
 
 interface EventModel {
@@ -87,7 +96,11 @@ export class AggregateModel {
   readonly #initial: unknown;
   readonly #commands: ReadonlyMap<string, CommandModel>;
   readonly #events: ReadonlyMap<string, EventModel>;
+  /** The types that the contract had before, and how many events of each were folded. */
+  readonly #past: ReadonlyMap<string, { count: number }>;
   readonly #reader: EventReader;
+  readonly #rejections: Payloads;
+  readonly #stateSchema: Payload | undefined;
   readonly #emit: object;
   readonly #reject: object;
   readonly #made = new MadeMessages();
@@ -104,6 +117,7 @@ export class AggregateModel {
       readonly events: Payloads;
       readonly commands: Payloads;
       readonly rejections?: Payloads;
+      readonly state?: Payload;
     };
     const behaviour = aggregate.behaviour as
       | {
@@ -121,6 +135,7 @@ export class AggregateModel {
     this.type = aggregate.type;
     this.snapshotEvery = behaviour.snapshotEvery ?? 100;
     this.#initial = typeof contract.initial === "function" ? contract.initial : freeze(initialOf(contract.initial));
+    this.#stateSchema = contract.state === undefined || isTypeOnly(contract.state) ? undefined : contract.state;
     this.#reader = new EventReader(aggregate);
     this.#commands = new Map(
       Object.entries(contract.commands).map(([type, payload]) => [
@@ -136,10 +151,19 @@ export class AggregateModel {
         return [type, { apply, wantsRecord: takesThird(apply), payload, what, schemaVersion, count: 0 }];
       }),
     );
+    const past = [...this.#reader.storedTypes].filter((type) => !this.#events.has(type));
+    this.#past = new Map(past.map((type) => [type, { count: 0 }]));
     this.#emit = constructorsFor(contract.events, this.#made.record);
-    this.#reject = rejectionsFor(contract.rejections ?? {}, this.#made.record);
+    this.#rejections = contract.rejections ?? {};
+    this.#reject = rejectionsFor(this.#rejections, this.#made.record);
     const folds = [...this.#events].map(([type, { apply }]): NamedFunction => [type, apply]);
-    this.fingerprint = codeFingerprint(behaviour.version, this.initial(), [...folds, ...this.#reader.functions]);
+    const schema: NamedFunction[] =
+      this.#stateSchema === undefined ? [] : [["schema of the state", describedSchema(this.#stateSchema)]];
+    this.fingerprint = codeFingerprint(behaviour.version, this.initial(), [
+      ...folds,
+      ...schema,
+      ...this.#reader.functions,
+    ]);
   }
 
   initial(): unknown {
@@ -148,9 +172,9 @@ export class AggregateModel {
   }
 
   /** Checks a command as it comes in: known type, valid payload. Gives it with the payload that `handle` will see. */
-  validateCommand(command: unknown, context: CommandContext): Command | Promise<Command> {
+  validateCommand(command: unknown, context: CommandContext): Command {
     if (typeof command !== "object" || command === null || !("type" in command) || typeof command.type !== "string") {
-      throw new EventfoldError("INVALID_COMMAND", `a command for ${this.type} is an object { type, data? }`);
+      throw new InvalidCommandError(`a command for ${this.type} is an object { type, data? }`);
     }
     const { type } = command;
     const model = this.#commands.get(type);
@@ -164,9 +188,10 @@ export class AggregateModel {
     // A copy: what the caller does to its object later must not reach a command that waits.
     const copy = data === undefined ? undefined : (JSON.parse(stringifyPayload(data, model.what)) as unknown);
     if (isTypeOnly(model.payload)) return { type, data: copy, context };
-    const complete = (checked: unknown): Command => ({ type, data: checked, context });
-    const valid = validate(model.payload, copy, model.what);
-    return isPromise(valid) ? Promise.resolve(valid).then(complete) : complete(valid);
+    const valid = validated(model.payload, copy, model.what);
+    if (valid.issues !== undefined)
+      throw new InvalidCommandError(`${model.what}: ${shownIssues(valid.issues)}`, valid.issues);
+    return { type, data: valid.value, context };
   }
 
   /** Decides a command on a state. What `handle` or `apply` throws passes through. */
@@ -196,7 +221,7 @@ export class AggregateModel {
     if (result === undefined || result === null) return { kind: "events", drafts: [], events: [], state };
     if (typeof result !== "object") throw this.#badResult(type, `returned a ${typeof result}`);
     const rejection = rejectionOf(result);
-    if (rejection !== undefined) return { kind: "rejection", rejection };
+    if (rejection !== undefined) return { kind: "rejection", rejection: this.#checkedRejection(rejection) };
     return this.#record(situation, command, Array.isArray(result) ? result : [result], timestamp, environment);
   }
 
@@ -217,10 +242,14 @@ export class AggregateModel {
       ({ state } = made);
       version++;
       // As nearly always. An array that grows has room for sixteen more, and thousands of these wait while a batch is flushed.
-      if (emitted.length === 1) return { kind: "events", drafts: [made.draft], events: [made.event], state };
+      if (emitted.length === 1) {
+        this.checkState(state, situation.id);
+        return { kind: "events", drafts: [made.draft], events: [made.event], state };
+      }
       drafts.push(made.draft);
       events.push(made.event);
     }
+    this.checkState(state, situation.id);
     return { kind: "events", drafts, events, state };
   }
 
@@ -241,7 +270,7 @@ export class AggregateModel {
         "UNKNOWN_EVENT",
         `handle.${command.type} of ${this.type} returned the event ${JSON.stringify(type)}, which the contract does not declare`,
       );
-    const { text, data } = payloadOf(model, "data" in event ? event.data : undefined);
+    const { text, data } = writtenPayload(model.payload, "data" in event ? event.data : undefined, model.what);
     const { schemaVersion, wantsRecord } = model;
     model.count++;
     const { actor } = command.context;
@@ -260,6 +289,13 @@ export class AggregateModel {
     return { draft, event: applied, state: next };
   }
 
+  #checkedRejection(rejection: SomeMessage): SomeMessage {
+    const payload = this.#rejections[rejection.type];
+    if (payload === undefined || isTypeOnly(payload)) return rejection;
+    const data = parsed(payload, rejection.data, `rejection ${rejection.type} of ${this.type}`);
+    return { type: rejection.type, data };
+  }
+
   #badResult(command: string, why: string): EventfoldError {
     return new EventfoldError(
       "INVALID_DEFINITION",
@@ -270,19 +306,41 @@ export class AggregateModel {
   /** Folds one stored event; the result is not frozen, `freeze` the last one. */
   fold(state: unknown, event: StoredEvent, policy: UnknownEventPolicy): unknown {
     const model = this.#events.get(event.type);
-    if (model === undefined) {
+    if (model === undefined) return this.#foldPast(state, event, policy);
+    const data = this.#reader.dataOf(event);
+    model.count++;
+    const next = model.wantsRecord ? model.apply(state, data, recordedEvent(event, data)) : model.apply(state, data);
+    return this.#applied(event.type, state, next);
+  }
+
+  /** Folds what became of an event whose type the contract does not declare any more. */
+  #foldPast(before: unknown, event: StoredEvent, policy: UnknownEventPolicy): unknown {
+    const counter = this.#past.get(event.type);
+    if (counter === undefined) {
       const verdict = typeof policy === "function" ? policy(recordedEvent(event, event.data)) : policy;
       if (verdict === "error")
         throw new EventfoldError(
           "UNKNOWN_EVENT",
           `${this.type} ${JSON.stringify(event.stream.id)} has an event ${JSON.stringify(event.type)} at version ${event.version}, which the contract does not declare`,
         );
-      return state;
+      return before;
     }
-    const data = this.#reader.dataOf(event);
-    model.count++;
-    const next = model.wantsRecord ? model.apply(state, data, recordedEvent(event, data)) : model.apply(state, data);
-    return this.#applied(event.type, state, next);
+    counter.count++;
+    let state = before;
+    for (const [index, part] of this.#reader.parts(event).entries()) {
+      const { apply, wantsRecord } = this.#events.get(part.type) as EventModel;
+      const next = wantsRecord ? apply(state, part.data, recordedPart(event, part, index)) : apply(state, part.data);
+      state = this.#applied(part.type, state, next);
+    }
+    return state;
+  }
+
+  /** Throws `INVALID_STATE` for a state that the schema of the contract refuses. */
+  checkState(state: unknown, id: string): void {
+    if (this.#stateSchema === undefined) return;
+    const what = `the state of ${this.type} ${JSON.stringify(id)}`;
+    const { issues } = validated(this.#stateSchema, state, what);
+    if (issues !== undefined) throw new InvalidStateError(`${what}: ${shownIssues(issues)}`, issues);
   }
 
   /** What `apply` returned, if it can be a state. */
@@ -295,13 +353,15 @@ export class AggregateModel {
     );
   }
 
-  /** The types of events, with the number of events folded so far. */
+  /** The types that events are stored with, and the number of events folded so far. */
   get folds(): ReadonlyMap<string, { readonly count: number }> {
-    return this.#events;
+    return this.#past.size === 0
+      ? this.#events
+      : new Map<string, { readonly count: number }>([...this.#events, ...this.#past]);
   }
 
-  /** Checks the payload of an event that was made elsewhere. Throws `UNKNOWN_EVENT` for a type that is not declared. */
-  async validateEvent(type: string, data: unknown): Promise<unknown> {
+  /** The text of the payload of an event that was made elsewhere. Throws `UNKNOWN_EVENT` for a type that is not declared. */
+  validateEvent(type: string, data: unknown): string {
     const model = this.#events.get(type);
     if (model === undefined) {
       throw new EventfoldError(
@@ -309,10 +369,7 @@ export class AggregateModel {
         `${this.type} has no event ${JSON.stringify(type)}; it knows ${[...this.#events.keys()].join(", ")}`,
       );
     }
-    const { payload, what } = model;
-    const text = stringifyPayload(data, what);
-    const copy = text === "null" ? undefined : (JSON.parse(text) as unknown);
-    return isTypeOnly(payload) ? copy : await validate(payload, copy, what);
+    return writtenPayload(model.payload, data, model.what).text;
   }
 
   /** How many shapes of an event's payload came before the newest one; 0 for an event that is not declared. */
@@ -320,69 +377,14 @@ export class AggregateModel {
     return this.#reader.schemaVersion(type);
   }
 
-  /** A stored event as users see it: its payload in the newest shape. */
-  recorded(event: StoredEvent): RecordedEvent {
-    return this.#reader.recorded(event);
+  /** Reads stored events as users see them. */
+  get reader(): EventReader {
+    return this.#reader;
   }
-}
-
-/** Freezes a value deeply; what is frozen already is taken to be so deeply. */
-export function freeze<T>(value: T): T {
-  if (!isFreezable(value)) return value;
-  Object.freeze(value);
-  // No recursion: a state may be nested deeper than the stack is.
-  const waiting: object[] = [value];
-  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-    for (const key of Object.keys(next)) {
-      const item = (next as Record<string, unknown>)[key];
-      if (isFreezable(item)) waiting.push(Object.freeze(item));
-    }
-  }
-  return value;
-}
-
-function isFreezable(value: unknown): value is object {
-  return typeof value === "object" && value !== null && !Object.isFrozen(value) && !ArrayBuffer.isView(value);
 }
 
 /** Stands in a new event's record until it has a position. */
 const UNKNOWN_POSITION = 0;
-
-/** An event's payload as it is written, and as it will be read back: the state in memory is the one that the file will give. */
-function payloadOf(model: EventModel, given: unknown): { readonly text: string; readonly data: unknown } {
-  const valid = isTypeOnly(model.payload) ? given : validate(model.payload, given, model.what);
-  if (isPromise(valid)) {
-    ignoreFailure(valid);
-    throw new EventfoldError(
-      "INVALID_DEFINITION",
-      `${model.what} has an asynchronous schema; an event is checked while it is decided`,
-    );
-  }
-  // A value of its own, also if `handle` passes the command's on: that belongs to `handle`, which may be asked again, and this one to
-  // the states and results that keep it.
-  const text = stringifyPayload(valid, model.what);
-  return { text, data: text === "null" ? undefined : JSON.parse(text) };
-}
-
-function validate(payload: Payload, value: unknown, what: string): unknown | Promise<unknown> {
-  const result = payload["~standard"].validate(value);
-  // A promise of another library may have a `then` that returns nothing.
-  return isPromise(result) ? Promise.resolve(result).then((r) => checked(r, what)) : checked(result, what);
-}
-
-function checked(result: Awaited<ReturnType<Payload["~standard"]["validate"]>>, what: string): unknown {
-  if (result.issues === undefined) return result.value;
-  const issues = result.issues.map(({ message, path = [] }) => ({ message, path: path.map(keyOf) }));
-  const shown = issues.map(({ message, path }) =>
-    path.length === 0 ? message : `${path.map(String).join(".")}: ${message}`,
-  );
-  throw new InvalidPayloadError(`${what}: ${shown.join("; ")}`, issues);
-}
-
-/** A step of a path as Standard Schema allows it: a key, or an object with one. */
-function keyOf(part: unknown): PropertyKey {
-  return (typeof part === "object" && part !== null && "key" in part ? part.key : part) as PropertyKey;
-}
 
 function functionOf<F>(functions: Readonly<Record<string, F>>, name: string): F {
   const found = functions[name];

@@ -1,3 +1,6 @@
+import { EventfoldError } from "../errors.ts";
+import { isAsynchronous } from "./asynchronous-schema.ts";
+
 /**
  * Payload declarations: a type alone (`data<T>()`), a type with its history (`.to`), or a schema of any
  * library that follows Standard Schema (https://standardschema.dev).
@@ -88,36 +91,98 @@ type BadPaths<T, Path extends string = "data", Depth extends 0[] = []> = 0 exten
 
 type Checked<T> = [NotJson<T>] extends [never] ? [] : [error: `JSON cannot hold ${NotJson<T>}`];
 
-/** A payload declared by its type, with the steps that turn older shapes of it into the newest. */
-export interface TypedPayload<T> extends StandardSchema<T> {
-  /** How old payloads become new ones; events remember how many steps they have been through. */
-  readonly upcasters: readonly ((data: never) => unknown)[];
-  /** Declares the next shape. Events on disk keep theirs; readers see the newest one. */
-  to<Next>(upcast: (data: T) => Next, ...notJson: Checked<Next>): TypedPayload<Next>;
+/** One shape that a payload has had: its schema, if it has one, and the function that makes it from the shape before it. */
+export interface PayloadShape {
+  readonly schema: Payload | undefined;
+  /** Missing for the first shape. */
+  readonly upcast: ((data: never) => unknown) | undefined;
+}
+
+/** A payload declared by a type or a schema, with the steps that turn older shapes of it into the newest. */
+export interface TypedPayload<Input, Output = Input> extends StandardSchema<Input, Output> {
+  /** The oldest shape first. Events remember how many steps they have been through. */
+  readonly shapes: readonly PayloadShape[];
+  /** Declares the next shape by its type. Events on disk keep theirs; readers see the newest one. */
+  to<Next>(upcast: (data: Output) => Next, ...notJson: Checked<Next>): TypedPayload<Next>;
+  /** Declares the next shape by a schema. `upcast` returns what the schema takes. */
+  to<S extends Payload>(schema: S, upcast: (data: Output) => InputOf<S>): TypedPayload<InputOf<S>, DataOf<S>>;
 }
 
 /** Declares a message without a payload. */
-export function data(): StandardSchema<undefined>;
+export function data(): TypedPayload<undefined>;
+/** Declares a payload by a schema, so that steps can follow: `data(V1).to(V2, f)`. Without steps, the schema alone does the same. */
+export function data<S extends Payload>(schema: S): TypedPayload<InputOf<S>, DataOf<S>>;
 /** Declares a payload by its type. Nothing is checked at run time but that it is JSON. */
 export function data<T>(...notJson: Checked<T>): TypedPayload<T>;
 // oxlint-disable-next-line no-explicit-any -- the overloads are what callers see
-export function data(): any {
-  return typedPayload([]);
+export function data(schema?: Payload): any {
+  return declared([{ schema: checkedSchema(schema), upcast: undefined }]);
 }
 
-function typedPayload(upcasters: readonly ((data: never) => unknown)[]): unknown {
+const NOTHING_TO_CHECK = { version: 1, vendor: "eventfold-es", validate: (value: unknown) => ({ value }) };
+
+function declared(shapes: readonly PayloadShape[]): unknown {
   return {
-    "~standard": { version: 1, vendor: "eventfold-es", validate: (value: unknown) => ({ value }) },
-    upcasters,
-    to: (upcast: (data: never) => unknown) => typedPayload([...upcasters, upcast]),
+    "~standard": shapes.at(-1)?.schema?.["~standard"] ?? NOTHING_TO_CHECK,
+    shapes,
+    to: (...given: readonly unknown[]) => {
+      const [schema, upcast] = given.length > 1 ? given : [undefined, given[0]];
+      if (typeof upcast !== "function")
+        throw new EventfoldError(
+          "INVALID_DEFINITION",
+          `to(…) expected the function that converts the shape before, after the schema if there is one, found ${typeof upcast}`,
+        );
+      return declared([
+        ...shapes,
+        { schema: checkedSchema(schema as Payload | undefined), upcast: upcast as (data: never) => unknown },
+      ]);
+    },
   };
 }
 
-/** The upcasting steps of a declaration; none for a schema of another library. */
-export function upcastersOf(payload: Payload): readonly ((data: never) => unknown)[] {
-  return "upcasters" in payload && Array.isArray(payload.upcasters)
-    ? (payload.upcasters as ((data: never) => unknown)[])
-    : [];
+/** The schema, unless it checks nothing. Throws `INVALID_DEFINITION` for something that is no schema of a single shape. */
+function checkedSchema(schema: Payload | undefined): Payload | undefined {
+  if (schema === undefined) return undefined;
+  if (!isSchema(schema))
+    throw new EventfoldError(
+      "INVALID_DEFINITION",
+      `expected a schema that follows Standard Schema, with a method validate in "~standard", found ${schema === null ? "null" : typeof schema}`,
+    );
+  if ("shapes" in schema && shapesOf(schema).length > 1)
+    throw new EventfoldError(
+      "INVALID_DEFINITION",
+      "expected one shape, found a declaration with steps; add them by .to(…)",
+    );
+  return isTypeOnly(schema) ? undefined : schema;
+}
+
+/** Throws `INVALID_DEFINITION` for something that declares no payload, and for an asynchronous schema. */
+export function checkPayload(place: string, payload: unknown): void {
+  if (!isSchema(payload))
+    throw new EventfoldError(
+      "INVALID_DEFINITION",
+      `${place} expected data<…>() or a schema that follows Standard Schema, found ${payload === null ? "null" : typeof payload}`,
+    );
+  for (const { schema } of shapesOf(payload as Payload)) {
+    if (schema !== undefined && isAsynchronous(schema))
+      throw new EventfoldError(
+        "INVALID_DEFINITION",
+        `${place} has an asynchronous schema; expected one that validates at once. Do what takes time before you send a command`,
+      );
+  }
+}
+
+function isSchema(schema: unknown): boolean {
+  if ((typeof schema !== "object" && typeof schema !== "function") || schema === null) return false;
+  const standard = (schema as Partial<Payload>)["~standard"];
+  return typeof standard === "object" && standard !== null && typeof standard.validate === "function";
+}
+
+/** All shapes of a declaration, the oldest first. A schema of another library is one shape. */
+export function shapesOf(payload: Payload): readonly PayloadShape[] {
+  return "shapes" in payload && Array.isArray(payload.shapes)
+    ? (payload.shapes as readonly PayloadShape[])
+    : [{ schema: isTypeOnly(payload) ? undefined : payload, upcast: undefined }];
 }
 
 /** Whether a declaration checks nothing, so that validating can be left out. */

@@ -5,7 +5,7 @@ import { type CommandOptions, withLimits } from "../aggregate-store/command-opti
 import { attempt, type CommandAttempt, type CommandResult } from "../aggregate-store/command-result.ts";
 import { type EnvelopeFor, type Middleware, passThrough } from "../aggregate-store/middleware.ts";
 import { isTypeOnly, type Payloads } from "../aggregate/payload.ts";
-import { EventfoldError } from "../errors.ts";
+import { EventfoldError, InvalidCommandError } from "../errors.ts";
 
 /** What the bus needs of a store. */
 export interface BusStore<A extends AnyAggregate> {
@@ -110,15 +110,14 @@ export class CommandBus<A extends AnyAggregate = never> {
     if (commands === undefined || !Object.hasOwn(commands, type)) return;
     const payload = commands[type];
     if (data === undefined || data === null || payload === undefined || !isTypeOnly(payload)) return;
-    throw new EventfoldError(
-      "INVALID_COMMAND",
+    throw new InvalidCommandError(
       `the payload of ${aggregate}.${type} is declared by its type only, so nothing can check what came from outside: declare it with a schema, or pass { unchecked: "accept" }`,
     );
   }
 
   #routeOf(command: unknown): string {
     const type = typeof command === "object" && command !== null && "type" in command ? command.type : undefined;
-    if (typeof type !== "string") throw new EventfoldError("INVALID_COMMAND", "a command is an object { type, data? }");
+    if (typeof type !== "string") throw new InvalidCommandError("a command is an object { type, data? }");
     const owners = [...this.#aggregates.values()].filter((aggregate) =>
       Object.hasOwn((aggregate.contract as { readonly commands: object }).commands, type),
     );
@@ -181,11 +180,8 @@ const CONTEXT_FIELDS = new Set([
 ] satisfies (keyof CommandContext)[] as string[]);
 
 function checkedEnvelope(json: unknown): CommandEnvelope {
-  const bad = (why: string): EventfoldError =>
-    new EventfoldError(
-      "INVALID_COMMAND",
-      `an envelope is an object { aggregate, id, command: { type, data? }, context? }; ${why}`,
-    );
+  const bad = (why: string): InvalidCommandError =>
+    new InvalidCommandError(`an envelope is an object { aggregate, id, command: { type, data? }, context? }; ${why}`);
   if (typeof json !== "object" || json === null || Array.isArray(json))
     throw bad(`found ${Array.isArray(json) ? "an array" : json === null ? "null" : `a ${typeof json}`}`);
   const { aggregate, id, command, context } = json as Record<string, unknown>;

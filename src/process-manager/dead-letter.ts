@@ -1,5 +1,5 @@
 import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
-import { EventfoldError, isCommandRejected, isEventfoldError } from "../errors.ts";
+import { InvalidCommandError, isCommandRejected, isEventfoldError } from "../errors.ts";
 import type { StoredDeadLetter } from "../event-store/event-store.ts";
 import type { Cause } from "./reaction.ts";
 import { messageOf } from "../realm.ts";
@@ -106,8 +106,7 @@ interface StoredEnvelope {
 export function addressOf({ key, letter }: StoredDeadLetter): Pick<Undelivered, "envelope" | "cause"> {
   const { aggregate_type, instance_id, command, context } = (letter["envelope"] ?? {}) as Partial<StoredEnvelope>;
   if (typeof aggregate_type !== "string" || typeof instance_id !== "string" || command === undefined) {
-    throw new EventfoldError(
-      "INVALID_COMMAND",
+    throw new InvalidCommandError(
       `the dead letter ${JSON.stringify(key)} cannot be read, so it cannot be sent again; it can be dropped`,
     );
   }

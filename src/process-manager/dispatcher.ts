@@ -23,7 +23,7 @@ export interface CommandTargets extends Lessor {
       execute: (envelope: CommandEnvelope) => Promise<CommandOutcome>,
     ): Promise<CommandOutcome>;
   };
-  prepare(stream: StreamName, command: unknown, context: CommandContext): Promise<Command>;
+  prepare(stream: StreamName, command: unknown, context: CommandContext): Command;
 }
 
 /**
@@ -95,7 +95,7 @@ async function sendOrBury(
 ): Promise<DeliveryResult> {
   try {
     if (!parts.targets.middleware.isEmpty) return await sendThroughMiddleware(parts, delivery, note);
-    const command = await prepare(parts, delivery);
+    const command = prepare(parts, delivery);
     return await send(parts, delivery, command, note, onFailure);
   } catch (thrown) {
     // The command itself is wrong, whatever the state of its instance.
@@ -123,9 +123,12 @@ async function sendThroughMiddleware(
         `middleware called next again for a command of ${delivery.manager} that was sent; it is sent once`,
       );
     const passed = { ...delivery, envelope };
-    const command = await prepare(parts, passed).catch((error: unknown) => {
+    let command: Command;
+    try {
+      command = prepare(parts, passed);
+    } catch (error) {
       throw error instanceof UnsendableError ? error.cause : error;
-    });
+    }
     const sent = await send(parts, passed, command, note, "throw");
     result = sent;
     return sent.kind === "dispatched" ? sent.outcome() : NO_OUTCOME;
@@ -146,12 +149,12 @@ class UnsendableError extends Error {
   override readonly name = "UnsendableError";
 }
 
-async function prepare({ targets, allowed }: DispatcherParts, delivery: Delivery): Promise<Command> {
+function prepare({ targets, allowed }: DispatcherParts, delivery: Delivery): Command {
   const { envelope } = delivery;
   try {
     checkDelivery(delivery, allowed);
     const stream = { type: envelope.aggregate, id: envelope.id };
-    return await targets.prepare(stream, envelope.command, contextOf(delivery));
+    return targets.prepare(stream, envelope.command, contextOf(delivery));
   } catch (cause) {
     throw new UnsendableError("the command cannot be sent", { cause });
   }

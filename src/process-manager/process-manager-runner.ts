@@ -12,7 +12,15 @@ import { ProgressLoader } from "./progress-loader.ts";
 import type { ProcessManagerDefinition } from "./process-manager.ts";
 import type { HandlerName, Note } from "./note.ts";
 import { applyNote, completeEvent, type Progress, schedulingSteps } from "./progress.ts";
-import { causeOf, identityOf, keysOf, NO_OUTPUTS, type Outputs, outputsOf, type ScheduledCommand } from "./reaction.ts";
+import {
+  causeOf,
+  identityOf,
+  keysOf,
+  NO_OUTPUTS,
+  type Outputs,
+  outputsOfEvent,
+  type ScheduledCommand,
+} from "./reaction.ts";
 import { messageOf } from "../realm.ts";
 
 const SAVE_EVERY_EVENTS = 1000;
@@ -289,10 +297,9 @@ export class ProcessManagerRunner {
     const { stream, version, position } = event;
     if (progress.reacted?.position === position) return progress.reacted.outputs;
     const source = this.#sources.of(stream.type);
-    const react = source?.handlers.get(event.type);
     if (
       source === undefined ||
-      react === undefined ||
+      this.#sources.wanted.get(stream.type)?.has(event.type) !== true ||
       version <= (progress.versions.get(`${stream.type}/${stream.id}`) ?? 0) ||
       !progress.handlers.counts(event)
     )
@@ -306,9 +313,7 @@ export class ProcessManagerRunner {
     });
     try {
       return reacting.sync(begin, (trace) => {
-        const recorded = source.reader.recorded(event);
-        const result = react(progress.state, recorded);
-        const outputs = outputsOf(this.name, result, progress.state, causeOf(event), recorded.timestamp);
+        const outputs = outputsOfEvent(this.name, source, event, progress.state);
         progress.reacted = { position, outputs };
         if (trace !== undefined) trace.commands = outputs.commands.length + outputs.schedule.length;
         return outputs;

@@ -1,4 +1,5 @@
 import { checkContext, ownContext } from "../aggregate/context.ts";
+import type { EventReader } from "../aggregate/event-reader.ts";
 import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
 import { milliseconds } from "../duration.ts";
 import { EventfoldError } from "../errors.ts";
@@ -75,6 +76,32 @@ export function keysOf({ schedule, cancel }: Outputs): ReadonlySet<string> {
   return keys;
 }
 
+type React = (state: unknown, event: unknown) => unknown;
+
+/** The outputs of all reactions to a stored event, which readers may see as several events. */
+export function outputsOfEvent(
+  manager: string,
+  { reader, handlers }: { readonly reader: EventReader; readonly handlers: ReadonlyMap<string, React> },
+  event: StoredEvent,
+  before: unknown,
+): Outputs {
+  const cause = causeOf(event);
+  let all: Outputs = { ...NO_OUTPUTS, state: before };
+  for (const [part, recorded] of reader.recorded(event).entries()) {
+    const react = handlers.get(recorded.type);
+    if (react === undefined) continue;
+    const next = outputsOf(manager, react(all.state, recorded), all.state, cause, recorded.timestamp, part);
+    const replaced = keysOf(next);
+    all = {
+      state: next.state,
+      commands: [...all.commands, ...next.commands],
+      schedule: [...all.schedule.filter(({ key }) => key === undefined || !replaced.has(key)), ...next.schedule],
+      cancel: [...all.cancel, ...next.cancel],
+    };
+  }
+  return all;
+}
+
 /** A misspelt key must not make commands vanish. */
 const REACTION_KEYS = new Set(["state", "dispatch", "schedule", "cancel"]);
 const ENVELOPE_KEYS = new Set(["aggregate", "id", "command", "context"]);
@@ -82,9 +109,17 @@ const SCHEDULED_KEYS = new Set(["dispatch", "key", "in", "at"]);
 
 /**
  * Spells out what a reaction returned. Throws `INVALID_REACTION` for what cannot be one, and for a command the error that
- * `execute` throws for it: `INVALID_PAYLOAD` or `INVALID_CONTEXT`. It checks the values, and returns copies of them.
+ * `execute` throws for it: `INVALID_PAYLOAD` or `INVALID_CONTEXT`. It checks the values, and returns copies of them. `part` counts the
+ * events that a stored event was split into.
  */
-export function outputsOf(manager: string, result: unknown, before: unknown, cause: Cause, time: number): Outputs {
+export function outputsOf(
+  manager: string,
+  result: unknown,
+  before: unknown,
+  cause: Cause,
+  time: number,
+  part = 0,
+): Outputs {
   if (result === undefined || result === null) return { ...NO_OUTPUTS, state: before };
   if (isPromise(result)) {
     ignoreFailure(result);
@@ -100,7 +135,9 @@ export function outputsOf(manager: string, result: unknown, before: unknown, cau
     state: state === undefined ? before : state,
     commands: commands.map((item) => envelope(manager, item)),
     schedule: lastOfEachKey(
-      array(manager, "schedule", schedule).map((item, index) => scheduledCommand(manager, item, index, cause, time)),
+      array(manager, "schedule", schedule).map((item, index) =>
+        scheduledCommand(manager, item, `${part === 0 ? "" : `${part}.`}s${index}`, cause, time),
+      ),
     ),
     cancel: array(manager, "cancel", cancel).map((key) => text(manager, "a key in cancel", key)),
   };
@@ -129,14 +166,14 @@ function lastOfEachKey(schedule: readonly ScheduledCommand[]): readonly Schedule
   return schedule.filter((command) => command.key === undefined || last.get(command.key) === command);
 }
 
-function scheduledCommand(manager: string, item: unknown, index: number, cause: Cause, time: number): ScheduledCommand {
+function scheduledCommand(manager: string, item: unknown, place: string, cause: Cause, time: number): ScheduledCommand {
   if (typeof item !== "object" || item === null)
     throw bad(manager, "what it schedules is an object { dispatch, in or at, key? }");
   checkKeys(manager, "a scheduled command", item, SCHEDULED_KEYS);
   const { at, in: wait, key, dispatch } = item as Scheduled;
   const due = at === undefined ? time + milliseconds(wait, "in") : isDate(at) ? at.getTime() : at;
   if (!Number.isFinite(due)) throw bad(manager, "a scheduled command's time is not a time");
-  const id = identityOf(manager, cause, `s${index}`);
+  const id = identityOf(manager, cause, place);
   // Something that comes again and again, each time after a while, is no runaway loop.
   const depth = due - time >= NO_LOOP_MS ? 0 : cause.depth;
   const scheduled = { id, due, envelope: envelope(manager, dispatch), cause: { ...cause, depth } };

@@ -21,8 +21,9 @@ interface Source<Handler> {
 /** What a projection or a process manager listens to: its handlers, by type of aggregate and of event. */
 export class EventSources<Handler> {
   readonly #byType: ReadonlyMap<string, Source<Handler>>;
+  /** The types with which the events are stored that the handlers see, perhaps under other names. */
   readonly wanted: EventTypes;
-  /** Tells which code it is: that of the handlers and upcasters or its version, and the initial state. */
+  /** Tells which code it is: that of the handlers and steps or its version, and the initial state. */
   readonly fingerprint: string;
 
   constructor(definition: Definition<Handler>) {
@@ -34,7 +35,9 @@ export class EventSources<Handler> {
         return [aggregate.type, { reader: new EventReader(aggregate), handlers: new Map<string, Handler>(named) }];
       }),
     );
-    this.wanted = new Map([...this.#byType].map(([type, { handlers }]) => [type, new Set(handlers.keys())]));
+    this.wanted = new Map(
+      [...this.#byType].map(([type, { reader, handlers }]) => [type, reader.storedTypesOf(new Set(handlers.keys()))]),
+    );
     const functions = [...this.#byType].flatMap(([type, { reader, handlers }]) => [
       ...[...handlers].map(([event, handler]): NamedFunction => [`${type}.${event}`, handler]),
       ...reader.functions,

@@ -9,12 +9,15 @@ import type { ProjectionDefinition } from "./projection.ts";
 
 type Handler = (state: unknown, event: unknown) => unknown;
 
-/** A handler with what is known of it. */
+/** What handles the events that are stored with one type. */
 interface Entry {
-  readonly handler: Handler;
   readonly reader: EventReader;
+  /** The handler of this type; `undefined` for a type that is read under other names. */
+  readonly handler: Handler | undefined;
   /** It reads only the fields of a partial event. */
   readonly isPartial: boolean;
+  /** All handlers of the aggregate's events. */
+  readonly handlers: ReadonlyMap<string, Handler>;
 }
 
 /** A projection's fold: its initial state and its handlers. */
@@ -32,12 +35,15 @@ export class ProjectionFold {
     this.fingerprint = sources.fingerprint;
     this.#entries = new Map(
       declared.map(({ aggregate: { type } }) => {
-        const { reader, handlers } = sources.of(type) ?? { reader: undefined, handlers: [] };
-        const entries = [...handlers].map(([event, handler]) => {
-          const isPartial = usesOnly(handler, PARTIAL_EVENT_FIELDS);
-          return [event, { handler, reader: reader as EventReader, isPartial }] as const;
-        });
-        return [type, new Map(entries)];
+        const entries = new Map<string, Entry>();
+        const source = sources.of(type);
+        if (source === undefined) return [type, entries];
+        for (const event of sources.wanted.get(type) ?? []) {
+          const handler = source.reader.isCurrent(event) ? source.handlers.get(event) : undefined;
+          const isPartial = handler !== undefined && usesOnly(handler, PARTIAL_EVENT_FIELDS);
+          entries.set(event, { ...source, handler, isPartial });
+        }
+        return [type, entries];
       }),
     );
   }
@@ -66,9 +72,20 @@ export class ProjectionFold {
   }
 }
 
-function fold({ handler, reader, isPartial }: Entry, state: unknown, event: StoredEvent): unknown {
+function fold({ handler, reader, isPartial, handlers }: Entry, before: unknown, event: StoredEvent): unknown {
   // Most handlers look at the payload and the id alone: the rest need not be read for them.
-  const result = handler(state, isPartial ? reader.partialEvent(event) : reader.recorded(event));
+  if (handler !== undefined)
+    return handled(handler, before, isPartial ? reader.partialEvent(event) : reader.recordedCurrent(event));
+  let state = before;
+  for (const recorded of reader.recorded(event)) {
+    const partHandler = handlers.get(recorded.type);
+    if (partHandler !== undefined) state = handled(partHandler, state, recorded);
+  }
+  return state;
+}
+
+function handled(handler: Handler, state: unknown, event: unknown): unknown {
+  const result = handler(state, event);
   if (isPromise(result)) {
     ignoreFailure(result);
     throw new TypeError("the handler is asynchronous; a state is folded from the events alone, at once");

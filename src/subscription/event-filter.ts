@@ -1,5 +1,7 @@
 import type { AnyAggregate, AnyContract, EventOf } from "../aggregate/aggregate.ts";
+import { type EventReader, recordedEvent } from "../aggregate/event-reader.ts";
 import type { RecordedEvent } from "../aggregate/messages.ts";
+import { EventfoldError } from "../errors.ts";
 import type { EventTypes, StoredEvent } from "../event-store/event-store.ts";
 
 /** A recorded event of one of the given aggregates. */
@@ -41,17 +43,55 @@ type OfType<E, T extends string> = string extends T
         : never
     : never;
 
-/** Tells whether a filter selects an event. */
-export function eventFilter({ aggregates, types }: EventFilter): (event: StoredEvent) => boolean {
-  const wantedAggregates = aggregates === undefined ? undefined : new Set(aggregates.map(typeOf));
-  const wantedTypes = types === undefined ? undefined : new Set(types);
-  return (event) => (wantedAggregates?.has(event.stream.type) ?? true) && (wantedTypes?.has(event.type) ?? true);
-}
+/** Reads the events of an aggregate that the store knows; `undefined` for one that it does not know. */
+export type ReaderOf = (aggregate: string) => EventReader | undefined;
 
-/** What a store needs to leave out other events by itself; `undefined` if the filter does not name both aggregates and types. */
-export function wantedTypes({ aggregates, types }: EventFilter): EventTypes | undefined {
-  if (aggregates === undefined || types === undefined) return undefined;
-  return new Map(aggregates.map((aggregate) => [typeOf(aggregate), new Set(types)]));
+const NONE: readonly RecordedEvent[] = [];
+
+/** The events that a filter selects, as readers see them. */
+export class EventSelection {
+  readonly #reader: ReaderOf;
+  readonly #aggregates: ReadonlySet<string> | undefined;
+  readonly #types: ReadonlySet<string> | undefined;
+
+  /** Throws `INVALID_ARGUMENT` for a type under which the selected aggregates have no events any more. */
+  constructor({ aggregates, types }: EventFilter, reader: ReaderOf) {
+    this.#reader = reader;
+    this.#aggregates = aggregates === undefined ? undefined : new Set(aggregates.map(typeOf));
+    this.#types = types === undefined ? undefined : new Set(types);
+    for (const type of this.#types ?? []) this.#checkType(type);
+  }
+
+  /** What a store needs to leave out other events by itself; `undefined` if the filter does not name both aggregates and types. */
+  get wanted(): EventTypes | undefined {
+    const types = this.#types;
+    if (this.#aggregates === undefined || types === undefined) return undefined;
+    return new Map(
+      [...this.#aggregates].map((aggregate) => [aggregate, this.#reader(aggregate)?.storedTypesOf(types) ?? types]),
+    );
+  }
+
+  /** What readers see of a stored event and the filter selects. Usually it is one event or none. */
+  of(event: StoredEvent): readonly RecordedEvent[] {
+    const types = this.#types;
+    if (this.#aggregates?.has(event.stream.type) === false) return NONE;
+    const reader = this.#reader(event.stream.type);
+    if (reader === undefined) return types?.has(event.type) === false ? NONE : [recordedEvent(event, event.data)];
+    if (reader.isCurrent(event.type)) return types?.has(event.type) === false ? NONE : [reader.recordedCurrent(event)];
+    const parts = reader.recorded(event);
+    return types === undefined ? parts : parts.filter(({ type }) => types.has(type));
+  }
+
+  #checkType(type: string): void {
+    const readers = [...(this.#aggregates ?? [])].map((aggregate) => this.#reader(aggregate));
+    const past = readers.map((reader) => reader?.pastOf(type));
+    const became = past.find((found) => found !== undefined);
+    if (became !== undefined && past.every((found) => found !== undefined))
+      throw new EventfoldError(
+        "INVALID_ARGUMENT",
+        `types expected the present names of events, found ${JSON.stringify(type)}, which was ${became}; name what became of it`,
+      );
+  }
 }
 
 function typeOf(aggregate: AnyContract | string): string {

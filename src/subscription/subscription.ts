@@ -1,14 +1,13 @@
 import { anyAborted } from "../abort.ts";
 import type { AnyContract } from "../aggregate/aggregate.ts";
-import { recordedEvent } from "../aggregate/event-reader.ts";
 import type { RecordedEvent } from "../aggregate/messages.ts";
 import { EventfoldError } from "../errors.ts";
 import { CommitSignal } from "../event-store/commit-signal.ts";
-import type { EventStore, StoredEvent } from "../event-store/event-store.ts";
+import type { EventStore } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { checkConsumerName } from "../projection/consumer-name.ts";
 import { ChangedHistoryError, LogCursor } from "../projection/log-cursor.ts";
-import { type EventFilter, eventFilter } from "./event-filter.ts";
+import { type EventFilter, EventSelection, type ReaderOf } from "./event-filter.ts";
 import { callSafely } from "../realm.ts";
 import { monotonicNow, startTimer } from "../real-timers.ts";
 
@@ -42,8 +41,7 @@ export interface SubscribeOptions<
 /** What a subscription needs of its store. */
 export interface SubscriptionSource {
   readonly events: EventStore;
-  /** The reader for an aggregate that is registered. */
-  readonly reader: (type: string) => { recorded(event: StoredEvent): RecordedEvent } | undefined;
+  readonly reader: ReaderOf;
   /** Aborted when the store closes. */
   readonly closing: AbortSignal;
   /** The loops that are under way: what closes the store ends them. */
@@ -57,7 +55,7 @@ export function subscribe(
   source: SubscriptionSource,
   options: SubscribeOptions,
 ): AsyncGenerator<RecordedEvent, void, undefined> {
-  checkOptions(options);
+  checkOptions(source, options);
   const optionsWithStart = withStart(source.events, options);
   const run = async function* (): AsyncGenerator<RecordedEvent, void, undefined> {
     const release = reserveName(source, options);
@@ -87,7 +85,7 @@ async function* follow(
 ): AsyncGenerator<RecordedEvent, void, undefined> {
   const { events } = source;
   const { name, signal } = options;
-  const wanted = eventFilter(options);
+  const selection = new EventSelection(options, source.reader);
   const { signal: ended, release } = anyAborted([signal, source.closing]);
   const commits = new CommitSignal(events, ended);
   let saved = { position: 0, time: 0 };
@@ -114,8 +112,7 @@ async function* follow(
         for await (const batch of place.cursor.read()) {
           for (const event of batch) {
             if (ended.aborted) return;
-            if (wanted(event))
-              yield source.reader(event.stream.type)?.recorded(event) ?? recordedEvent(event, event.data);
+            for (const recorded of selection.of(event)) yield recorded;
             // The reader has handled an event when it asks for the next one.
             place.cursor.pass(event);
             if (name !== undefined && monotonicNow() - saved.time >= SAVE_AFTER_MS) await save(false);
@@ -156,7 +153,7 @@ export function handleEach(
   handler: (event: RecordedEvent) => unknown,
   place: SubscriptionPlace,
 ): Subscription {
-  checkOptions(options);
+  checkOptions(source, options);
   const release = reserveName(source, options);
   const optionsWithStart = withStart(source.events, options);
   const stop = new AbortController();
@@ -235,7 +232,9 @@ async function beginningOf(events: EventStore, { after }: WithStart): Promise<Lo
   return new LogCursor(events, await after);
 }
 
-function checkOptions({ from, name }: SubscribeOptions): void {
+function checkOptions({ reader }: SubscriptionSource, options: SubscribeOptions): void {
+  const { from, name } = options;
+  void new EventSelection(options, reader);
   if (name !== undefined) checkConsumerName("subscription", name);
   if (from !== undefined && from !== "now" && !(Number.isSafeInteger(from) && from >= 1)) {
     throw new EventfoldError("INVALID_ARGUMENT", `from is a position, 1 or more, or "now"; not ${String(from)}`);

@@ -133,5 +133,9 @@ data<{ a: 1 }>().to<{ b: number }>((old) => ({ c: old.a }));
 data<{ a: 1 }>().to<{ b: number }>((old) => ({ b: old.c }));
 // @ts-expect-error the next shape must be JSON too
 data<{ at: string }>().to<{ at: Date }>((old) => ({ at: new Date(old.at) }));
-// @ts-expect-error an event without a payload has no shape to begin with
-data().to<{ b: number }>(() => ({ b: 1 }));
+// An event may get a payload later.
+const filled = data().to<{ b: number }>((old) => {
+  yes<Same<typeof old, undefined>>();
+  return { b: 1 };
+});
+yes<Same<DataOf<typeof filled>, { b: number }>>();

@@ -208,7 +208,7 @@ describe("dispatchUnknown", () => {
     await using store = await openStore();
     const bus = new CommandBus(store).register(Account);
     await expect(bus.dispatchUnknown(JSON.parse(text), {}, TRUSTED)).rejects.toMatchObject({
-      name: expect.stringMatching(/^(EventfoldError|InvalidPayloadError)$/),
+      name: expect.stringMatching(/^(EventfoldError|Invalid(Command|Payload)Error)$/),
       code: expect.stringMatching(/^(INVALID_(COMMAND|ID|CONTEXT|PAYLOAD)|UNKNOWN_(COMMAND|AGGREGATE))$/),
     });
     expect(await store.listStreams()).toEqual([]);
@@ -275,7 +275,7 @@ describe("dispatchUnknown, by default", () => {
     await expect(bus.dispatchUnknown(envelope("Nothing", { name: "x" }))).rejects.toMatchObject({
       code: "INVALID_COMMAND",
     });
-    await expect(bus.dispatchUnknown(envelope("Name", { name: 5 }))).rejects.toMatchObject({ code: "INVALID_PAYLOAD" });
+    await expect(bus.dispatchUnknown(envelope("Name", { name: 5 }))).rejects.toMatchObject({ code: "INVALID_COMMAND" });
     await bus.dispatchUnknown(envelope("Nothing"));
     await bus.dispatchUnknown(envelope("Name", { name: "x", admin: true }));
     await bus.dispatchUnknown(envelope("Loose", { name: "y" }), {}, { unchecked: "accept" });

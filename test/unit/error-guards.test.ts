@@ -40,15 +40,15 @@ test("an invalid payload lists its issues, each with its path", async () => {
   });
   await using store = await AggregateStore.open(memory());
   const note = store.get(Note, "n");
-  const issuesOf = async (command: unknown) => {
+  const issuesOf = async (command: unknown, code: "INVALID_COMMAND" | "INVALID_PAYLOAD" = "INVALID_COMMAND") => {
     const error = await failure(note.execute(command as never));
-    if (!isEventfoldError(error, "INVALID_PAYLOAD")) throw error;
+    if (!isEventfoldError(error, code)) throw error;
     return error.issues;
   };
   const bySchema = await issuesOf({ type: "Write", data: { title: 5, lines: [{ n: 1 }, { n: "2" }] } });
   expect(bySchema.map(({ path }) => path)).toEqual([["title"], ["lines", 1, "n"]]);
   expect(bySchema[0]?.message).toMatch(/string/);
-  expect(await issuesOf({ type: "Raw", data: { lines: [1, { "a.b": new Date(0) }] } })).toEqual([
+  expect(await issuesOf({ type: "Raw", data: { lines: [1, { "a.b": new Date(0) }] } }, "INVALID_PAYLOAD")).toEqual([
     { message: "data.lines[1].a.b is a Date", path: ["lines", 1, "a.b"] },
   ]);
   // A path may be of objects with a key, or missing.

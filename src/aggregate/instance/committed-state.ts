@@ -2,7 +2,8 @@ import type { EventStore, StoredEvent, StreamName } from "../../event-store/even
 import { refreshBeforeReading } from "../../event-store/freshness.ts";
 import { loading, type LoadTrace } from "../../tracing/tracing.ts";
 import type { RecordedEvent } from "../messages.ts";
-import { type AggregateModel, type Environment, freeze } from "../model.ts";
+import { freeze } from "../freeze.ts";
+import { type AggregateModel, type Environment } from "../model.ts";
 import type { CommandOutcome } from "./command-outcome.ts";
 import { IdempotencyKeys, type VersionRange } from "./idempotency-keys.ts";
 import { stateAt } from "./past-state.ts";
@@ -153,6 +154,7 @@ export class CommittedState {
         }
       }
       state = freeze(state);
+      this.#model.checkState(state, this.stream.id);
     } catch (error) {
       this.#freshness = "outdated";
       throw error;
@@ -211,7 +213,7 @@ export class CommittedState {
   async outcomeOf(versions: VersionRange): Promise<CommandOutcome> {
     const events: RecordedEvent[] = [];
     for await (const batch of this.#store.readStream(this.stream, { from: versions.from })) {
-      for (const event of batch) if (event.version <= versions.to) events.push(this.#model.recorded(event));
+      for (const event of batch) if (event.version <= versions.to) events.push(...this.#model.reader.recorded(event));
     }
     const past = await stateAt(this.stream, this.#model, this.#store, this.#environment, { version: versions.to });
     return { events, ...past };

@@ -1,6 +1,7 @@
 import { EventfoldError } from "../../errors.ts";
 import type { EventStore, StreamName } from "../../event-store/event-store.ts";
-import { type AggregateModel, type Environment, freeze } from "../model.ts";
+import { freeze } from "../freeze.ts";
+import { type AggregateModel, type Environment } from "../model.ts";
 
 /** A point in a stream's history: a version, a time in milliseconds since 1970, or the earlier of the two. */
 export interface PointInTime {
@@ -42,6 +43,7 @@ export async function stateAt(
       `expected version ${until.version} of ${stream.type} ${JSON.stringify(stream.id)}, found ${version} events; ask for a version from 0 to ${version}`,
     );
   }
+  model.checkState(state, stream.id);
   return { state: freeze(state), version, position };
 }
 

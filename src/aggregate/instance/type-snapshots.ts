@@ -3,7 +3,8 @@ import { fingerprint } from "../../fingerprint.ts";
 import { cacheProblem } from "../../json.ts";
 import { staleCache, uncachedState } from "../../tracing/tracing.ts";
 import { type BegunSample, differing, type FoldSample, FoldSamples } from "../fold-samples.ts";
-import { type AggregateModel, type Environment, type FoldSampler, freeze } from "../model.ts";
+import { freeze } from "../freeze.ts";
+import { type AggregateModel, type Environment, type FoldSampler } from "../model.ts";
 
 /** At most so many events are folded again to take samples before a snapshot is saved. */
 const MOST_EVENTS = 1000;

@@ -1,17 +1,31 @@
 import type { AnyAggregate, CommandOf, EventOf, RejectionOf, StateOf } from "../../aggregate/aggregate.ts";
 import type { CommandContext } from "../../aggregate/messages.ts";
-import { AggregateModel, freeze } from "../../aggregate/model.ts";
+import { freeze } from "../../aggregate/freeze.ts";
+import { AggregateModel } from "../../aggregate/model.ts";
 import { type Expected, expectSame, expectState } from "./expect-same.ts";
 import { asStored } from "./given-event.ts";
-import { ignoreFailure, isDate, isError, isPromise } from "../../realm.ts";
+import { isDate, isError } from "../../realm.ts";
 
 export interface AggregateSpec<A extends AnyAggregate> {
   /** Events before the command, after those of earlier calls. */
   given(...events: readonly EventOf<A>[]): AggregateSpec<A>;
+  /**
+   * Events before the command as earlier code has written them: under an earlier name, or with the payload of an earlier step (0 if
+   * left out). They come after those of earlier calls.
+   */
+  givenStored(...events: readonly StoredMessage[]): AggregateSpec<A>;
   /** The time that `handle` sees. Default: 2000-01-01. */
   at(now: Date | number): AggregateSpec<A>;
   /** The command to decide. Nothing runs before an expectation is called. */
   when(command: CommandOf<A>, context?: CommandContext): AggregateOutcome<A>;
+}
+
+/** An event as it was stored. */
+export interface StoredMessage {
+  readonly type: string;
+  readonly data?: unknown;
+  /** How many steps the payload has been through. */
+  readonly step?: number;
 }
 
 export interface AggregateOutcome<A extends AnyAggregate> {
@@ -32,25 +46,21 @@ export interface AggregateOutcome<A extends AnyAggregate> {
 
 export function aggregateSpec(
   aggregate: AnyAggregate,
-  given: readonly { readonly type: string; readonly data?: unknown }[],
+  given: readonly StoredMessage[],
   now: number,
 ): AggregateSpec<AnyAggregate> {
   const model = AggregateModel.of(aggregate);
   const stored = given.map((event, index) => asStored({ aggregate: aggregate.type, id: "spec", ...event }, index));
   return {
     given: (...events) => aggregateSpec(aggregate, [...given, ...(events as typeof given)], now),
+    givenStored: (...events) =>
+      aggregateSpec(aggregate, [...given, ...events.map((event) => ({ step: 0, ...event }))], now),
     at: (time) => aggregateSpec(aggregate, given, isDate(time) ? time.getTime() : time),
     when(command, context = {}) {
       const { type } = command as { readonly type: string };
       const decide = (): ReturnType<AggregateModel["decide"]> => {
         const state = freeze(stored.reduce((folded, event) => model.fold(folded, event, "error"), model.initial()));
         const validated = model.validateCommand(command, context);
-        if (isPromise(validated)) {
-          ignoreFailure(validated);
-          throw new Error(
-            `${type}: expected a synchronous schema, got an asynchronous one; test it with a store in memory instead`,
-          );
-        }
         let ids = 0;
         const environment = { now: () => now, nextId: () => `event-${++ids}`, onUnknownEvent: "error" as const };
         return model.decide({ id: "spec", state, version: stored.length }, validated, environment);

@@ -1,8 +1,6 @@
-import type { EventReader } from "../../aggregate/event-reader.ts";
 import type { RecordedEvent } from "../../aggregate/messages.ts";
 import { stringifyPayload } from "../../json.ts";
 import type { StoredEvent } from "../../event-store/event-store.ts";
-import type { EventSources } from "../../projection/event-sources.ts";
 
 /** An event for a projection or process manager. Fields of the record that it leaves out get defaults. */
 export type GivenEvent = {
@@ -10,20 +8,15 @@ export type GivenEvent = {
   readonly id: string;
   readonly type: string;
   readonly data?: unknown;
+  /**
+   * How many steps the payload has been through, for an event as earlier code has written it, perhaps under an earlier name. If it is
+   * left out, the payload has its newest shape.
+   */
+  readonly step?: number;
 } & Partial<RecordedEvent>;
 
 /** A reaction to an event, as projections and process managers declare them. */
 export type Handler = (state: unknown, event: unknown) => unknown;
-
-/** The handler of an event, and the reader of its aggregate's events; `undefined` if there is none. */
-export function handlerOf(
-  sources: EventSources<Handler>,
-  event: GivenEvent,
-): { readonly handler: Handler; readonly reader: EventReader } | undefined {
-  const source = sources.of(event.aggregate);
-  const handler = source?.handlers.get(event.type);
-  return source === undefined || handler === undefined ? undefined : { handler, reader: source.reader };
-}
 
 /** A given event as a store would return it. */
 export function asStored(event: GivenEvent, index: number): StoredEvent {
@@ -40,6 +33,7 @@ export function asStored(event: GivenEvent, index: number): StoredEvent {
     correlationId,
     causationId,
     metadata,
+    step,
   } = event;
   const meta = {
     ...metadata,
@@ -50,8 +44,7 @@ export function asStored(event: GivenEvent, index: number): StoredEvent {
     stream: { type: aggregate, id },
     type,
     data: JSON.parse(stringifyPayload(data, `event ${type} of ${aggregate}`)) as unknown,
-    // A given event has the newest payload type, so no upcaster applies to it.
-    schemaVersion: Infinity,
+    schemaVersion: step ?? Infinity,
     version: version ?? index + 1,
     position: position ?? index + 1,
     timestamp: timestamp ?? Date.UTC(2000, 0, 1) + index,

@@ -4,11 +4,11 @@ import {
   processManagerDefinition,
   type Scheduled,
 } from "../../process-manager/process-manager.ts";
-import { outputsOf } from "../../process-manager/reaction.ts";
+import { NO_OUTPUTS, outputsOf, outputsOfEvent } from "../../process-manager/reaction.ts";
 import { EventSources } from "../../projection/event-sources.ts";
 import { initialOf } from "../../aggregate/initial-state.ts";
 import { type Expected, expectSame, expectState } from "./expect-same.ts";
-import { asStored, type GivenEvent, type Handler, handlerOf } from "./given-event.ts";
+import { asStored, type GivenEvent, type Handler } from "./given-event.ts";
 
 export interface ProcessManagerSpec<M extends AnyProcessManager> {
   /** Events that the process manager has handled before. They change its state; their commands are ignored. */
@@ -40,16 +40,10 @@ export function managerSpec(
   const { name, initial } = definition;
   const sources = new EventSources<Handler>(definition);
   const react = (state: unknown, event: GivenEvent, index: number): ReturnType<typeof outputsOf> => {
-    const found = handlerOf(sources, event);
-    const recorded = found?.reader.recorded(asStored(event, index));
-    const { id, version, position, eventId, timestamp } = recorded ?? {
-      ...asStored(event, index),
-      id: event.id,
-      eventId: "",
-    };
-    const cause = { aggregate: event.aggregate, id, version, position, eventId, depth: 0 };
+    const source = sources.of(event.aggregate);
     const before = structuredClone(state);
-    return outputsOf(name, found?.handler(before, recorded), before, cause, timestamp);
+    if (source === undefined) return { ...NO_OUTPUTS, state: before };
+    return outputsOfEvent(name, source, asStored(event, index), before);
   };
   return {
     given: (...events) => managerSpec(manager, [...given, ...events]),
