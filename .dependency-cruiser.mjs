@@ -12,6 +12,7 @@ const FILE_STORE_ROOMS = [
   ["caches", "streams|progress|log|lines|disk"],
   ["apply", "streams|progress|log|lines|disk"],
   ["recovery", "apply|streams|log|lines|disk"],
+  ["copy", "recovery|apply|caches|streams|progress|log|lines|disk"],
   ["commit", "recovery|apply|streams|progress|log|lines|disk"],
 ];
 

@@ -5,6 +5,14 @@ export type { AggregateStoreBuilder } from "./aggregate-store/aggregate-store-bu
 export type { DispatchAllResult } from "./aggregate-store/aggregate-store.ts";
 export type { EnvelopeFor, Middleware } from "./aggregate-store/middleware.ts";
 export type { ConsumerStatus, ProcessManagerStatus, StoreStatus } from "./aggregate-store/store-status.ts";
+export type { StoreBackupOptions } from "./aggregate-store/backup.ts";
+export {
+  type CopyProgress,
+  follow,
+  type FollowOptions,
+  restore,
+  type RestoreOptions,
+} from "./aggregate-store/directory-copies.ts";
 export type { ReadEventsOptions } from "./aggregate-store/read-events.ts";
 export type { EventFilter, RecordedEventOf, SelectedEvent } from "./subscription/event-filter.ts";
 export type { AggregateHandle } from "./aggregate-store/aggregate-handle.ts";
@@ -30,6 +38,8 @@ export {
 export { memory } from "./event-store/memory-storage.ts";
 export type { EventStorage, StorageOptions } from "./event-store/event-storage.ts";
 export type {
+  BackupOptions,
+  BackupReport,
   Checkpoint,
   Commit,
   CommitChain,

@@ -1,7 +1,7 @@
 import type { AnyAggregate, AnyContract, EventOf } from "../aggregate/aggregate.ts";
 import type { CommandLimits } from "../aggregate/instance/command-limits.ts";
 import type { CommandContext, CommandEnvelope, RecordedEvent } from "../aggregate/messages.ts";
-import type { EventStore, StreamName } from "../event-store/event-store.ts";
+import type { BackupReport, EventStore, StreamName } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import type { Unfinished } from "../event-store/unfinished.ts";
 import type { AnyProjection, ProjectionState } from "../projection/projection.ts";
@@ -11,6 +11,7 @@ import type { AnyProcessManager } from "../process-manager/process-manager.ts";
 import type { ProcessManagerReport } from "../process-manager/process-manager-runner.ts";
 import type { DeadLetter } from "../process-manager/dead-letter.ts";
 import type { ProcessManagers } from "../process-manager/process-managers.ts";
+import { backup, type StoreBackupOptions } from "./backup.ts";
 import { AggregateHandle } from "./aggregate-handle.ts";
 import type { CommandResult } from "./command-result.ts";
 import { type CommandOptions, withLimits } from "./command-options.ts";
@@ -116,6 +117,17 @@ export class AggregateStore<
   async status(): Promise<StoreStatus> {
     this.#instances.checkOpen();
     return storeStatus(this.#events, this.#projections, this.#managers);
+  }
+
+  /**
+   * Copies the store to another directory while it is used, by this process and by others: a prefix of the history that has every commit
+   * acknowledged before the call. Durable when it resolves. Throws `TARGET_NOT_EMPTY` unless the directory is empty or has what is left
+   * of a backup that was cut off, which goes on; with `incremental: true` it may have an earlier backup, to which what is new is added.
+   * Throws `COPY_DIVERGED` if that is not one of this store, and `INVALID_ARGUMENT` if this store is not in a directory.
+   */
+  async backup(target: string, options: StoreBackupOptions = {}): Promise<BackupReport> {
+    this.#instances.checkOpen();
+    return backup(this.#events, target, options);
   }
 
   /** Executes the command in an envelope. Fields of `options` win over the context of the envelope. */

@@ -11,3 +11,11 @@ export async function openDirectory(directory: string): Promise<never> {
 export async function openDirectoryReadOnly(directory: string): Promise<never> {
   return openDirectory(directory);
 }
+
+export async function restoreDirectory(source: string): Promise<never> {
+  return openDirectory(source);
+}
+
+export async function followDirectory(source: string): Promise<never> {
+  return openDirectory(source);
+}

@@ -8,6 +8,7 @@ import { decodeHead } from "../file-store/log/head.ts";
 import { type StorePaths, storePaths } from "../file-store/disk/store-paths.ts";
 import type { StreamKey } from "../file-store/disk/stream-key.ts";
 import { readWhole } from "../file-store/disk/whole-file.ts";
+import { copyState } from "../file-store/recovery/copy-marker.ts";
 import { readMarker } from "../file-store/recovery/marker.ts";
 import { type LineHash, loadLineHash } from "../file-store/caches/snapshot-format.ts";
 import {
@@ -81,6 +82,7 @@ export class Diagnosis {
     if (fs.stat(paths.base)?.directory !== true)
       throw new EventfoldError("INVALID_ARGUMENT", `there is no directory ${paths.base}`);
     const survey = new Diagnosis(fs, paths, await loadLineHash());
+    if (survey.#isCopying()) return survey;
     try {
       // Applied records do not change any more, so the lock is only needed for the rest.
       const head = survey.#readHead();
@@ -122,6 +124,19 @@ export class Diagnosis {
     };
     const clean = findings.every(({ severity }) => severity === "info");
     return { directory: this.paths.base, clean, locked: this.#locked, counts, findings };
+  }
+
+  /** Whether the directory is becoming a copy: nothing else can be said of it then. */
+  #isCopying(): boolean {
+    const state = copyState(this.#fs, this.paths);
+    if (state.kind === "settled") return false;
+    const isUsable = state.whole !== undefined;
+    const message = isUsable
+      ? "a copy of the store is being added to, or this was cut off; the next opening or copying completes it"
+      : "a copy of a store is being made here, or this was cut off; make the copy again, and it goes on where it ended";
+    const severity = isUsable ? "warning" : "error";
+    this.problems.push({ kind: "copy-incomplete", severity, file: this.paths.copying, message });
+    return true;
   }
 
   /** What changes while others write: the ends of the log and of the streams, and what follows both at once. */

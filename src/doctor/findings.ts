@@ -2,6 +2,8 @@ import type { FileSystem } from "../fs/file-system.ts";
 
 /** What `verify` can find. */
 export type FindingKind =
+  /** A copy into this directory was not completed, or is being made. Without a part that is whole, the directory cannot be used. */
+  | "copy-incomplete"
   /** Nothing is wrong: a process died, and the next opening completes what it left. */
   | "needs-recovery"
   /** Bytes of the commit log that are no record although one was there. */

@@ -162,6 +162,24 @@ export interface ReadAllOptions {
   readonly wanted?: EventTypes | undefined;
 }
 
+/** How a store is copied to a directory. */
+export interface BackupOptions {
+  /** Whether the directory may have an earlier copy, to which what is new is added. */
+  readonly incremental: boolean;
+  /** When it is aborted, the copy ends with its reason. The next one goes on where it ended. */
+  readonly signal?: AbortSignal | undefined;
+  /** Called with the bytes that are copied, and that are to be copied in all. */
+  readonly onProgress?: ((progress: { readonly bytes: number; readonly totalBytes: number }) => void) | undefined;
+}
+
+/** What a copy to a directory has and what it cost. */
+export interface BackupReport {
+  /** Position of the last event of the copy. */
+  readonly position: number;
+  /** Bytes of the commit log that were copied now. */
+  readonly bytes: number;
+}
+
 export interface EventStore {
   readonly capabilities: EventStoreCapabilities;
 
@@ -214,6 +232,12 @@ export interface EventStore {
 
   /** How many bytes the store takes in its storage, if it can tell. An estimate. */
   bytes?(): Promise<number>;
+
+  /**
+   * Copies the store to a directory, up to a commit that is not before the last one that was acknowledged before the call. Durable when
+   * it resolves. Only a store that keeps its events in a directory has it.
+   */
+  backup?(directory: string, options: BackupOptions): Promise<BackupReport>;
 
   /** All streams, or all of one type, in the order of their ids. */
   listStreams(type?: string): Promise<readonly StreamName[]>;

@@ -1,5 +1,7 @@
 import { turn } from "../event-loop.ts";
 import type {
+  BackupOptions,
+  BackupReport,
   Checkpoint,
   Commit,
   CommitResult,
@@ -49,6 +51,16 @@ export class FileEventStore extends FileEventReader implements EventStore {
     if (this.#closing !== undefined) return;
     this.#parts.guard.check();
     await this.#parts.checkpoints.save(kind, name, checkpoint);
+  }
+
+  async backup(directory: string, options: BackupOptions): Promise<BackupReport> {
+    await this.refresh();
+    this.#parts.guard.check();
+    try {
+      return await this.#parts.backup(directory, options);
+    } catch (error) {
+      throw ioError(error, `the copy to ${directory}`, "make it again, and it goes on where it ended");
+    }
   }
 
   /** Saves one after the other, with other work in between: instances that were used alike are due for a snapshot at the same time. */

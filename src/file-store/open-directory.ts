@@ -1,6 +1,13 @@
 import type { FileSystem } from "../fs/file-system.ts";
 import { openNodeFileSystem } from "../fs/node-file-system.ts";
-import type { EventStore } from "../event-store/event-store.ts";
+import type { BackupReport, EventStore } from "../event-store/event-store.ts";
+import {
+  type FollowDirectoryOptions,
+  followDirectory as follow,
+  type RestoreDirectoryOptions,
+  restoreDirectory as restore,
+} from "./directory-copies.ts";
+import { ioError } from "./disk/io-error.ts";
 import { openReadOnlyFileStore } from "./open-read-only.ts";
 import { type Durability, openFileEventStore } from "./open-store.ts";
 
@@ -27,4 +34,32 @@ export async function openDirectoryReadOnly(
   fileSystem: FileSystem | undefined,
 ): Promise<EventStore> {
   return openReadOnlyFileStore(fileSystem ?? (await openNodeFileSystem()), directory);
+}
+
+/** Makes a store in an empty directory from the store in another, with Node's file system unless another is given. */
+export async function restoreDirectory(
+  source: string,
+  target: string,
+  options: RestoreDirectoryOptions,
+  fileSystem?: FileSystem,
+): Promise<BackupReport> {
+  try {
+    return await restore(fileSystem ?? (await openNodeFileSystem()), source, target, options);
+  } catch (error) {
+    throw ioError(error, `restoring ${source} to ${target}`, "make it again");
+  }
+}
+
+/** Keeps a copy of the store in a directory up to date, with Node's file system unless another is given. */
+export async function followDirectory(
+  source: string,
+  target: string,
+  options: FollowDirectoryOptions,
+  fileSystem?: FileSystem,
+): Promise<{ readonly position: number }> {
+  try {
+    return await follow(fileSystem ?? (await openNodeFileSystem()), source, target, options);
+  } catch (error) {
+    throw ioError(error, `copying ${source} to ${target}`, "follow it again, and the copy goes on where it ended");
+  }
 }

@@ -11,6 +11,7 @@ import { CommitLog, DEFAULT_LOG_OPTIONS } from "./log/commit-log.ts";
 import { listSegments } from "./log/segment.ts";
 import { checkStart, LOG_START } from "./open-store.ts";
 import { ReadOnlyFileStore } from "./read-only-file-store.ts";
+import { copyState, refuseIncompleteCopy } from "./recovery/copy-marker.ts";
 import { readMarker } from "./recovery/marker.ts";
 import { adoptStreams } from "./recovery/rebuild-log.ts";
 import { findStreams } from "./streams/stream-list.ts";
@@ -25,6 +26,7 @@ export async function openReadOnlyFileStore(real: FileSystem, directory: string)
   const paths = storePaths(reading.resolve(directory));
   try {
     checkExists(reading, paths);
+    refuseIncompleteCopy(reading, paths);
     const isAdopted = listSegments(reading, paths.commitLog).length > 0 || findStreams(reading, paths).length === 0;
     const fs = isAdopted ? reading : new OverlayFileSystem(reading);
     if (!isAdopted) await adoptStreams(fs, paths, DEFAULT_LOG_OPTIONS, () => {});
@@ -74,7 +76,8 @@ async function open(
     const follower = new ReadOnlyFollower({
       ...{ log, head, guard, unapplied, directory: paths.commitLog },
       observers: [...parts.observers, watchers],
-      isUnlocked: () => isUnlocked(lockFile),
+      // After an addition to a copy that was cut off, only what was announced is whole.
+      isUnlocked: () => isUnlocked(lockFile) && copyState(fs, paths).kind === "settled",
     });
     index.open(marker);
     await follower.open();

@@ -1,3 +1,4 @@
+import type { BackupOptions } from "../event-store/event-store.ts";
 import { type FileHandle, type FileSystem, systemErrorCode } from "../fs/file-system.ts";
 import { Applier } from "./apply/applier.ts";
 import { DirtyFiles } from "./apply/dirty-files.ts";
@@ -6,6 +7,8 @@ import { UnsettledStreams } from "./apply/unsettled-streams.ts";
 import { type LineHash, loadLineHash } from "./caches/snapshot-format.ts";
 import { Committer } from "./commit/committer.ts";
 import { ForeignWatch } from "./commit/foreign-watch.ts";
+import { backup } from "./copy/backup.ts";
+import { refuseIncompleteCopy, settleCopy } from "./recovery/copy-marker.ts";
 import { ioError } from "./disk/io-error.ts";
 import { StoreLock } from "./disk/store-lock.ts";
 import { type StorePaths, storePaths } from "./disk/store-paths.ts";
@@ -53,6 +56,8 @@ export async function openFileEventStore(
 ): Promise<FileEventStore> {
   const paths = storePaths(fs.resolve(directory));
   try {
+    // Not after waiting for the lock, which the copying process has.
+    refuseIncompleteCopy(fs, paths);
     await makeDirectories(fs, paths);
     const hash = await loadLineHash();
     const lock = StoreLock.open(fs, paths.lock, { turn: paths.turn, patience: options.lockTimeout });
@@ -67,6 +72,12 @@ export async function openFileEventStore(
   } catch (error) {
     throw ioError(error, `opening the store in ${paths.base}`);
   }
+}
+
+/** Opens the store in a directory and closes it, so that its files have everything that its log has. */
+export async function settleDirectory(fs: FileSystem, directory: string): Promise<void> {
+  const store = await openFileEventStore(fs, directory);
+  await store.close();
 }
 
 /** Makes the store's directories and their names durable. */
@@ -97,6 +108,7 @@ async function openLocked(
   opening: Opening,
 ): Promise<{ readonly store: FileEventStore; readonly checkpointer: Checkpointer }> {
   const { fs, paths, options } = opening;
+  await settleCopy(fs, paths);
   const logOptions = { ...DEFAULT_LOG_OPTIONS, ...options.log };
   await makeLog(fs, paths, logOptions, options.onAdoption);
   const marker = readMarker(fs, paths.marker) ?? LOG_START;
@@ -164,6 +176,8 @@ function wire({ fs, paths, lock, hash, options }: Opening, log: CommitLog, marke
 
   const store = new FileEventStore({
     ...{ ...shared, checkpointer, committer, foreign },
+    backup: (target: string, copying: BackupOptions) =>
+      backup(shared, target, { ...copying, settle: (path) => settleDirectory(fs, path) }),
     capabilities: { durable: durability === "flush", multiProcess: true },
   });
   return { store, recovery, checkpointer, index, guard, closeFiles: reading.closeFiles };

@@ -1,4 +1,4 @@
-import type { EventStoreCapabilities } from "../event-store/event-store.ts";
+import type { BackupOptions, BackupReport, EventStoreCapabilities } from "../event-store/event-store.ts";
 import type { CommitWatchers } from "./apply/commit-watchers.ts";
 import type { LogFollower } from "./apply/log-follower.ts";
 import type { UnsettledStreams } from "./apply/unsettled-streams.ts";
@@ -52,4 +52,6 @@ export interface StoreParts extends ReadingParts {
   readonly checkpointer: Checkpointer;
   readonly committer: Committer;
   readonly foreign: ForeignWatch;
+  /** Copies the store to a directory. */
+  readonly backup: (directory: string, options: BackupOptions) => Promise<BackupReport>;
 }

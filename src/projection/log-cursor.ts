@@ -1,5 +1,5 @@
 import type { Checkpoint, EventStore, EventTypes, StoredEvent } from "../event-store/event-store.ts";
-import { fingerprint } from "../fingerprint.ts";
+import { eventDigest } from "../event-store/event-digest.ts";
 
 /** What a checkpoint keeps of a cursor. */
 export type CursorMark = Pick<Checkpoint, "position" | "last">;
@@ -77,7 +77,7 @@ export class LogCursor {
    * recognised. What follows it and was left out is left out once more.
    */
   mark(): CursorMark {
-    const event = typeof this.#last === "object" ? digestOf(this.#last) : this.#last;
+    const event = typeof this.#last === "object" ? eventDigest(this.#last) : this.#last;
     return {
       position: this.#lastPosition,
       ...(event === undefined ? {} : { last: { since: this.#since, event } }),
@@ -87,7 +87,7 @@ export class LogCursor {
   #verify(batch: readonly StoredEvent[]): void {
     const last = batch.find(({ position }) => position === this.#lastPosition);
     if (last === undefined) return;
-    if (digestOf(last) !== this.#last) throw new ChangedHistoryError();
+    if (eventDigest(last) !== this.#last) throw new ChangedHistoryError();
     this.#isVerified = true;
   }
 }
@@ -95,8 +95,4 @@ export class LogCursor {
 /** A checkpoint was made of other events than the store has. The reader starts over. */
 export class ChangedHistoryError extends Error {
   override readonly name = "ChangedHistoryError";
-}
-
-function digestOf({ stream, version, type, eventId, timestamp }: StoredEvent): string {
-  return fingerprint(JSON.stringify([stream.type, stream.id, version, type, eventId, timestamp]));
 }

@@ -3,6 +3,9 @@ import { CrashError, type CrashScenario, exploreCrashes, type FileHandle, type F
 import type * as applierModule from "../../src/file-store/apply/applier.ts";
 import type * as dirtyFilesModule from "../../src/file-store/apply/dirty-files.ts";
 import type * as followerModule from "../../src/file-store/apply/log-follower.ts";
+import type * as copyLogModule from "../../src/file-store/copy/copy-log.ts";
+import type * as cutPointModule from "../../src/file-store/copy/cut-point.ts";
+import type * as copyMarkerModule from "../../src/file-store/recovery/copy-marker.ts";
 import type * as lineMovesModule from "../../src/file-store/apply/line-moves.ts";
 import type * as commitLogModule from "../../src/file-store/log/commit-log.ts";
 import type { CommitObserver } from "../../src/file-store/log/committed-record.ts";
@@ -34,6 +37,7 @@ function scenario({ kind, seed = 5 }: Place, workloads = WORKLOADS): CrashScenar
 const onFiles = (file: BrokenFile) => (fileSystem: FileSystem) => breakFileSystem(fileSystem, {}, file);
 const nothing = async (): Promise<void> => {};
 const isLog = (path: string): boolean => path.includes("/commit_log");
+const isCopy = (path: string): boolean => path.startsWith("/copy/commit_log");
 const isStream = (path: string): boolean => path.endsWith("/app.jsonl");
 
 interface Breakage extends Place {
@@ -107,6 +111,21 @@ const BREAKAGES: readonly Breakage[] = [
         },
       }),
   },
+  {
+    what: "a flush of a copy of the log does nothing",
+    kind: "backups beside commits",
+    broken: onFiles((file) => (isCopy(file.path) ? { flush: nothing } : {})),
+  },
+  {
+    what: "syncing the directories of a copy does nothing",
+    kind: "backups beside commits",
+    broken: (fileSystem) =>
+      breakFileSystem(fileSystem, {
+        syncDirectory: async (path) => {
+          if (!path.startsWith("/copy")) await fileSystem.syncDirectory(path);
+        },
+      }),
+  },
   { what: "truncating does nothing", kind: "new log segments", broken: onFiles(() => ({ truncate: () => {} })) },
   {
     what: "a short write counts as a whole one",
@@ -176,6 +195,9 @@ const APPLIER = "../../src/file-store/apply/applier.ts";
 const DIRTY_FILES = "../../src/file-store/apply/dirty-files.ts";
 const FOLLOWER = "../../src/file-store/apply/log-follower.ts";
 const FOREIGN_TAIL = "../../src/file-store/apply/foreign-tail.ts";
+const COPY_LOG = "../../src/file-store/copy/copy-log.ts";
+const COPY_MARKER = "../../src/file-store/recovery/copy-marker.ts";
+const CUT_POINT = "../../src/file-store/copy/cut-point.ts";
 const LINE_MOVES = "../../src/file-store/apply/line-moves.ts";
 
 const MUTATIONS: readonly Mutation[] = [
@@ -242,6 +264,42 @@ const MUTATIONS: readonly Mutation[] = [
       LineMoves: class extends LineMoves {
         override async begin(): Promise<void> {}
       },
+    }),
+  },
+  {
+    what: "nothing tells that a copy is not whole",
+    kind: "a process that makes backups is killed",
+    module: COPY_MARKER,
+    mutate: () => ({ beginCopy: nothing }),
+  },
+  {
+    what: "a copy is whole before its last records are copied",
+    kind: "backups beside commits",
+    module: COPY_LOG,
+    mutate: ({ copyLog }: typeof copyLogModule) => ({
+      copyLog: (fs: FileSystem, source: copyLogModule.LogExtent, copy: copyLogModule.LogExtent) => {
+        const { segment, offset, position } = source.end;
+        return copyLog(fs, { ...source, end: { segment, offset: Math.max(offset - 30, 0), position } }, copy);
+      },
+    }),
+  },
+  {
+    what: "a copy goes on after the torn end of another",
+    kind: "a process that makes backups is killed",
+    module: COPY_MARKER,
+    mutate: ({ cutAfterRecords }: typeof copyMarkerModule) => ({
+      cutAfterRecords: async (...given: Parameters<typeof cutAfterRecords>) => given[2],
+      settleCopy: async (...[fs, paths]: Parameters<typeof copyMarkerModule.settleCopy>) => {
+        fs.remove(paths.copying);
+      },
+    }),
+  },
+  {
+    what: "a restoration keeps a whole record",
+    kind: "a restoration to a position",
+    module: CUT_POINT,
+    mutate: ({ findCut }: typeof cutPointModule) => ({
+      findCut: async (...given: Parameters<typeof findCut>) => ({ ...(await findCut(...given)), rest: undefined }),
     }),
   },
   {

@@ -111,6 +111,11 @@ export async function checkLog({ disk, store, commits }: CrashRemains<FileEventS
   return events.map(line);
 }
 
+/** An event as one line, as `checkLog` gives it. */
+export function eventText(event: Parameters<typeof seen>[0]): string {
+  return line(seen(event));
+}
+
 function seen(event: {
   readonly stream: { readonly type: string; readonly id: string };
   readonly version: number;

@@ -7,6 +7,7 @@ import {
 } from "eventfold-es/testing";
 import { isEventfoldError } from "eventfold-es";
 import type { FileEventStore } from "../../src/file-store/file-event-store.ts";
+import { backupScenario, killedBackupScenario, killedWriterScenario, restoreScenario } from "./crash-copies.ts";
 import { notesScenario } from "./crash-notes.ts";
 import { killAfter } from "./kill-after.ts";
 import { RustCrate } from "./rust-crate.ts";
@@ -88,6 +89,10 @@ export const WORKLOADS: readonly Workload[] = [
   { kind: "a process manager in two processes", scenario: sharedTransfersScenario },
   { kind: "a process manager of the Rust crate", scenario: adoptedTransfersScenario },
   { kind: "commits without events", scenario: notesScenario },
+  { kind: "backups beside commits", scenario: backupScenario },
+  { kind: "a process that makes backups is killed", scenario: killedBackupScenario },
+  { kind: "a process that writes beside backups is killed", scenario: killedWriterScenario },
+  { kind: "a restoration to a position", scenario: restoreScenario },
   { kind: "new log segments", scenario: () => onLog(segments) },
   { kind: "new log segments without preallocation", scenario: () => onLog(segments, withoutRoom) },
   {

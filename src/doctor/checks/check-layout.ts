@@ -6,7 +6,9 @@ import { CHECKPOINT, CRATE_CHECKPOINT } from "../../file-store/caches/checkpoint
 import { CONSUMER_DIRECTORIES } from "./check-consumers.ts";
 import type { Problem } from "../findings.ts";
 
-const META = new Set(["streams.jsonl", "marker.json", "head", "lock", "turn", "stream_ends", "quarantine", "moves"]);
+const META = new Set([
+  ...["streams.jsonl", "marker.json", "head", "lock", "turn", "stream_ends", "quarantine", "moves", "copying.json"],
+]);
 const TOP = new Set<string>(["streams", "commit_log", "meta", ...CONSUMER_DIRECTORIES]);
 
 const AGAIN = "it is made again from the events when needed";

@@ -80,7 +80,12 @@ export class CheckpointFiles {
   }
 
   /** Not kept (and so rebuilt at the next opening) when the state would not come back from JSON as it is. */
-  async save(kind: ConsumerKind, name: string, { checkpoint, place, sequence }: SavedCheckpoint): Promise<void> {
+  async save(
+    kind: ConsumerKind,
+    name: string,
+    { checkpoint, place, sequence }: SavedCheckpoint,
+    durable = false,
+  ): Promise<void> {
     if (!isJsonValue(checkpoint.state)) return;
     const { state, position, fingerprint, last, samples } = checkpoint;
     const bookmark = place === undefined ? undefined : [place.segment, place.offset, place.position];
@@ -92,7 +97,7 @@ export class CheckpointFiles {
         0,
         -1,
       );
-      await replaceFile(this.#fs, `${directory}/${CHECKPOINT}`, sealed(text), false);
+      await replaceFile(this.#fs, `${directory}/${CHECKPOINT}`, sealed(text), durable);
     } catch (error) {
       throw ioError(error, `writing the checkpoint of ${name}`);
     }

@@ -12,6 +12,8 @@ export interface StorePaths {
   readonly turn: string;
   readonly head: string;
   readonly marker: string;
+  /** Only while the store is being copied into this directory: up to where it was whole before. */
+  readonly copying: string;
   /** Where each stream ends. */
   readonly streamEnds: string;
   /** Foreign lines that are being moved to after committed ones. */
@@ -33,6 +35,7 @@ export function storePaths(base: string): StorePaths {
     turn: `${meta}/turn`,
     head: `${meta}/head`,
     marker: `${meta}/marker.json`,
+    copying: `${meta}/copying.json`,
     streamEnds: `${meta}/stream_ends`,
     moves: `${meta}/moves`,
     quarantine: `${meta}/quarantine`,

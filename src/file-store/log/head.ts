@@ -36,7 +36,7 @@ export class Head {
     this.#file.write(this.#buffer, 0, line.length, 0);
   }
 
-  /** Makes the written place durable. Only `repair` needs that: an older place may lie after the log's new end. */
+  /** Makes the written place durable. Only `repair`, after which an older place may lie after the log's new end, and copies need that. */
   async flush(): Promise<void> {
     await this.#file.flush();
   }

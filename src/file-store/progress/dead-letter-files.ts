@@ -198,11 +198,20 @@ function keyedLetters(name: string, lines: readonly string[]): StoredDeadLetter[
     if (key !== undefined) return { key, letter };
     const text = checksumText(crc32(line));
     let place = index + 1;
-    while (taken.has(`${name}/line-${place}-${text}`)) place++;
-    const made = `${name}/line-${place}-${text}`;
+    while (taken.has(`${cratePrefix(name)}${place}-${text}`)) place++;
+    const made = `${cratePrefix(name)}${place}-${text}`;
     taken.add(made);
     return { key: made, letter };
   });
+}
+
+/** Whether a key is one that a letter of the Rust crate gets: no log has that letter. */
+export function isCrateKey(name: string, key: string): boolean {
+  return key.startsWith(cratePrefix(name));
+}
+
+function cratePrefix(name: string): string {
+  return `${name}/line-`;
 }
 
 interface ParsedLetter {

@@ -1,7 +1,7 @@
 import type { StreamName } from "../../event-store/event-store.ts";
 import { type FullName, fullNameOf } from "../../stream-names.ts";
 import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
-import { readWhole } from "../disk/whole-file.ts";
+import { readWhole, replaceFile } from "../disk/whole-file.ts";
 
 const NEWLINE = 0x0a;
 
@@ -64,6 +64,15 @@ export class StreamRegistry {
       .join("");
     const bytes = Buffer.from(text);
     this.#file.write(bytes, 0, bytes.length, size);
+  }
+
+  /** Removes the lines that cannot be read, durably: a power cut can leave one before others. */
+  async removeUnreadable(): Promise<void> {
+    if (this.read().unreadable === 0) return;
+    this.close();
+    const lines = readWhole(this.#fs, this.#path)?.toString("utf8").split("\n") ?? [];
+    const text = lines.filter((line) => parse(line) !== undefined).map((line) => `${line}\n`);
+    await replaceFile(this.#fs, this.#path, text.join(""), true);
   }
 
   /** Makes all lines durable, also those of other processes. */
