@@ -46,6 +46,7 @@ export type ErrorCode =
   | "UNKNOWN_EVENT"
   | "UNSUPPORTED_FORMAT"
   | "UPCAST_FAILED"
+  | "UNTRUSTED_CHECKPOINT"
   | "VERSION_NOT_FOUND";
 
 /** Base of all errors of this library. `code` is stable; the message is for people and may change. */

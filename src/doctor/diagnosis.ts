@@ -187,7 +187,7 @@ export class Diagnosis {
   async #surveyRest(): Promise<void> {
     for (const checkpoint of this.#checkpoints)
       appendAll(this.problems, checkCheckpoint(checkpoint, this.#lastPosition));
-    appendAll(this.problems, checkCrateCheckpoints(this.#fs, this.paths));
+    appendAll(this.problems, await checkCrateCheckpoints(this.#fs, this.paths));
     this.#counts.checkpoints = this.#checkpoints.filter(({ kind }) => kind !== "aggregates").length;
     appendAll(this.problems, checkLayout(this.#fs, this.paths));
     const slice = new Slice();

@@ -128,10 +128,19 @@ export interface Checkpoint {
   readonly fingerprint?: string | undefined;
   /** From the Rust crate: how many events of each stream (`<type>/<id>`) are folded in; all others are not. */
   readonly versions?: ReadonlyMap<string, number> | undefined;
+  /** There is a checkpoint of the Rust crate that cannot be used, so it is unknown what the crate has handled. All else is empty. */
+  readonly untrusted?: UntrustedCheckpoint | undefined;
   /** Digest of the event at `position`, to tell whether the store still has it, and a position before it from which to look. */
   readonly last?: { readonly since: number; readonly event: string } | undefined;
   /** The runtime's: how some events were folded, to notice changed code. Plain JSON. */
   readonly samples?: readonly unknown[] | undefined;
+}
+
+/** A checkpoint of the Rust crate that is damaged, or does not belong to the streams. */
+export interface UntrustedCheckpoint {
+  readonly file: string;
+  /** The problem, as a clause. */
+  readonly problem: string;
 }
 
 /** The kinds of consumers that keep checkpoints; `aggregate` is for what all snapshots of a type have in common. */

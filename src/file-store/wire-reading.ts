@@ -57,7 +57,10 @@ export function wireReading({ fs, paths, hash, log, lock, mayRewrite }: WireRead
   const list = new StreamList({ fs, paths, files, registry, index, keys, unapplied });
   const reader = new LogReader(log, recent, (stream, key) => streams.origin(stream, key));
 
-  const checkpointFiles = new CheckpointFiles(fs, paths, hash, (key) => files.openForReading(key));
+  const checkpointFiles = new CheckpointFiles(fs, paths, {
+    hash,
+    openStream: (stream) => files.openForReading(keys.of(stream)),
+  });
   const checkpoints = new ConsumerCheckpoints(checkpointFiles, reader, progress);
   const snapshots = new SnapshotFiles(fs, files, hash);
   const guard = new StoreGuard({ paths, lock, log, head, isLogTrusted: () => !mayRewrite || unapplied.isEmpty });

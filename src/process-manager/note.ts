@@ -32,6 +32,8 @@ export interface Note {
   readonly cancelled?: readonly string[];
   /** Identity of the scheduled command that was sent. */
   readonly fired?: string;
+  /** In the manager's first note: keys of dead letters that were there before it. Their commands are not sent again. */
+  readonly deadLetters?: readonly string[];
   /** The checkpoint of the Rust crate from which the manager continues. */
   readonly adopted?: AdoptedCheckpoint;
 }

@@ -1,5 +1,5 @@
 import type { CommandEnvelope } from "../aggregate/messages.ts";
-import { EventfoldError } from "../errors.ts";
+import { EventfoldError, isEventfoldError } from "../errors.ts";
 import type { EventStore, StoredDeadLetter, StoredEvent } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { tracedCommit } from "../event-store/traced-commit.ts";
@@ -106,10 +106,14 @@ export class ProcessManagerRunner {
     });
   }
 
-  /** Fixes in the log from where new handlers count, unless it is there. */
+  /** Fixes in the log from where new handlers count, unless it is there. What stops the manager alone is left to its runs. */
   begin(): Promise<void> {
     return this.#exclusively(async () => {
-      await this.#synchronised();
+      try {
+        await this.#synchronised();
+      } catch (error) {
+        if (!isEventfoldError(error, "UNTRUSTED_CHECKPOINT")) throw error;
+      }
     });
   }
 
@@ -126,15 +130,10 @@ export class ProcessManagerRunner {
     return this.#exclusively(async () => {
       for (;;) {
         const { envelope, cause } = addressOf(await this.#findLetter(key));
-        const progress = await this.#synchronised();
         const delivery = { manager: this.name, identity: key, envelope, cause };
-        const note = { name: this.name, expectedSequence: progress.sequence, note: {}, settledLetters: [key] };
+        const note = { name: this.name, expectedSequence: await this.#sequence(), note: {}, settledLetters: [key] };
         const result = await this.#send(delivery, note, "throw");
-        if (result.kind === "dispatched") {
-          progress.sequence = note.expectedSequence + 1;
-          return;
-        }
-        await this.#superseded(progress);
+        if (await this.#isSettled(note, result.kind === "dispatched")) return;
       }
     });
   }
@@ -144,11 +143,19 @@ export class ProcessManagerRunner {
     return this.#exclusively(async () => {
       for (;;) {
         await this.#findLetter(key);
-        const progress = await this.#synchronised();
-        if (await this.#commitNote(progress, {}, [key])) return;
-        await this.#superseded(progress);
+        const note = { name: this.name, expectedSequence: await this.#sequence(), note: {}, settledLetters: [key] };
+        const { ok } = await tracedCommit(this.#events, { appends: [], consumer: note });
+        if (await this.#isSettled(note, ok)) return;
       }
     });
+  }
+
+  /** Takes note of a settled letter. False when another process has come first. */
+  async #isSettled({ expectedSequence, note }: StepNote, isWritten: boolean): Promise<boolean> {
+    const progress = this.#progress;
+    if (progress !== undefined && !isWritten) return this.#superseded(progress);
+    if (progress?.sequence === expectedSequence) applyNote(progress, { sequence: expectedSequence + 1, note });
+    return isWritten;
   }
 
   close(): Promise<void> {
@@ -237,6 +244,7 @@ export class ProcessManagerRunner {
   }
 
   async #deliver(progress: Progress, delivery: Delivery, note: Note, report: Counts): Promise<boolean> {
+    if (progress.earlierDeadLetters.has(delivery.identity)) return this.#commitNote(progress, note);
     const consumer = { name: this.name, expectedSequence: progress.sequence, note };
     const result = await this.#send(delivery, consumer, "dead-letter");
     if (result.kind === "superseded") return false;
@@ -272,12 +280,9 @@ export class ProcessManagerRunner {
   }
 
   /** Writes a note that has no command beside it. */
-  async #commitNote(progress: Progress, note: Note, settledLetters?: readonly string[]): Promise<boolean> {
+  async #commitNote(progress: Progress, note: Note): Promise<boolean> {
     const consumer = { name: this.name, expectedSequence: progress.sequence, note };
-    const { ok } = await tracedCommit(this.#events, {
-      appends: [],
-      consumer: settledLetters === undefined ? consumer : { ...consumer, settledLetters },
-    });
+    const { ok } = await tracedCommit(this.#events, { appends: [], consumer });
     if (ok) applyNote(progress, { sequence: consumer.expectedSequence + 1, note });
     return ok;
   }
@@ -329,16 +334,33 @@ export class ProcessManagerRunner {
     }
   }
 
-  /** Progress with every note so far, of any process. The log has the manager's handlers. */
+  /** Sequence of the last note, of any process. */
+  async #sequence(): Promise<number> {
+    await refreshBeforeReading(this.#events);
+    try {
+      return (await this.#noted()).sequence;
+    } catch (error) {
+      if (!isEventfoldError(error, "UNTRUSTED_CHECKPOINT")) throw error;
+      return (await this.#events.consumerNotes(this.name, 0)).at(-1)?.sequence ?? 0;
+    }
+  }
+
+  /** Progress with every note so far, of any process. */
+  async #noted(): Promise<Progress> {
+    const progress = (this.#progress ??= await this.#load());
+    for (const note of await this.#events.consumerNotes(this.name, progress.sequence)) applyNote(progress, note);
+    return progress;
+  }
+
+  /** The same. The log has the manager's handlers. */
   async #synchronised(): Promise<Progress> {
     await refreshBeforeReading(this.#events);
     for (;;) {
-      const progress = (this.#progress ??= await this.#load());
-      for (const note of await this.#events.consumerNotes(this.name, progress.sequence)) applyNote(progress, note);
+      const progress = await this.#noted();
       this.#handlersNote = progress.handlers.noteWith(this.#names);
       if (this.#handlersNote !== undefined || this.#names.length === 0) return progress;
-      const handlers = await this.#loader.namedHandlers(progress, this.#names);
-      if (!(await this.#commitNote(progress, { handlers }))) await this.#superseded(progress);
+      const note = await this.#loader.handlersNote(progress, this.#names);
+      if (!(await this.#commitNote(progress, note))) await this.#superseded(progress);
     }
   }
 

@@ -1,12 +1,14 @@
 import { initialOf } from "../aggregate/initial-state.ts";
-import type { Checkpoint, EventStore } from "../event-store/event-store.ts";
+import { EventfoldError } from "../errors.ts";
+import type { Checkpoint, EventStore, UntrustedCheckpoint } from "../event-store/event-store.ts";
 import type { EventSources } from "../projection/event-sources.ts";
 import { LogCursor } from "../projection/log-cursor.ts";
 import { adoptCheckpoint, findAdopted } from "./adopted-checkpoint.ts";
 import { HandlerProgress } from "./handler-progress.ts";
 import type { ProcessManagerDefinition } from "./process-manager.ts";
-import type { HandlerName, NamedHandler } from "./note.ts";
+import type { HandlerName, Note } from "./note.ts";
 import { applyNote, type ManagerCheckpoint, type Progress } from "./progress.ts";
+import { untrustedProgress } from "../tracing/tracing.ts";
 import { ScheduledCommands } from "./scheduled-commands.ts";
 
 /** Where a process manager continues: from its checkpoint, from one of the Rust crate, or from the first event. */
@@ -40,6 +42,7 @@ export class ProgressLoader {
       : undefined;
     const kept = checkpoint === undefined ? undefined : this.#ofCheckpoint(checkpoint);
     if (checkpoint !== undefined && kept !== undefined) return { progress: kept, saved: checkpoint.position };
+    if (checkpoint?.untrusted !== undefined) await this.#refuse(checkpoint.untrusted);
     if (checkpoint?.versions !== undefined)
       await adoptCheckpoint(this.#events, name, { state: checkpoint.state, versions: [...checkpoint.versions] });
     const adopted = await findAdopted(this.#events, name);
@@ -52,6 +55,7 @@ export class ProgressLoader {
       reacted: undefined,
       scheduled: new ScheduledCommands(),
       versions: new Map(versions),
+      earlierDeadLetters: new Set(),
       quiet: undefined,
     };
     return { progress, saved: 0 };
@@ -60,7 +64,8 @@ export class ProgressLoader {
   /** `undefined` for a checkpoint of other code, or of the Rust crate. */
   #ofCheckpoint(checkpoint: Checkpoint): Progress | undefined {
     const { fingerprint, wanted } = this.#sources;
-    if (checkpoint.versions !== undefined || checkpoint.fingerprint !== fingerprint) return undefined;
+    const { versions, untrusted } = checkpoint;
+    if (versions !== undefined || untrusted !== undefined || checkpoint.fingerprint !== fingerprint) return undefined;
     const kept = checkpoint.state as ManagerCheckpoint;
     return {
       state: kept.state,
@@ -70,26 +75,74 @@ export class ProgressLoader {
       reacted: undefined,
       scheduled: new ScheduledCommands(kept.scheduled),
       versions: new Map(kept.adoptedVersions),
+      earlierDeadLetters: new Set(kept.deadLetters),
       quiet: undefined,
     };
   }
 
-  /** The manager's handlers, with the positions after which those count that the log does not know. */
-  async namedHandlers({ handlers, versions }: Progress, names: readonly HandlerName[]): Promise<NamedHandler[]> {
+  /** The note that names handlers of which the log does not know all. */
+  async handlersNote({ handlers, versions }: Progress, names: readonly HandlerName[]): Promise<Note> {
     // The Rust crate's manager had handlers, and its checkpoint says what they have handled.
-    const isAdopted = handlers.isEmpty && versions.size > 0;
+    const isAdopted = handlers.isEmpty && [...versions.values()].some((version) => version > 0);
     const from = this.#definition.startFrom === "now" && !isAdopted ? await this.#events.head() : 0;
-    return names.map((name) => (handlers.has(name) ? name : { ...name, from }));
+    const named = names.map((name) => (handlers.has(name) ? name : { ...name, from }));
+    const deadLetters = handlers.isEmpty ? await this.#earlierDeadLetters(isAdopted) : [];
+    return deadLetters.length === 0 ? { handlers: named } : { handlers: named, deadLetters };
+  }
+
+  /**
+   * The dead letters of a manager that has no note. They say that it is not new: the log has lost its notes, or the Rust crate has
+   * lost its checkpoint. Throws `UNTRUSTED_CHECKPOINT` if the crate may have handled events of which nothing tells.
+   */
+  async #earlierDeadLetters(isAdopted: boolean): Promise<string[]> {
+    const { name, startFrom } = this.#definition;
+    const letters = await this.#events.deadLetters(name);
+    const ours = letters.filter(({ letter }) => letter["manager"] === name);
+    if (ours.length < letters.length && !isAdopted && startFrom !== "now")
+      throw new EventfoldError(
+        "UNTRUSTED_CHECKPOINT",
+        `process manager ${name}: expected a checkpoint of the Rust crate that says what it has handled, found only its dead letters; no command is sent. Restore process_managers/${name}/checkpoint.json from a backup. Or set startFrom: "now", so that the manager begins with the next event. Or delete process_managers/${name}, so that it reacts to every event again`,
+      );
+    if (ours.length > 0)
+      untrustedProgress.publish(() => ({
+        kind: "process-manager",
+        name,
+        problem: `the log has no notes of the manager, but there are ${ours.length} of its dead letters; it reacts to all events again, and sends no command that an event or a dead letter is known to come from`,
+      }));
+    return ours.map(({ key }) => key);
+  }
+
+  /** Nothing is sent as long as it is unknown what the Rust crate has sent. */
+  async #refuse({ file, problem }: UntrustedCheckpoint): Promise<never> {
+    const { name } = this.#definition;
+    const notes = await this.#events.consumerNotes(name, 0);
+    const isNoted = notes.some(({ note }) => (note as Note).handlers !== undefined);
+    const remedy = isNoted
+      ? "delete it, so that the manager continues after the events that it has handled itself"
+      : 'delete it and set startFrom: "now", so that the manager begins with the next event; without startFrom, it reacts to every event again';
+    throw new EventfoldError(
+      "UNTRUSTED_CHECKPOINT",
+      `process manager ${name}: expected a checkpoint of the Rust crate in ${file}, found one that cannot be trusted: ${problem}. It is unknown which events the crate has handled, so no command is sent. Restore the file from a backup. Or ${remedy}`,
+    );
   }
 
   /** Returns the position of the checkpoint. */
-  async save({ state, sequence, scheduled, handlers, versions, cursor }: Progress): Promise<number> {
+  async save({
+    state,
+    sequence,
+    scheduled,
+    handlers,
+    versions,
+    earlierDeadLetters,
+    cursor,
+  }: Progress): Promise<number> {
     const kept: ManagerCheckpoint = {
       state,
       sequence,
       scheduled: scheduled.all,
       ...handlers.save(),
       adoptedVersions: [...versions],
+      ...(earlierDeadLetters.size === 0 ? {} : { deadLetters: [...earlierDeadLetters] }),
     };
     const mark = cursor.mark();
     this.#checkpointIsUsable = true;

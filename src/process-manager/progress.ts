@@ -12,6 +12,8 @@ export interface ManagerCheckpoint extends SavedHandlers {
   readonly scheduled: readonly ScheduledCommand[];
   /** `versions` of the adopted checkpoint. */
   readonly adoptedVersions: AdoptedCheckpoint["versions"];
+  /** As in the manager's first note. */
+  readonly deadLetters?: readonly string[];
 }
 
 /** A manager after the last event that it has passed. */
@@ -27,6 +29,8 @@ export interface Progress {
   readonly scheduled: ScheduledCommands;
   /** From the adopted checkpoint. */
   readonly versions: ReadonlyMap<string, number>;
+  /** Identities of commands that became dead letters before the log lost the notes of it. */
+  readonly earlierDeadLetters: Set<string>;
   /** The last event that was handled and caused nothing, so that no note has it, and how many there were since the last note. */
   quiet: { readonly event: StoredEvent; readonly count: number } | undefined;
 }
@@ -47,7 +51,8 @@ export function completeEvent(progress: Progress, event: StoredEvent, state: unk
 
 /** Applies a note that is in the log. */
 export function applyNote(progress: Progress, { sequence, note }: ConsumerNote): void {
-  const { scheduled = [], cancelled = [], fired } = note as Note;
+  const { scheduled = [], cancelled = [], fired, deadLetters = [] } = note as Note;
+  for (const key of deadLetters) progress.earlierDeadLetters.add(key);
   for (const id of cancelled) progress.scheduled.remove(id);
   for (const command of scheduled) progress.scheduled.schedule(command);
   if (fired !== undefined) progress.scheduled.remove(fired);

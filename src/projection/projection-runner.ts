@@ -1,10 +1,10 @@
 import { type FoldSample, FoldSamples } from "../aggregate/fold-samples.ts";
 import { EventfoldError } from "../errors.ts";
-import type { EventStore, StoredEvent } from "../event-store/event-store.ts";
+import type { EventStore, StoredEvent, UntrustedCheckpoint } from "../event-store/event-store.ts";
 import { fullNameOf } from "../stream-names.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { cacheProblem } from "../json.ts";
-import { projecting, type ProjectTrace, staleCache, uncachedState } from "../tracing/tracing.ts";
+import { projecting, type ProjectTrace, staleCache, uncachedState, untrustedProgress } from "../tracing/tracing.ts";
 import type { SliceLock } from "./slice-lock.ts";
 import { ChangedHistoryError, LogCursor } from "./log-cursor.ts";
 import { ProjectionFold } from "./projection-fold.ts";
@@ -139,6 +139,7 @@ export class ProjectionRunner {
   async #load(): Promise<Folded> {
     this.#saved = { position: 0, time: monotonicNow() };
     const checkpoint = await this.#events.loadCheckpoint("projection", this.#definition.name);
+    if (checkpoint?.untrusted !== undefined) this.#reportUntrusted(checkpoint.untrusted);
     if (checkpoint?.versions !== undefined) {
       // Reads all events: those that are counted off are of any type.
       const versions = stillToCome(checkpoint.versions);
@@ -169,6 +170,14 @@ export class ProjectionRunner {
       isRepeatable,
     }));
     return false;
+  }
+
+  #reportUntrusted({ file, problem }: UntrustedCheckpoint): void {
+    untrustedProgress.publish(() => ({
+      kind: "projection",
+      name: this.#definition.name,
+      problem: `the checkpoint of the Rust crate in ${file} cannot be trusted: ${problem}; all events are folded again`,
+    }));
   }
 
   #fresh(): Folded {

@@ -219,6 +219,14 @@ export interface StaleCacheNotice {
   readonly isRepeatable: boolean;
 }
 
+/** It is not known for certain what a consumer has handled. The store says what it does about it. */
+export interface UntrustedProgressNotice {
+  readonly kind: "projection" | "process-manager";
+  readonly name: string;
+  /** The finding, and its consequence. */
+  readonly problem: string;
+}
+
 /** A state that is folded again at each start, because it cannot be cached. Published once for each definition and store. */
 export interface UncachedStateNotice {
   readonly kind: "snapshots" | "projection" | "process-manager";
@@ -251,4 +259,5 @@ export const idsUnreachable: Notice<UnreachableIdsNotice> = new Notice("eventfol
 export const lockAwaited: Notice<LockWaitNotice> = new Notice("eventfold-es:lock-wait");
 export const deadLetterWritten: Notice<DeadLetterNotice> = new Notice("eventfold-es:dead-letter");
 export const staleCache: Notice<StaleCacheNotice> = new Notice("eventfold-es:stale-cache");
+export const untrustedProgress: Notice<UntrustedProgressNotice> = new Notice("eventfold-es:untrusted-progress");
 export const uncachedState: Notice<UncachedStateNotice> = new Notice("eventfold-es:uncached-state");

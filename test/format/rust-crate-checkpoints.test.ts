@@ -2,6 +2,7 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { aggregate, AggregateStore, data, processManager, projection } from "eventfold-es";
 import { describe, expect, test } from "vitest";
+import { crateCursor } from "../support/rust-crate.ts";
 import { linesOf, oneTo, streamFile } from "../support/store-files.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
@@ -36,8 +37,8 @@ function fixtureCopy(): string {
 /** Moves the Rust crate's checkpoint to the end of `counter/c-1`. */
 function changeCheckpoint(directory: string, consumer: string, state: object): void {
   const { cursors } = JSON.parse(fs.readFileSync(cratesFile(FIXTURE, consumer), "utf8")) as { cursors: object };
-  const offset = fs.statSync(streamFile(directory, "counter", "c-1")).size;
-  const changed = { state, cursors: { ...cursors, "counter/c-1": { offset, hash: "" } } };
+  const text = fs.readFileSync(streamFile(directory, "counter", "c-1"), "utf8");
+  const changed = { state, cursors: { ...cursors, "counter/c-1": crateCursor(text) } };
   fs.writeFileSync(cratesFile(directory, consumer), JSON.stringify(changed));
 }
 

@@ -3,6 +3,7 @@ import { dirname } from "node:path";
 import { AggregateStore, processManager, projection } from "eventfold-es";
 import { openNodeFileSystem } from "eventfold-es/testing";
 import { expect, test } from "vitest";
+import { crateCursor } from "../support/rust-crate.ts";
 import { Counter, Meter } from "../support/counter.ts";
 import { streamFile, treeOf } from "../support/store-files.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
@@ -22,7 +23,7 @@ function cratesDirectory(lines: string, others: Readonly<Record<string, unknown>
 }
 
 /** The Rust crate has read the first line. */
-const cursors = { "counter/c": { offset: FIRST.length, hash: "0123456789abcdef" } };
+const cursors = { "counter/c": crateCursor(FIRST) };
 
 test("a projection's checkpoint is continued: its state is kept, and no event is folded twice", async () => {
   const Sum = projection("sum", { sum: 0 }).on(Counter, { Added: (s, { data }) => ({ sum: s.sum + data.by }) });
@@ -57,7 +58,7 @@ test("a process manager's checkpoint is continued: no event is handled twice", a
 
 test("a snapshot of the Rust crate is left unchanged: the state is folded from the events", async () => {
   const directory = cratesDirectory(FIRST + SECOND, {
-    "streams/counter/c/views/state.snapshot.json": { state: 999, offset: FIRST.length, hash: "0123456789abcdef" },
+    "streams/counter/c/views/state.snapshot.json": { state: 999, ...crateCursor(FIRST) },
   });
   await using store = await AggregateStore.builder(directory).aggregate(Counter).open();
   expect(await store.get(Counter, "c").state()).toBe(21);

@@ -13,6 +13,7 @@ import {
 import { nextEventId } from "./crash-stores.ts";
 import { killAfter } from "./kill-after.ts";
 import { Purse, Transfer, Transfers } from "./transfer.ts";
+import { crateCursor } from "./rust-crate.ts";
 
 const Balances = projection("balances", () => ({ events: 0, byPurse: {} as Record<string, number> })).on(Purse, {
   Filled: (s, e) => move(s, e.id, e.data.amount),
@@ -204,7 +205,7 @@ function writeAsTheOriginal(disk: SimulatedDisk): void {
   for (const [stream, events] of Object.entries(streams)) {
     const text = events.map((event, i) => `{"type":${event},"ts":${1_600_000_000 + i}}\n`).join("");
     write(`/store/streams/${stream}/app.jsonl`, text);
-    cursors[stream] = { offset: text.length, hash: "0".repeat(16) };
+    cursors[stream] = crateCursor(text);
   }
   write("/store/process_managers/transfers/checkpoint.json", JSON.stringify({ state: {}, cursors }, undefined, 2));
   disk.settle();

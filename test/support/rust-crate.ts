@@ -1,8 +1,18 @@
 import type { FileHandle, SimulatedDisk } from "eventfold-es/testing";
+import { loadLineHash } from "../../src/file-store/caches/snapshot-format.ts";
+
+const hash = await loadLineHash();
 
 /** A line as the Rust crate writes it. */
 export function crateLine(n: number, type = "Added"): string {
   return `{"type":"${type}","data":{"n":${n}},"ts":1700000000,"id":"crate-${n}"}\n`;
+}
+
+/** The crate's cursor of a stream whose file it has read up to the end of `text`. */
+export function crateCursor(text: string): { readonly offset: number; readonly hash: string } {
+  const bytes = Buffer.from(text);
+  const line = text.slice(0, -1).split("\n").at(-1) ?? "";
+  return { offset: bytes.length, hash: bytes.length === 0 ? "" : hash(Buffer.from(line)) };
 }
 
 /** The Rust crate as a process of its own: it holds the `flock` of the streams that it uses, and flushes each line. */

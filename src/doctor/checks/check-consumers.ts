@@ -1,12 +1,15 @@
 import { appendAll } from "../../arrays.ts";
 import { isUtf8 } from "node:buffer";
 import { crc32 } from "node:zlib";
-import type { FileSystem } from "../../fs/file-system.ts";
+import type { StreamName } from "../../event-store/event-store.ts";
+import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
 import type { StorePaths } from "../../file-store/disk/store-paths.ts";
 import { readWhole } from "../../file-store/disk/whole-file.ts";
 import { isPlainName } from "../../stream-names.ts";
 import { CHECKPOINT, CRATE_CHECKPOINT } from "../../file-store/caches/checkpoint-files.ts";
-import { isCrateCheckpoint } from "../../file-store/caches/crate-checkpoint.ts";
+import { readCrateCheckpoint } from "../../file-store/caches/crate-checkpoint.ts";
+import { loadLineHash } from "../../file-store/caches/snapshot-format.ts";
+import { keyOfStream } from "../../file-store/disk/stream-key.ts";
 import { correctText, differingBytes } from "../scan/one-byte-correction.ts";
 import { lineAt, type Problem } from "../findings.ts";
 import type { LoggedLetter, LogNotes, NotePlace } from "../scan/log-notes.ts";
@@ -92,7 +95,8 @@ export function checkCheckpoint(
 }
 
 /** The problems of the checkpoints of the Rust crate, which only the crate can make again. */
-export function checkCrateCheckpoints(fs: FileSystem, paths: StorePaths): Problem[] {
+export async function checkCrateCheckpoints(fs: FileSystem, paths: StorePaths): Promise<Problem[]> {
+  const files = { hash: await loadLineHash(), openStream: (stream: StreamName) => openStream(fs, paths, stream) };
   return (["projections", "process_managers"] as const).flatMap((kind) =>
     fs
       .readDirectory(`${paths.base}/${kind}`)
@@ -100,11 +104,22 @@ export function checkCrateCheckpoints(fs: FileSystem, paths: StorePaths): Proble
       .flatMap(({ name }): Problem[] => {
         const file = `${paths.base}/${kind}/${name}/${CRATE_CHECKPOINT}`;
         const bytes = readWhole(fs, file);
-        if (bytes === undefined || (isUtf8(bytes) && isCrateCheckpoint(bytes))) return [];
-        const message = "the Rust crate's checkpoint cannot be read";
+        if (bytes === undefined) return [];
+        const read = isUtf8(bytes) ? readCrateCheckpoint(bytes, files) : { problem: "it is not UTF-8" };
+        if (!("problem" in read)) return [];
+        const message = `the Rust crate's checkpoint cannot be trusted: ${read.problem}`;
         return [{ kind: "checkpoint-damaged", severity: "warning", file, message }];
       }),
   );
+}
+
+function openStream(fs: FileSystem, paths: StorePaths, stream: StreamName): FileHandle | undefined {
+  try {
+    return fs.open(`${paths.streams}/${keyOfStream(fs, paths, stream)}/app.jsonl`, "read");
+  } catch {
+    // It is not there, or cannot be read; another check reports that.
+    return undefined;
+  }
 }
 
 /** Compares dead letters with what the log says; `unsettled` tells what recovery still has to carry over. */

@@ -1,7 +1,7 @@
 import { crc32 } from "node:zlib";
 import { isChecksum, sealed } from "../disk/checksum.ts";
-import type { Checkpoint, ConsumerKind } from "../../event-store/event-store.ts";
-import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
+import type { Checkpoint, ConsumerKind, UntrustedCheckpoint } from "../../event-store/event-store.ts";
+import type { FileSystem } from "../../fs/file-system.ts";
 import { compareCodePoints } from "../../event-store/stream-order.ts";
 import { isCount, isJsonValue } from "../../json.ts";
 import { ioError } from "../disk/io-error.ts";
@@ -9,10 +9,8 @@ import type { StorePaths } from "../disk/store-paths.ts";
 import { readWhole, replaceFile } from "../disk/whole-file.ts";
 import { encodeId } from "../../stream-names.ts";
 import type { LogPlace } from "../log/log-place.ts";
-import type { StreamKey } from "../disk/stream-key.ts";
 import { isError } from "../../realm.ts";
-import { readCrateCheckpoint } from "./crate-checkpoint.ts";
-import type { LineHash } from "./snapshot-format.ts";
+import { type CrateFiles, readCrateCheckpoint } from "./crate-checkpoint.ts";
 
 const DIRECTORIES: Readonly<Record<ConsumerKind, string>> = {
   projection: "projections",
@@ -45,21 +43,14 @@ export interface SavedCheckpoint {
 export class CheckpointFiles {
   readonly #fs: FileSystem;
   readonly #paths: StorePaths;
-  readonly #openStream: (key: StreamKey) => FileHandle | undefined;
-  readonly #hash: LineHash;
+  readonly #crateFiles: CrateFiles;
   /** By directory: the digest of the Rust crate's checkpoint that was last looked at. */
   readonly #digests = new Map<string, string | undefined>();
 
-  constructor(
-    fs: FileSystem,
-    paths: StorePaths,
-    hash: LineHash,
-    openStream: (key: StreamKey) => FileHandle | undefined,
-  ) {
+  constructor(fs: FileSystem, paths: StorePaths, crateFiles: CrateFiles) {
     this.#fs = fs;
     this.#paths = paths;
-    this.#hash = hash;
-    this.#openStream = openStream;
+    this.#crateFiles = crateFiles;
   }
 
   load(kind: ConsumerKind, name: string): SavedCheckpoint | undefined {
@@ -72,8 +63,10 @@ export class CheckpointFiles {
       // The one that is lost may have been made by later code, to which the state of the Rust crate means nothing. (A process
       // manager's log tells which of the crate's checkpoints it has taken over.)
       if (ours === "damaged" && kind === "projection") return undefined;
-      const adopted = readCrateCheckpoint(bytes, this.#openStream);
-      return adopted && { checkpoint: { ...adopted, position: 0 }, place: undefined, sequence: undefined };
+      const found = readCrateCheckpoint(bytes, this.#crateFiles);
+      const checkpoint =
+        "problem" in found ? { state: undefined, untrusted: this.#untrusted(kind, name, found) } : found;
+      return { checkpoint: { ...checkpoint, position: 0 }, place: undefined, sequence: undefined };
     } catch (error) {
       throw ioError(error, `reading the checkpoint of ${name}`);
     }
@@ -142,7 +135,7 @@ export class CheckpointFiles {
     if (kind !== "projection" && kind !== "process-manager") return undefined;
     const directory = this.#directory(kind, name);
     const bytes = readWhole(this.#fs, `${directory}/${CRATE_CHECKPOINT}`);
-    this.#digests.set(directory, bytes && this.#hash(bytes));
+    this.#digests.set(directory, bytes && this.#crateFiles.hash(bytes));
     return bytes;
   }
 
@@ -151,6 +144,10 @@ export class CheckpointFiles {
     const directory = this.#directory(kind, name);
     if (!this.#digests.has(directory)) this.#crates(kind, name);
     return this.#digests.get(directory);
+  }
+
+  #untrusted(kind: ConsumerKind, name: string, { problem }: { readonly problem: string }): UntrustedCheckpoint {
+    return { file: `${this.#directory(kind, name)}/${CRATE_CHECKPOINT}`, problem };
   }
 
   #directory(kind: ConsumerKind, name: string): string {
