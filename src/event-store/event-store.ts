@@ -234,6 +234,8 @@ export interface EventStore {
 
   /** A consumer's checkpoint, or nothing if there is none that can be trusted. */
   loadCheckpoint(kind: ConsumerKind, name: string): Promise<Checkpoint | undefined>;
+  /** A consumer's checkpoint that the Rust crate has written, whether there is another one or not. */
+  loadForeignCheckpoint?(kind: ConsumerKind, name: string): Promise<Checkpoint | undefined>;
   /** The names of the consumers of a kind that have a checkpoint, in the order of their code points. */
   listCheckpoints(kind: ConsumerKind): Promise<readonly string[]>;
   /** Replaces a consumer's checkpoint as a whole. */

@@ -121,6 +121,11 @@ export abstract class FileEventReader {
     return this.#parts.checkpoints.load(kind, name);
   }
 
+  async loadForeignCheckpoint(kind: ConsumerKind, name: string): Promise<Checkpoint | undefined> {
+    this.checkOpen();
+    return this.#parts.checkpoints.loadForeign(kind, name);
+  }
+
   async listCheckpoints(kind: ConsumerKind): Promise<readonly string[]> {
     this.checkOpen();
     return this.#parts.checkpoints.list(kind);

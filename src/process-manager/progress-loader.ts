@@ -6,7 +6,7 @@ import { LogCursor } from "../projection/log-cursor.ts";
 import { adoptCheckpoint, findAdopted } from "./adopted-checkpoint.ts";
 import { HandlerProgress } from "./handler-progress.ts";
 import type { ProcessManagerDefinition } from "./process-manager.ts";
-import type { HandlerName, Note } from "./note.ts";
+import type { AdoptedCheckpoint, HandlerName, Note } from "./note.ts";
 import { applyNote, type ManagerCheckpoint, type Progress } from "./progress.ts";
 import { untrustedProgress } from "../tracing/tracing.ts";
 import { ScheduledCommands } from "./scheduled-commands.ts";
@@ -42,10 +42,7 @@ export class ProgressLoader {
       : undefined;
     const kept = checkpoint === undefined ? undefined : this.#ofCheckpoint(checkpoint);
     if (checkpoint !== undefined && kept !== undefined) return { progress: kept, saved: checkpoint.position };
-    if (checkpoint?.untrusted !== undefined) await this.#refuse(checkpoint.untrusted);
-    if (checkpoint?.versions !== undefined)
-      await adoptCheckpoint(this.#events, name, { state: checkpoint.state, versions: [...checkpoint.versions] });
-    const adopted = await findAdopted(this.#events, name);
+    const adopted = await this.#adopted(checkpoint);
     const { state, versions } = adopted ?? { state: initialOf(initial), versions: [] };
     const progress: Progress = {
       state,
@@ -59,6 +56,21 @@ export class ProgressLoader {
       quiet: undefined,
     };
     return { progress, saved: 0 };
+  }
+
+  /** Where the Rust crate's manager was. `checkpoint` is the crate's, if the crate has run since ours was made. */
+  async #adopted(checkpoint: Checkpoint | undefined): Promise<AdoptedCheckpoint | undefined> {
+    const { name } = this.#definition;
+    const adopted = await findAdopted(this.#events, name);
+    const isCrates = checkpoint?.untrusted !== undefined || checkpoint?.versions !== undefined;
+    if (!isCrates && adopted !== undefined) return adopted;
+    // Without a note of it, it may not have been taken over yet, or the log has lost the note.
+    const { state, versions, untrusted } =
+      (isCrates ? checkpoint : await this.#events.loadForeignCheckpoint?.("process-manager", name)) ?? {};
+    if (untrusted !== undefined) await this.#refuse(untrusted);
+    if (versions === undefined) return adopted;
+    await adoptCheckpoint(this.#events, name, { state, versions: [...versions] });
+    return findAdopted(this.#events, name);
   }
 
   /** `undefined` for a checkpoint of other code, or of the Rust crate. */

@@ -374,6 +374,21 @@ test.each(damages.filter(([, { streams }]) => streams === undefined))(
   },
 );
 
+test("the Rust crate's checkpoint counts again if the log has lost the note of it, whatever ours says", async () => {
+  const directory = crateDirectory({});
+  const run = async (): Promise<void> => {
+    await using store = await open(directory);
+    await store.dispatch(Counter.at("a").Add({ by: 1 }));
+    await store.runProcessManagers();
+  };
+  await run();
+  fs.rmSync(path.join(directory, "commit_log"), { recursive: true });
+  await run();
+  await using store = await open(directory);
+  expect(await measured(store, "a")).toBe(5);
+  expect(await measured(store, "größe-日本")).toBe(2);
+});
+
 describe("a process manager whose notes are lost with the log", () => {
   const Rule = (accepts: boolean) =>
     aggregate("meter", {

@@ -1,6 +1,6 @@
 import { crc32 } from "node:zlib";
 import { isChecksum, sealed } from "../disk/checksum.ts";
-import type { Checkpoint, ConsumerKind, UntrustedCheckpoint } from "../../event-store/event-store.ts";
+import type { Checkpoint, ConsumerKind } from "../../event-store/event-store.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { compareCodePoints } from "../../event-store/stream-order.ts";
 import { isCount, isJsonValue } from "../../json.ts";
@@ -63,13 +63,27 @@ export class CheckpointFiles {
       // The one that is lost may have been made by later code, to which the state of the Rust crate means nothing. (A process
       // manager's log tells which of the crate's checkpoints it has taken over.)
       if (ours === "damaged" && kind === "projection") return undefined;
-      const found = readCrateCheckpoint(bytes, this.#crateFiles);
-      const checkpoint =
-        "problem" in found ? { state: undefined, untrusted: this.#untrusted(kind, name, found) } : found;
-      return { checkpoint: { ...checkpoint, position: 0 }, place: undefined, sequence: undefined };
+      return { checkpoint: this.#foreign(kind, name, bytes), place: undefined, sequence: undefined };
     } catch (error) {
       throw ioError(error, `reading the checkpoint of ${name}`);
     }
+  }
+
+  /** That of the Rust crate, whatever ours says. */
+  loadForeign(kind: ConsumerKind, name: string): Checkpoint | undefined {
+    try {
+      const bytes = this.#crates(kind, name);
+      return bytes && this.#foreign(kind, name, bytes);
+    } catch (error) {
+      throw ioError(error, `reading the checkpoint of ${name}`);
+    }
+  }
+
+  #foreign(kind: ConsumerKind, name: string, bytes: Buffer): Checkpoint {
+    const found = readCrateCheckpoint(bytes, this.#crateFiles);
+    if (!("problem" in found)) return { ...found, position: 0 };
+    const file = `${this.#directory(kind, name)}/${CRATE_CHECKPOINT}`;
+    return { state: undefined, untrusted: { file, problem: found.problem }, position: 0 };
   }
 
   /** Not kept (and so rebuilt at the next opening) when the state would not come back from JSON as it is. */
@@ -144,10 +158,6 @@ export class CheckpointFiles {
     const directory = this.#directory(kind, name);
     if (!this.#digests.has(directory)) this.#crates(kind, name);
     return this.#digests.get(directory);
-  }
-
-  #untrusted(kind: ConsumerKind, name: string, { problem }: { readonly problem: string }): UntrustedCheckpoint {
-    return { file: `${this.#directory(kind, name)}/${CRATE_CHECKPOINT}`, problem };
   }
 
   #directory(kind: ConsumerKind, name: string): string {

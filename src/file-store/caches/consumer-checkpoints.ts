@@ -33,6 +33,11 @@ export class ConsumerCheckpoints {
     return checkpoint;
   }
 
+  /** That of the Rust crate. */
+  loadForeign(kind: ConsumerKind, name: string): Checkpoint | undefined {
+    return this.#files.loadForeign(kind, name);
+  }
+
   list(kind: ConsumerKind): readonly string[] {
     return this.#files.list(kind);
   }
