@@ -27,6 +27,7 @@ import {
 import { type IdleOptions, untilIdle } from "./idle.ts";
 import type { InjectedEvent, InjectOptions, InjectResult } from "./inject-event.ts";
 import type { EnvelopeFor } from "./middleware.ts";
+import type { OpenStoreEntry } from "./open-stores.ts";
 import type { Instances } from "./instances.ts";
 import { type StoreStatus, storeStatus } from "./store-status.ts";
 import { checkReadOptions, readEvents, type ReadEventsOptions } from "./read-events.ts";
@@ -58,11 +59,18 @@ export class AggregateStore<
     { readonly name: string | undefined; readonly place: SubscriptionPlace }
   >();
   readonly #loops: SubscriptionSource["loops"] = new Set();
-  readonly #names: SubscriptionSource["names"] = new Set();
+  readonly #entry: OpenStoreEntry;
   #closing: Promise<void> | undefined;
 
   /** @internal Use `AggregateStore.open` or `AggregateStore.builder`. */
-  constructor(events: EventStore, instances: Instances, projections: Projections, managers: ProcessManagers) {
+  constructor(
+    events: EventStore,
+    instances: Instances,
+    projections: Projections,
+    managers: ProcessManagers,
+    entry: OpenStoreEntry,
+  ) {
+    this.#entry = entry;
     this.#managers = managers;
     this.#events = events;
     this.#instances = instances;
@@ -231,7 +239,8 @@ export class AggregateStore<
       reader: (type: string) => this.#instances.reader(type),
       closing: this.#stop.signal,
       loops: this.#loops,
-      names: this.#names,
+      names: this.#entry.names,
+      checkName: (name: string) => this.#entry.checkName(name),
     };
     if (handler === undefined) return subscribe(source, options);
     const place: SubscriptionPlace = {};
@@ -299,6 +308,14 @@ export class AggregateStore<
 
   async #close(): Promise<void> {
     this.#stop.abort();
+    try {
+      await this.#closeParts();
+    } finally {
+      this.#entry.close();
+    }
+  }
+
+  async #closeParts(): Promise<void> {
     await this.#managers.close();
     await Promise.allSettled([...this.#subscriptions.keys()].map(({ done }) => done));
     await Promise.allSettled([...this.#loops].map((loop) => loop.return()));

@@ -5,6 +5,7 @@ import type { AnyProjection } from "../projection/projection.ts";
 import { Projections } from "../projection/projections.ts";
 import { AggregateStore } from "./aggregate-store.ts";
 import { Instances } from "./instances.ts";
+import { OpenStoreEntry } from "./open-stores.ts";
 import { MiddlewareChain } from "./middleware.ts";
 import { sourcesOf, type StoreOptions } from "./store-options.ts";
 import type { Wiring } from "./wiring.ts";
@@ -28,13 +29,16 @@ export async function assemble<A extends AnyAggregate, P extends AnyProjection>(
   const projections = new Projections(events);
   for (const projection of wiring.projections) projections.register(projection);
   const managers = new ProcessManagers(wiring.managers, events, instances, sources.now, onProcessManagerError);
-  if (options.readOnly) return new AggregateStore(events, instances, projections, managers);
+  if (options.readOnly)
+    return new AggregateStore(events, instances, projections, managers, new OpenStoreEntry(undefined, []));
   try {
     await managers.begin();
   } catch (error) {
     await events.close();
     throw error;
   }
-  if (processManagerMode === "automatic") managers.start();
-  return new AggregateStore(events, instances, projections, managers);
+  const isAutomatic = processManagerMode === "automatic";
+  if (isAutomatic) managers.start();
+  const entry = new OpenStoreEntry(events.location, isAutomatic ? wiring.managers : []);
+  return new AggregateStore(events, instances, projections, managers, entry);
 }

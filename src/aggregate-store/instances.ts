@@ -9,6 +9,7 @@ import type { Lease } from "../aggregate/instance/lease.ts";
 import type { CommandContext, CommandEnvelope, RecordedEvent } from "../aggregate/messages.ts";
 import { type EventReader, recordedEvent } from "../aggregate/event-reader.ts";
 import { AggregateModel, type Command, type Environment } from "../aggregate/model.ts";
+import { duplicateDefinition } from "../duplicate-definition.ts";
 import { EventfoldError, isCommandRejected } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
@@ -70,10 +71,7 @@ export class Instances {
     const known = this.#models.get(aggregate.type);
     const model = AggregateModel.of(aggregate);
     if (known !== undefined && known !== model) {
-      throw new EventfoldError(
-        "DUPLICATE_DEFINITION",
-        `two definitions of the aggregate ${aggregate.type} in one store; use one, or give the other its own type`,
-      );
+      throw duplicateDefinition(`aggregate ${aggregate.type}`, "in this store");
     }
     this.#models.set(aggregate.type, model);
     return model;

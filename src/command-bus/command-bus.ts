@@ -5,6 +5,7 @@ import { type CommandOptions, withLimits } from "../aggregate-store/command-opti
 import { attempt, type CommandAttempt, type CommandResult } from "../aggregate-store/command-result.ts";
 import { type EnvelopeFor, type Middleware, passThrough } from "../aggregate-store/middleware.ts";
 import { isTypeOnly, type Payloads } from "../aggregate/payload.ts";
+import { duplicateDefinition } from "../duplicate-definition.ts";
 import { EventfoldError, InvalidCommandError } from "../errors.ts";
 
 /** What the bus needs of a store. */
@@ -51,7 +52,7 @@ export class CommandBus<A extends AnyAggregate = never> {
   register<X extends AnyAggregate>(aggregate: X): CommandBus<A | X> {
     const known = this.#aggregates.get(aggregate.type);
     if (known !== undefined && known !== aggregate) {
-      throw new EventfoldError("DUPLICATE_DEFINITION", `another aggregate ${aggregate.type} is already on this bus`);
+      throw duplicateDefinition(`aggregate ${aggregate.type}`, "on this bus");
     }
     this.#aggregates.set(aggregate.type, aggregate);
     return this as unknown as CommandBus<A | X>;

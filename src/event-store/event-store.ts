@@ -193,6 +193,12 @@ export interface EventStore {
   readonly capabilities: EventStoreCapabilities;
 
   /**
+   * Names the place of the events, e.g. the path of a directory: two open stores with the same place have the same events. A store
+   * without it is not compared with others.
+   */
+  readonly location?: string;
+
+  /**
    * How often, in milliseconds, a waiting reader has to call `refresh` to notice the commits of other processes. A store
    * without it is never polled: it calls its watchers by itself, or no other process can commit to it.
    */

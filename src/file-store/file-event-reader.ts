@@ -27,6 +27,10 @@ export abstract class FileEventReader {
     this.#parts = parts;
   }
 
+  get location(): string {
+    return this.#parts.paths.base;
+  }
+
   /** Throws `STORE_CLOSED`. */
   protected abstract checkOpen(): void;
   /** Commits the foreign lines of a stream, where that is possible. */

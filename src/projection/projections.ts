@@ -1,3 +1,4 @@
+import { duplicateDefinition } from "../duplicate-definition.ts";
 import { EventfoldError } from "../errors.ts";
 import { CommitSignal } from "../event-store/commit-signal.ts";
 import type { EventStore } from "../event-store/event-store.ts";
@@ -29,10 +30,7 @@ export class Projections {
   register(projection: AnyProjection): ProjectionRunner {
     const known = this.#runners.get(projection.name);
     if (known !== undefined && known.projection !== projection) {
-      throw new EventfoldError(
-        "DUPLICATE_DEFINITION",
-        `two definitions of the projection ${projection.name} in one store; give one of them another name`,
-      );
+      throw duplicateDefinition(`projection ${projection.name}`, "in this store");
     }
     const runner = known?.runner ?? new ProjectionRunner(definitionOf(projection), this.#events, this.#lock);
     this.#runners.set(projection.name, { projection, runner });

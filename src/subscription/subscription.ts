@@ -48,6 +48,8 @@ export interface SubscriptionSource {
   readonly loops: Set<AsyncGenerator<RecordedEvent, void, undefined>>;
   /** The names of the subscriptions that are under way. */
   readonly names: Set<string>;
+  /** Throws if another store of this process runs a subscription of this name. */
+  readonly checkName: (name: string) => void;
 }
 
 /** Delivers events in global order: first those that are there, then each new one, without a gap or a double. */
@@ -192,13 +194,14 @@ export function handleEach(
 }
 
 /** Reserves a subscription's name: two subscriptions of one name would overwrite each other's position. Returns the function that frees it. */
-function reserveName({ names }: SubscriptionSource, { name }: SubscribeOptions): () => void {
+function reserveName({ names, checkName }: SubscriptionSource, { name }: SubscribeOptions): () => void {
   if (name === undefined) return () => {};
   if (names.has(name))
     throw new EventfoldError(
       "INVALID_ARGUMENT",
       `there is a subscription ${JSON.stringify(name)} already; end it first`,
     );
+  checkName(name);
   names.add(name);
   return () => void names.delete(name);
 }
