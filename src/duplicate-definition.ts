@@ -6,6 +6,6 @@ export function duplicateDefinition(what: string, where: string): EventfoldError
     "DUPLICATE_DEFINITION",
     `expected one definition of the ${what} ${where}, found a second one. If a hot reload has evaluated its module again, close the ` +
       "store that has the old definition, and open it with the new ones " +
-      '(docs/guides/programs.md, under "Hot reload"). Otherwise use one object everywhere, or give one of them another name',
+      "(docs/guides/hot-reload.md). Otherwise use one object everywhere, or give one of them another name",
   );
 }

@@ -68,8 +68,7 @@ export class OpenStoreEntry {
   }
 }
 
-const REMEDY =
-  'After a hot reload, close the store that the old code has opened; docs/guides/programs.md says how, under "Hot reload"';
+const REMEDY = "After a hot reload, close the store that the old code has opened; docs/guides/hot-reload.md says how";
 
 function warn(message: string): void {
   const { process } = globalThis as { readonly process?: { emitWarning?(message: string, type: string): void } };
