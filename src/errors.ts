@@ -45,8 +45,8 @@ export type ErrorCode =
   | "UNKNOWN_DEAD_LETTER"
   | "UNKNOWN_EVENT"
   | "UNSUPPORTED_FORMAT"
-  | "UPCAST_FAILED"
   | "UNTRUSTED_CHECKPOINT"
+  | "UPCAST_FAILED"
   | "VERSION_NOT_FOUND";
 
 /** Base of all errors of this library. `code` is stable; the message is for people and may change. */

@@ -18,7 +18,7 @@ export interface BesideLog {
 
 /** Reads it. Done before the end of the log is determined, so that no subscription is ahead of a copy of the log. */
 export async function readBesideLog(fs: FileSystem, paths: StorePaths): Promise<BesideLog> {
-  const checkpoints = new CheckpointFiles(fs, paths, await loadLineHash(), () => undefined);
+  const checkpoints = new CheckpointFiles(fs, paths, { hash: await loadLineHash(), openStream: () => undefined });
   const files: { path: string; bytes: Buffer }[] = [];
   const keep = (path: string): void => {
     const bytes = readWhole(fs, `${paths.base}/${path}`);
@@ -56,7 +56,7 @@ export async function writeBesideLog(
     await makeDirectoryDurably(fs, parentOf(target), paths.base);
     await replaceFile(fs, target, bytes, true);
   }
-  const checkpoints = new CheckpointFiles(fs, paths, await loadLineHash(), () => undefined);
+  const checkpoints = new CheckpointFiles(fs, paths, { hash: await loadLineHash(), openStream: () => undefined });
   const mark = last === undefined ? {} : { last: { since: end - 1, event: eventDigest(last) } };
   for (const { name, position } of subscriptions) {
     if (position <= end) continue;
