@@ -11,7 +11,7 @@ const FILE_STORE_ROOMS = [
   ["streams", "log|lines|disk"],
   ["caches", "streams|progress|log|lines|disk"],
   ["apply", "streams|progress|log|lines|disk"],
-  ["recovery", "apply|streams|log|lines|disk"],
+  ["recovery", "apply|streams|progress|log|lines|disk"],
   ["copy", "recovery|apply|caches|streams|progress|log|lines|disk"],
   ["commit", "recovery|apply|streams|progress|log|lines|disk"],
 ];

@@ -82,4 +82,5 @@ export {
   type Scheduled,
 } from "./process-manager/process-manager.ts";
 export type { ProcessManagerReport } from "./process-manager/process-manager-runner.ts";
+export type { Schedule, ScheduleOptions } from "./process-manager/schedule-runner.ts";
 export type { DeadLetter } from "./process-manager/dead-letter.ts";

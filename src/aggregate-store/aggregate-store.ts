@@ -9,6 +9,7 @@ import type { RebuildOptions } from "../projection/projection-runner.ts";
 import type { Projections, ReadProjectionOptions } from "../projection/projections.ts";
 import type { AnyProcessManager } from "../process-manager/process-manager.ts";
 import type { ProcessManagerReport } from "../process-manager/process-manager-runner.ts";
+import type { Schedule, ScheduleOptions } from "../process-manager/schedule-runner.ts";
 import type { DeadLetter } from "../process-manager/dead-letter.ts";
 import type { ProcessManagers } from "../process-manager/process-managers.ts";
 import { backup, type StoreBackupOptions } from "./backup.ts";
@@ -26,7 +27,7 @@ import {
 } from "../subscription/subscription.ts";
 import { type IdleOptions, untilIdle } from "./idle.ts";
 import type { InjectedEvent, InjectOptions, InjectResult } from "./inject-event.ts";
-import type { EnvelopeFor } from "./middleware.ts";
+import { checkEnvelope, type EnvelopeFor } from "./middleware.ts";
 import type { OpenStoreEntry } from "./open-stores.ts";
 import type { Instances } from "./instances.ts";
 import { type StoreStatus, storeStatus } from "./store-status.ts";
@@ -197,7 +198,33 @@ export class AggregateStore<
     return this.#managers.run();
   }
 
-  /** Commands of process managers that could not be delivered, of one manager or of all. */
+  /**
+   * Sends the command of an envelope at a time, or again and again. Resolves when that is durable. The command is sent once for each time,
+   * also after a restart and if several processes have the store open; if no process has, it is sent later. Times that were
+   * missed count as one. Throws what `dispatch` throws for the envelope, and `INVALID_ARGUMENT` for options that cannot be meant.
+   */
+  async schedule<X extends A>(envelope: EnvelopeFor<X>, options: ScheduleOptions): Promise<Schedule> {
+    this.#instances.checkOpen();
+    this.#instances.checkWritable("schedule");
+    const { aggregate, id, command, context = {} } = checkEnvelope(envelope);
+    this.#instances.prepare({ type: aggregate, id }, command, context);
+    return this.#managers.schedule(envelope, options);
+  }
+
+  /** Gives up the schedule with a key. False if there is none: it was sent, perhaps, or cancelled before. */
+  async cancelSchedule(key: string): Promise<boolean> {
+    this.#instances.checkOpen();
+    this.#instances.checkWritable("cancelSchedule");
+    return this.#managers.cancelSchedule(key);
+  }
+
+  /** The commands that programs have scheduled and that are still to be sent, the next one first. */
+  async schedules(): Promise<readonly Schedule[]> {
+    this.#instances.checkOpen();
+    return this.#managers.schedules();
+  }
+
+  /** Commands of process managers and schedules that could not be delivered, of one manager or of all. */
   async deadLetters(manager?: AnyProcessManager | string): Promise<DeadLetter[]> {
     this.#instances.checkOpen();
     return this.#managers.deadLetters(typeof manager === "object" ? manager.name : manager);

@@ -28,7 +28,7 @@ export async function assemble<A extends AnyAggregate, P extends AnyProjection>(
   for (const aggregate of wiring.aggregates) instances.register(aggregate);
   const projections = new Projections(events);
   for (const projection of wiring.projections) projections.register(projection);
-  const managers = new ProcessManagers(wiring.managers, events, instances, sources.now, onProcessManagerError);
+  const managers = new ProcessManagers(wiring.managers, events, instances, sources, onProcessManagerError);
   if (options.readOnly)
     return new AggregateStore(events, instances, projections, managers, new OpenStoreEntry(undefined, []));
   try {

@@ -94,6 +94,10 @@ export class Instances {
     return this.#models.get(type)?.reader;
   }
 
+  knows(type: string): boolean {
+    return this.#models.has(type);
+  }
+
   /** Throws for an id that cannot be stored. Does no I/O. */
   checkName(stream: StreamName): void {
     const { id } = stream;

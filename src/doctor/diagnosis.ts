@@ -105,6 +105,11 @@ export class Diagnosis {
     return this.#log.gaps.length > 0;
   }
 
+  /** The consumers that have notes. */
+  get consumers(): string[] {
+    return [...this.#notes.consumers.keys()];
+  }
+
   /** The files of all streams that the log knows. */
   get streamFiles(): string[] {
     return [...this.#streams.streams.keys()].map((key) => this.#streams.path(key));

@@ -231,7 +231,7 @@ class Repair {
     if (diagnosis.hasGaps) {
       // Recovery cannot read past the gap, so it has to begin after it.
       for (const path of diagnosis.streamFiles) await flushIfThere(this.#fs, path);
-      await writeMarker(this.#fs, marker, diagnosis.end);
+      await writeMarker(this.#fs, marker, diagnosis.end, diagnosis.consumers);
     } else {
       this.#fs.remove(marker);
       await this.#fs.syncDirectory(meta);

@@ -56,7 +56,7 @@ export interface StreamAppend {
   readonly events: readonly EventDraft[];
 }
 
-/** A letter that could not be delivered: a command that a process manager wanted and that cannot succeed. */
+/** What could not be delivered: a command that cannot succeed, or an event that a subscription cannot handle. */
 export interface StoredDeadLetter {
   /** Unique in the store. */
   readonly key: string;
@@ -74,7 +74,7 @@ export interface ConsumerNote {
 
 /** The part of a commit that says how far a consumer has come. */
 export interface ConsumerAppend {
-  /** A process manager's name. */
+  /** A process manager's name; names of the runtime's own consumers have a colon. */
   readonly name: string;
   /** Sequence that the consumer's last note must have for the commit to happen; 0 for none. The new note gets the next one. */
   readonly expectedSequence: number;
@@ -230,10 +230,12 @@ export interface EventStore {
   /** Position of the last committed event that readers here can see; 0 if there is none. */
   head(): Promise<number>;
 
-  /** A process manager's notes after a sequence, in order. */
+  /** The names of the consumers that have notes, in the order of their code points. */
+  listConsumers(): Promise<readonly string[]>;
+  /** A consumer's notes after a sequence, in order. */
   consumerNotes(name: string, afterSequence: number): Promise<readonly ConsumerNote[]>;
 
-  /** A process manager's dead letters that are not settled, oldest first. */
+  /** A consumer's dead letters that are not settled, oldest first. */
   deadLetters(name: string): Promise<readonly StoredDeadLetter[]>;
   /** The one with a key, if it is not settled. */
   deadLetter(name: string, key: string): Promise<StoredDeadLetter | undefined>;

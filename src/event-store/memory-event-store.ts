@@ -116,6 +116,10 @@ export class MemoryEventStore implements EventStore {
     return this.#content.all.length;
   }
 
+  async listConsumers(): Promise<readonly string[]> {
+    return [...this.#content.notes.keys()].sort(compareCodePoints);
+  }
+
   async consumerNotes(name: string, afterSequence: number): Promise<readonly ConsumerNote[]> {
     return (this.#content.notes.get(name) ?? []).slice(afterSequence).map((text) => JSON.parse(text) as ConsumerNote);
   }

@@ -92,6 +92,15 @@ export abstract class FileEventReader {
     return this.#parts.log.end.position;
   }
 
+  async listConsumers(): Promise<readonly string[]> {
+    this.checkOpen();
+    try {
+      return this.#parts.progress.consumers();
+    } catch (error) {
+      throw this.#readError(error, this.#parts.paths.commitLog);
+    }
+  }
+
   async consumerNotes(name: string, afterSequence: number): Promise<readonly ConsumerNote[]> {
     await this.refresh();
     try {

@@ -64,10 +64,12 @@ async function open(
   };
   let close = (): void => lockFile.close();
   try {
-    const marker = readMarker(fs, paths.marker) ?? LOG_START;
+    const marker = readMarker(fs, paths.marker) ?? { ...LOG_START, consumers: [] };
     const log = new CommitLog(fs, paths.commitLog, DEFAULT_LOG_OPTIONS, marker);
     checkStart(fs, log, marker);
-    const parts = wireReading({ fs, paths, hash: await loadLineHash(), log, lock: { check }, mayRewrite: false });
+    const { consumers } = marker;
+    const hash = await loadLineHash();
+    const parts = wireReading({ fs, paths, hash, log, lock: { check }, consumers, mayRewrite: false });
     close = () => {
       parts.closeFiles();
       lockFile.close();

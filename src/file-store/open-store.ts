@@ -18,7 +18,7 @@ import { CommitLog, type CommitLogOptions, DEFAULT_LOG_OPTIONS } from "./log/com
 import type { LogPlace } from "./log/log-place.ts";
 import { listSegments } from "./log/segment.ts";
 import { Checkpointer } from "./recovery/checkpointer.ts";
-import { readMarker } from "./recovery/marker.ts";
+import { type Marker, readMarker } from "./recovery/marker.ts";
 import { adoptStreams, registerStreams } from "./recovery/rebuild-log.ts";
 import { Recovery } from "./recovery/recover-log.ts";
 import { wireReading } from "./wire-reading.ts";
@@ -111,7 +111,7 @@ async function openLocked(
   await settleCopy(fs, paths);
   const logOptions = { ...DEFAULT_LOG_OPTIONS, ...options.log };
   await makeLog(fs, paths, logOptions, options.onAdoption);
-  const marker = readMarker(fs, paths.marker) ?? LOG_START;
+  const marker = readMarker(fs, paths.marker) ?? { ...LOG_START, consumers: [] };
   const log = new CommitLog(fs, paths.commitLog, logOptions, marker);
   checkStart(fs, log, marker);
   const { store, recovery, checkpointer, index, guard, closeFiles } = wire(opening, log, marker);
@@ -148,9 +148,9 @@ export function checkStart(fs: FileSystem, log: CommitLog, marker: LogPlace): vo
 }
 
 /** Makes the parts of a store, from the disk up. */
-function wire({ fs, paths, lock, hash, options }: Opening, log: CommitLog, marker: LogPlace) {
+function wire({ fs, paths, lock, hash, options }: Opening, log: CommitLog, marker: Marker) {
   const durability = options.durability ?? "flush";
-  const reading = wireReading({ fs, paths, hash, log, lock, mayRewrite: true });
+  const reading = wireReading({ fs, paths, hash, log, lock, consumers: marker.consumers, mayRewrite: true });
   const { files, registry, index, progress, unapplied, head, guard, watchers, observers } = reading;
 
   const dirty = new DirtyFiles(fs, paths, files, registry);

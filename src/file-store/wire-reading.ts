@@ -29,6 +29,8 @@ export interface WireReadingParts {
   readonly hash: LineHash;
   readonly log: CommitLog;
   readonly lock: StoreGuardParts["lock"];
+  /** The consumers that have notes before the log's end, if known. */
+  readonly consumers: readonly string[] | undefined;
   /** Whether this process may have to write acknowledged records again, because their flush failed. */
   readonly mayRewrite: boolean;
 }
@@ -41,11 +43,11 @@ export interface WiredReading extends Omit<ReadingParts, "follower"> {
 }
 
 /** Makes the parts that read, from the disk up. `observers` have to learn of each record, before the watchers. */
-export function wireReading({ fs, paths, hash, log, lock, mayRewrite }: WireReadingParts): WiredReading {
+export function wireReading({ fs, paths, hash, log, lock, consumers, mayRewrite }: WireReadingParts): WiredReading {
   const mergesNames = fs.stat(`${paths.base}/META`) !== undefined;
   const head = new Head(fs, paths.head);
   const recent = new RecordCache();
-  const progress = new ProgressLog(fs, paths, log);
+  const progress = new ProgressLog(fs, paths, log, consumers);
 
   const files = new StreamFiles(fs, paths.streams, mergesNames);
   const registry = new StreamRegistry(fs, paths.registry);

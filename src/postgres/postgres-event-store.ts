@@ -157,6 +157,10 @@ export class PostgresEventStore implements EventStore {
     return this.#read("the last position", () => this.#reader.head());
   }
 
+  listConsumers(): Promise<readonly string[]> {
+    return this.#read("the list of consumers", () => this.#progress.consumers());
+  }
+
   consumerNotes(name: string, afterSequence: number): Promise<readonly ConsumerNote[]> {
     return this.#read(`the notes of ${name}`, () => this.#progress.notes(name, afterSequence));
   }

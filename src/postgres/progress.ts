@@ -7,6 +7,7 @@ export class Progress {
   readonly #database: Database;
   readonly #notes: Statement;
   readonly #letters: Statement;
+  readonly #consumers: Statement;
   readonly #letter: Statement;
 
   constructor(database: Database, s: string) {
@@ -14,8 +15,22 @@ export class Progress {
     this.#notes = statement(
       `select sequence, note from ${s}.notes where consumer = $1 and sequence > $2::bigint order by sequence`,
     );
+    // Goes from name to name through the index, whatever the number of notes.
+    this.#consumers = statement(`
+with recursive found as (
+  (select consumer from ${s}.notes order by consumer limit 1)
+  union all
+  select (select n.consumer from ${s}.notes n where n.consumer > found.consumer order by n.consumer limit 1)
+  from found where found.consumer is not null
+)
+select consumer from found where consumer is not null`);
     this.#letters = statement(`select key, letter from ${s}.letters where consumer = $1 order by ordinal`);
     this.#letter = statement(`select key, letter from ${s}.letters where consumer = $1 and key = $2`);
+  }
+
+  async consumers(): Promise<string[]> {
+    const rows = await this.#database.read(this.#consumers);
+    return rows.map(([name]) => name ?? "");
   }
 
   async notes(name: string, after: number): Promise<ConsumerNote[]> {

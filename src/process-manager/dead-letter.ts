@@ -4,11 +4,14 @@ import type { StoredDeadLetter } from "../event-store/event-store.ts";
 import type { Cause } from "./reaction.ts";
 import { messageOf } from "../realm.ts";
 
-/** A command of a process manager that could not be delivered. */
+/** A command of a process manager or a schedule that could not be delivered. */
 export interface DeadLetter {
   /** For `replayDeadLetter` and `dropDeadLetter`. */
   readonly key: string;
-  readonly processManager: string;
+  /** The process manager that sent it. */
+  readonly processManager?: string;
+  /** The key of the schedule that sent it. */
+  readonly schedule?: string;
   readonly aggregate: string;
   readonly id: string;
   readonly command: unknown;
@@ -29,6 +32,8 @@ export interface DeadLetter {
 /** A command to deliver, and its cause. */
 export interface Undelivered {
   readonly manager: string;
+  /** The key of the schedule, if a program has scheduled it. */
+  readonly schedule?: string | undefined;
   readonly identity: string;
   readonly envelope: CommandEnvelope;
   readonly cause: Cause | undefined;
@@ -36,7 +41,7 @@ export interface Undelivered {
 
 /** A dead letter in the form of the Rust crate, with our own fields beside it. */
 export function letterOf(
-  { manager, identity, envelope, cause }: Undelivered,
+  { manager, schedule, identity, envelope, cause }: Undelivered,
   context: CommandContext,
   error: unknown,
   time: number,
@@ -59,6 +64,7 @@ export function letterOf(
       ts: Math.floor(time / 1000),
       ms: time % 1000,
       manager,
+      ...(schedule === undefined ? {} : { schedule }),
       code: isEventfoldError(error) ? error.code : null,
       rejection: isCommandRejected(error) ? asJson(error.rejection) : null,
       ...(cause === undefined ? {} : { cause }),
@@ -141,9 +147,10 @@ export function shownLetter(processManager: string, { key, letter }: StoredDeadL
   const envelope = (letter["envelope"] ?? {}) as Partial<StoredEnvelope>;
   const seconds = typeof letter["ts"] === "number" ? letter["ts"] : 0;
   const cause = letter["cause"] as DeadLetter["cause"];
+  const schedule = letter["schedule"];
   return {
     key,
-    processManager,
+    ...(typeof schedule === "string" ? { schedule } : { processManager }),
     aggregate: envelope.aggregate_type ?? "",
     id: envelope.instance_id ?? "",
     command: envelope.command,

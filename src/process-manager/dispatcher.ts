@@ -23,6 +23,8 @@ export interface CommandTargets extends Lessor {
       execute: (envelope: CommandEnvelope) => Promise<CommandOutcome>,
     ): Promise<CommandOutcome>;
   };
+  /** Whether an aggregate is registered. */
+  knows(type: string): boolean;
   prepare(stream: StreamName, command: unknown, context: CommandContext): Command;
 }
 
@@ -34,8 +36,8 @@ export type Delivery = Undelivered;
 
 export interface DispatcherParts {
   readonly targets: CommandTargets;
-  /** The aggregates that the manager may send commands to. */
-  readonly allowed: ReadonlySet<string>;
+  /** The aggregates that the manager may send commands to; all if left out. */
+  readonly allowed: ReadonlySet<string> | undefined;
   readonly events: EventStore;
   readonly now: () => number;
 }
@@ -251,14 +253,14 @@ function throwError(error: unknown): never {
   throw error;
 }
 
-function checkDelivery({ manager, envelope, cause }: Delivery, allowed: ReadonlySet<string>): void {
+function checkDelivery({ manager, envelope, cause }: Delivery, allowed: ReadonlySet<string> | undefined): void {
   if ((cause?.depth ?? 0) >= MAX_DEPTH) {
     throw new EventfoldError(
       "DISPATCH_LOOP",
       `${MAX_DEPTH} commands of process managers led to this one, one after the other: this looks like a loop`,
     );
   }
-  if (!allowed.has(envelope.aggregate)) {
+  if (allowed?.has(envelope.aggregate) === false) {
     throw new EventfoldError(
       "UNKNOWN_AGGREGATE",
       `process manager ${manager} sent a command to ${envelope.aggregate}, which is not in its dispatches`,

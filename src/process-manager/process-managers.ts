@@ -3,6 +3,9 @@ import type { EventStore } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { type DeadLetter, shownLetter } from "./dead-letter.ts";
 import type { CommandTargets } from "./dispatcher.ts";
+import type { CommandEnvelope } from "../aggregate/messages.ts";
+import type { StorageOptions } from "../event-store/event-storage.ts";
+import { type Schedule, type ScheduleOptions, ScheduleRunner, SCHEDULES } from "./schedule-runner.ts";
 import type { Unfinished } from "../event-store/unfinished.ts";
 import { type AnyProcessManager, processManagerDefinition } from "./process-manager.ts";
 import { type ProcessManagerReport, ProcessManagerRunner } from "./process-manager-runner.ts";
@@ -16,10 +19,22 @@ const TICK_MS = 50;
 const NOTE_AFTER_MS = 1000;
 const FIRST_RETRY_MS = 50;
 const LONGEST_RETRY_MS = 30_000;
+/** A store without schedules looks this often whether another process has made one. */
+const LOOK_FOR_SCHEDULES_MS = 1000;
+
+/** What sends commands: a process manager, or the schedules of programs. */
+interface CommandRunner {
+  /** Time of the next scheduled command; `Infinity` if there is none. */
+  readonly nextDue: number;
+  run(stopped: () => boolean): Promise<ProcessManagerReport>;
+  replay(key: string): Promise<void>;
+  drop(key: string): Promise<void>;
+  close(): Promise<void>;
+}
 
 /** A runner and, after a failure, when it is run by itself again: one that fails does not keep the others waiting. */
-interface Worker {
-  readonly runner: ProcessManagerRunner;
+interface Worker<Runner extends CommandRunner = CommandRunner> {
+  readonly runner: Runner;
   wait: number;
   /** In ms of the monotonic clock. */
   retryAt: number;
@@ -39,7 +54,11 @@ export interface ManagerStatus {
 /** The process managers of a store: run by themselves while it is open, or when told to. */
 export class ProcessManagers {
   readonly #events: EventStore;
-  readonly #workers = new Map<string, Worker>();
+  readonly #workers = new Map<string, Worker<ProcessManagerRunner>>();
+  /** Runs only if there are schedules, so that a store without them does not read its log for them. */
+  readonly #schedules: Worker<ScheduleRunner>;
+  #hasSchedules = false;
+  #cancelLook: () => void = () => {};
   readonly #fromNow: ProcessManagerRunner[] = [];
   readonly #onError: (error: unknown) => void;
   readonly #now: () => number;
@@ -57,22 +76,17 @@ export class ProcessManagers {
     managers: readonly AnyProcessManager[],
     events: EventStore,
     targets: CommandTargets,
-    now: () => number,
+    { now, nextId }: Pick<StorageOptions, "now" | "nextId">,
     onError: (error: unknown) => void,
   ) {
     this.#events = events;
     this.#now = now;
     this.#onError = onError;
+    this.#schedules = worker(new ScheduleRunner(events, targets, now, nextId));
     for (const manager of managers) {
       const definition = processManagerDefinition(manager);
       const runner = new ProcessManagerRunner(definition, events, targets, now);
-      this.#workers.set(manager.name, {
-        runner,
-        wait: FIRST_RETRY_MS,
-        retryAt: 0,
-        noteAt: Infinity,
-        failure: undefined,
-      });
+      this.#workers.set(manager.name, worker(runner));
       if (definition.startFrom === "now") this.#fromNow.push(runner);
     }
   }
@@ -84,8 +98,13 @@ export class ProcessManagers {
 
   /** Runs them from now on whenever there is something to do. */
   start(): void {
-    if (this.#workers.size === 0) return;
     this.#isAutomatic = true;
+    if (this.#workers.size > 0) this.#follow();
+    void this.#lookForSchedules();
+  }
+
+  #follow(): void {
+    this.#unwatch();
     this.#unwatch = this.#events.watch(() => {
       this.#hasNews = true;
       this.#wake(0);
@@ -93,10 +112,62 @@ export class ProcessManagers {
     this.#wake(0);
   }
 
+  async #lookForSchedules(): Promise<void> {
+    if (this.#hasSchedules || this.#stopped) return;
+    // What cannot be read now is read next time.
+    const consumers = await this.#events.listConsumers().catch((): readonly string[] => []);
+    if (consumers.includes(SCHEDULES)) this.#runSchedules();
+    if (this.#hasSchedules || this.#stopped) return;
+    const lookAgain = async (): Promise<void> => {
+      await this.#refresh().catch(() => {});
+      await this.#lookForSchedules();
+    };
+    this.#cancelLook = startTimer(() => void lookAgain(), LOOK_FOR_SCHEDULES_MS, "background");
+  }
+
+  /** Sees the notes of other processes. The Rust crate writes none, so its lines need not be looked for. */
+  async #refresh(): Promise<void> {
+    if (this.#events.refreshNow === undefined) await this.#events.refresh();
+    else this.#events.refreshNow();
+  }
+
+  #runSchedules(): void {
+    if (this.#hasSchedules) return;
+    this.#hasSchedules = true;
+    this.#cancelLook();
+    if (this.#isAutomatic) this.#follow();
+  }
+
+  get #all(): Worker[] {
+    return this.#hasSchedules ? [...this.#workers.values(), this.#schedules] : [...this.#workers.values()];
+  }
+
+  async schedule(envelope: CommandEnvelope, options: ScheduleOptions): Promise<Schedule> {
+    const schedule = await this.#schedules.runner.schedule(envelope, options);
+    this.#runSchedules();
+    this.#hasNews = true;
+    if (this.#isAutomatic) this.#wake(0);
+    return schedule;
+  }
+
+  async cancelSchedule(key: string): Promise<boolean> {
+    return (await this.#mayHaveSchedules()) && this.#schedules.runner.cancel(key);
+  }
+
+  async schedules(): Promise<readonly Schedule[]> {
+    return (await this.#mayHaveSchedules()) ? this.#schedules.runner.list() : [];
+  }
+
+  async #mayHaveSchedules(): Promise<boolean> {
+    await this.#refresh();
+    return this.#hasSchedules || (await this.#events.listConsumers()).includes(SCHEDULES);
+  }
+
   /** Handles every event there is, and what that leads to. Throws the error that stopped a manager; the next run continues there. */
   run(): Promise<ProcessManagerReport> {
     return this.#afterOthers(async () => {
-      const { report, failures } = await this.#runAll([...this.#workers.values()]);
+      if (await this.#mayHaveSchedules()) this.#runSchedules();
+      const { report, failures } = await this.#runAll(this.#all);
       const [failure] = failures.values();
       if (failure !== undefined) throw failure.error;
       for (const { runner } of this.#workers.values()) await runner.noteHandled();
@@ -107,19 +178,21 @@ export class ProcessManagers {
   /** The managers that have something to do now, if they run by themselves. `head` is the position of the last event. */
   unfinished(head: number): Unfinished[] {
     if (!this.#isAutomatic) return [];
-    return [...this.#workers]
+    const managers = [...this.#workers]
       .filter(([, { runner }]) => (runner.position ?? 0) < head || runner.nextDue <= this.#now())
       .map(([name, { runner, failure }]) => ({
         what: `process manager ${name}`,
         position: runner.position ?? 0,
         failure,
       }));
+    const { runner, failure } = this.#schedules;
+    return runner.nextDue <= this.#now() ? [...managers, { what: "schedules", position: head, failure }] : managers;
   }
 
   /** Dead letters of one manager, or of all. */
   async deadLetters(manager?: string): Promise<DeadLetter[]> {
     await refreshBeforeReading(this.#events);
-    const names = manager === undefined ? [...this.#workers.keys()] : [manager];
+    const names = manager === undefined ? [...this.#workers.keys(), SCHEDULES] : [manager];
     const lists = await Promise.all(
       names.map(async (name) => (await this.#events.deadLetters(name)).map((letter) => shownLetter(name, letter))),
     );
@@ -148,8 +221,9 @@ export class ProcessManagers {
     this.#stopped = true;
     this.#unwatch();
     this.#cancelRun();
+    this.#cancelLook();
     await this.#running?.catch(() => {});
-    for (const { runner } of this.#workers.values()) await runner.close();
+    for (const { runner } of this.#all) await runner.close();
   }
 
   #afterOthers<T>(work: () => Promise<T>): Promise<T> {
@@ -199,7 +273,7 @@ export class ProcessManagers {
 
   get #hasWork(): boolean {
     if (this.#hasNews) return true;
-    return [...this.#workers.values()].some(({ runner, retryAt }) => retryAt > 0 || runner.nextDue < Infinity);
+    return this.#all.some(({ runner, retryAt }) => retryAt > 0 || runner.nextDue < Infinity);
   }
 
   async #tick(waited: number): Promise<void> {
@@ -250,20 +324,25 @@ export class ProcessManagers {
   /** Managers that may have something to do: after a commit, when the store wants to be asked, at their time, or after a failure. */
   #readyWorkers(): readonly Worker[] {
     const now = monotonicNow();
-    const able = [...this.#workers.values()].filter(({ retryAt }) => retryAt <= now);
+    const able = this.#all.filter(({ retryAt }) => retryAt <= now);
     const { pollInterval = Infinity } = this.#events;
     if (this.#hasNews || this.#sincePoll >= pollInterval) return able;
     return able.filter(({ retryAt, runner }) => retryAt > 0 || runner.nextDue <= this.#now());
   }
 
-  async #runnerOf(key: string): Promise<ProcessManagerRunner> {
+  async #runnerOf(key: string): Promise<CommandRunner> {
     await refreshBeforeReading(this.#events);
     for (const [name, { runner }] of this.#workers) {
       if ((await this.#events.deadLetter(name, key)) !== undefined) return runner;
     }
+    if ((await this.#events.deadLetter(SCHEDULES, key)) !== undefined) return this.#schedules.runner;
     throw new EventfoldError(
       "UNKNOWN_DEAD_LETTER",
       `no process manager of this store has a dead letter ${JSON.stringify(key)}`,
     );
   }
+}
+
+function worker<Runner extends CommandRunner>(runner: Runner): Worker<Runner> {
+  return { runner, wait: FIRST_RETRY_MS, retryAt: 0, noteAt: Infinity, failure: undefined };
 }

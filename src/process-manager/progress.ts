@@ -2,7 +2,7 @@ import type { ConsumerNote, StoredEvent } from "../event-store/event-store.ts";
 import type { LogCursor } from "../projection/log-cursor.ts";
 import type { AdoptedCheckpoint, Note } from "./note.ts";
 import type { HandlerProgress, SavedHandlers } from "./handler-progress.ts";
-import type { ScheduledCommands } from "./scheduled-commands.ts";
+import { applySchedule, type ScheduledCommands } from "./scheduled-commands.ts";
 import type { ScheduledCommand, Outputs } from "./reaction.ts";
 
 /** The state of a checkpoint. All of it can be made again from the log. */
@@ -51,11 +51,8 @@ export function completeEvent(progress: Progress, event: StoredEvent, state: unk
 
 /** Applies a note that is in the log. */
 export function applyNote(progress: Progress, { sequence, note }: ConsumerNote): void {
-  const { scheduled = [], cancelled = [], fired, deadLetters = [] } = note as Note;
-  for (const key of deadLetters) progress.earlierDeadLetters.add(key);
-  for (const id of cancelled) progress.scheduled.remove(id);
-  for (const command of scheduled) progress.scheduled.schedule(command);
-  if (fired !== undefined) progress.scheduled.remove(fired);
+  for (const key of (note as Note).deadLetters ?? []) progress.earlierDeadLetters.add(key);
+  applySchedule(progress.scheduled, note as Note);
   progress.handlers.apply(sequence, note as Note);
   progress.sequence = sequence;
 }

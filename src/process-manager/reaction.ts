@@ -18,8 +18,11 @@ export interface ScheduledCommand {
   readonly key?: string;
   /** Milliseconds since 1970. */
   readonly due: number;
+  /** Milliseconds between two times, if it is sent again and again. Only programs schedule so, no process manager. */
+  readonly every?: number;
   readonly envelope: CommandEnvelope;
-  readonly cause: Cause;
+  /** Missing if a program has scheduled it. */
+  readonly cause?: Cause | undefined;
   /** Scheduled by a handler that catches up, while others were past the event. */
   readonly late?: true;
 }
@@ -182,13 +185,19 @@ function scheduledCommand(manager: string, item: unknown, place: string, cause: 
 
 /** A checked copy: what is kept for later, or as a dead letter, is JSON, and stays as it is. */
 function envelope(manager: string, item: unknown): CommandEnvelope {
+  return envelopeCopy(item, (why) => bad(manager, why));
+}
+
+/** A checked copy of an envelope. `bad` makes the error for something that is none. */
+export function envelopeCopy(item: unknown, fault: (why: string) => EventfoldError): CommandEnvelope {
   const { aggregate, id, command, context } = (
     typeof item === "object" && item !== null ? item : {}
   ) as Partial<CommandEnvelope>;
   if (typeof aggregate !== "string" || typeof id !== "string" || typeof command?.type !== "string") {
-    throw bad(manager, "a command is an envelope { aggregate, id, command }, as Aggregate.at(id).Command(…) makes it");
+    throw fault("a command is an envelope { aggregate, id, command }, as Aggregate.at(id).Command(…) makes it");
   }
-  checkKeys(manager, "an envelope", item as object, ENVELOPE_KEYS);
+  const unknown = unknownKey(item as object, ENVELOPE_KEYS);
+  if (unknown !== undefined) throw fault(`an envelope has no ${JSON.stringify(unknown)}`);
   const { type, data } = command;
   const copy: CommandEnvelope = {
     aggregate,
@@ -208,8 +217,12 @@ function contextCopy(context: CommandContext): CommandContext {
 }
 
 function checkKeys(manager: string, what: string, value: object, known: ReadonlySet<string>): void {
-  const unknown = Object.keys(value).find((key) => !known.has(key));
+  const unknown = unknownKey(value, known);
   if (unknown !== undefined) throw bad(manager, `${what} has no ${JSON.stringify(unknown)}`);
+}
+
+function unknownKey(value: object, known: ReadonlySet<string>): string | undefined {
+  return Object.keys(value).find((key) => !known.has(key));
 }
 
 function bad(manager: string, why: string): EventfoldError {

@@ -1,3 +1,4 @@
+import type { Note } from "./note.ts";
 import type { ScheduledCommand } from "./reaction.ts";
 
 /** Commands that wait for their time, by identity. */
@@ -7,15 +8,23 @@ export class ScheduledCommands {
   /** Unknown after a removal, until it is read. */
   #nextDue: number | undefined = Infinity;
 
-  constructor(commands: Iterable<ScheduledCommand> = []) {
+  readonly #isSendable: (aggregate: string) => boolean;
+  /** The aggregates whose commands `#nextDue` leaves out. */
+  readonly #leftOut = new Set<string>();
+
+  /** `isSendable` tells whether this process can send commands to an aggregate; others wait for a process that can. */
+  constructor(commands: Iterable<ScheduledCommand> = [], isSendable: (aggregate: string) => boolean = () => true) {
+    this.#isSendable = isSendable;
     for (const command of commands) this.schedule(command);
   }
 
   /** Time of the next command; `Infinity` if there is none. */
   get nextDue(): number {
+    for (const aggregate of this.#leftOut) if (this.#isSendable(aggregate)) this.#nextDue = undefined;
     if (this.#nextDue === undefined) {
       let next = Infinity;
-      for (const { due } of this.#byId.values()) next = Math.min(next, due);
+      this.#leftOut.clear();
+      for (const command of this.#byId.values()) next = Math.min(next, this.#dueTime(command));
       this.#nextDue = next;
     }
     return this.#nextDue;
@@ -33,7 +42,13 @@ export class ScheduledCommands {
       if (sameKey === undefined) this.#byKey.set(command.key, new Set([command]));
       else sameKey.add(command);
     }
-    if (this.#nextDue !== undefined) this.#nextDue = Math.min(this.#nextDue, command.due);
+    if (this.#nextDue !== undefined) this.#nextDue = Math.min(this.#nextDue, this.#dueTime(command));
+  }
+
+  #dueTime({ due, envelope: { aggregate } }: ScheduledCommand): number {
+    if (this.#isSendable(aggregate)) return due;
+    this.#leftOut.add(aggregate);
+    return Infinity;
   }
 
   remove(id: string): void {
@@ -50,14 +65,22 @@ export class ScheduledCommands {
   /** The commands whose time has come, the earliest first. */
   due(now: number): readonly ScheduledCommand[] {
     if (this.nextDue > now) return [];
-    return this.all.filter(({ due }) => due <= now).sort((a, b) => a.due - b.due);
+    return this.all.filter((command) => this.#dueTime(command) <= now).sort((a, b) => a.due - b.due);
   }
 
-  /** The commands with one of these keys that events before a position have scheduled. */
-  withKeys(keys: Iterable<string>, before: number): ScheduledCommand[] {
+  /** The commands with one of these keys that events before a position have scheduled, or a program. */
+  withKeys(keys: Iterable<string>, before: number = Infinity): ScheduledCommand[] {
     const found: ScheduledCommand[] = [];
     for (const key of keys)
-      for (const command of this.#byKey.get(key) ?? []) if (command.cause.position < before) found.push(command);
+      for (const command of this.#byKey.get(key) ?? [])
+        if ((command.cause?.position ?? 0) < before) found.push(command);
     return found;
   }
+}
+
+/** Applies what a note in the log says of scheduled commands. */
+export function applySchedule(commands: ScheduledCommands, { scheduled = [], cancelled = [], fired }: Note): void {
+  for (const id of cancelled) commands.remove(id);
+  for (const command of scheduled) commands.schedule(command);
+  if (fired !== undefined) commands.remove(fired);
 }

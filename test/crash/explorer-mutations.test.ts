@@ -7,6 +7,8 @@ import type * as copyLogModule from "../../src/file-store/copy/copy-log.ts";
 import type * as cutPointModule from "../../src/file-store/copy/cut-point.ts";
 import type * as copyMarkerModule from "../../src/file-store/recovery/copy-marker.ts";
 import type * as lineMovesModule from "../../src/file-store/apply/line-moves.ts";
+import type * as markerModule from "../../src/file-store/recovery/marker.ts";
+import type * as scheduledCommandsModule from "../../src/process-manager/scheduled-commands.ts";
 import type * as commitLogModule from "../../src/file-store/log/commit-log.ts";
 import type { CommitObserver } from "../../src/file-store/log/committed-record.ts";
 import { readRecord } from "../../src/file-store/log/record-format.ts";
@@ -198,6 +200,7 @@ const FOREIGN_TAIL = "../../src/file-store/apply/foreign-tail.ts";
 const COPY_LOG = "../../src/file-store/copy/copy-log.ts";
 const COPY_MARKER = "../../src/file-store/recovery/copy-marker.ts";
 const CUT_POINT = "../../src/file-store/copy/cut-point.ts";
+const MARKER = "../../src/file-store/recovery/marker.ts";
 const LINE_MOVES = "../../src/file-store/apply/line-moves.ts";
 
 const MUTATIONS: readonly Mutation[] = [
@@ -330,6 +333,25 @@ const MUTATIONS: readonly Mutation[] = [
     mutate: (original: typeof commitRecordModule) => ({
       readRecord: (buffer: Buffer, offset: number, length: number, base: number) =>
         original.readRecord(...withChecksum(original, buffer, offset, length, base)),
+    }),
+  },
+  {
+    what: "the marker does not know the consumers that have notes",
+    kind: "scheduled commands",
+    seed: 1,
+    module: MARKER,
+    mutate: ({ writeMarker }: typeof markerModule) => ({
+      writeMarker: (...[fs, path, place]: Parameters<typeof writeMarker>) => writeMarker(fs, path, place, []),
+    }),
+  },
+  {
+    what: "a repeated command is not scheduled again when it is sent",
+    kind: "scheduled commands",
+    seed: 1,
+    module: "../../src/process-manager/scheduled-commands.ts",
+    mutate: ({ applySchedule }: typeof scheduledCommandsModule) => ({
+      applySchedule: (...[commands, { scheduled = [], ...note }]: Parameters<typeof applySchedule>) =>
+        applySchedule(commands, { ...note, scheduled: note.fired === undefined ? scheduled : [] }),
     }),
   },
   {

@@ -245,6 +245,8 @@ async function writeEverything(directory: string, round: number, time: number): 
     now += 30 * 60_000;
     await store.runProcessManagers();
     if (round === 0) await store.dropDeadLetter((await store.deadLetters("relay"))[0]?.key ?? "");
+    await store.schedule(Counter.at("to").Add({ myNumber: -1 }), { at: now, every: "1h", key: `own-${round}` });
+    await store.runProcessManagers();
     await store.dispatchAll([Counter.at("a").Add({ myNumber: 1 }), Counter.at("b").Add({ myNumber: 1 })]);
     await store.injectEvent(Counter, "a", { type: "Added", data: { myNumber: 2 }, eventId: `other-${round}` });
     await store.projection(Sums);

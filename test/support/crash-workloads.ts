@@ -9,6 +9,7 @@ import { isEventfoldError } from "eventfold-es";
 import type { FileEventStore } from "../../src/file-store/file-event-store.ts";
 import { backupScenario, killedBackupScenario, killedWriterScenario, restoreScenario } from "./crash-copies.ts";
 import { notesScenario } from "./crash-notes.ts";
+import { type ScheduleScenario, schedulesScenario } from "./crash-schedules.ts";
 import { killAfter } from "./kill-after.ts";
 import { RustCrate } from "./rust-crate.ts";
 import {
@@ -46,7 +47,7 @@ const onLog = (workload: LogScenario["workload"], open: LogScenario["open"] = op
 export interface Workload {
   readonly kind: string;
   /** A scenario without seed and limits; `n` selects a variant. */
-  readonly scenario: (n: number) => SumScenario | LogScenario | TransferScenario;
+  readonly scenario: (n: number) => SumScenario | LogScenario | TransferScenario | ScheduleScenario;
 }
 
 export const WORKLOADS: readonly Workload[] = [
@@ -93,6 +94,7 @@ export const WORKLOADS: readonly Workload[] = [
   { kind: "a process that makes backups is killed", scenario: killedBackupScenario },
   { kind: "a process that writes beside backups is killed", scenario: killedWriterScenario },
   { kind: "a restoration to a position", scenario: restoreScenario },
+  { kind: "scheduled commands", scenario: schedulesScenario },
   { kind: "new log segments", scenario: () => onLog(segments) },
   { kind: "new log segments without preallocation", scenario: () => onLog(segments, withoutRoom) },
   {

@@ -107,6 +107,11 @@ export class WaitingEventStore implements EventStore {
     return this.#seen;
   }
 
+  async listConsumers(): Promise<readonly string[]> {
+    await latency();
+    return this.remote.listConsumers();
+  }
+
   async consumerNotes(name: string, afterSequence: number): Promise<readonly ConsumerNote[]> {
     await latency();
     return this.remote.consumerNotes(name, afterSequence);

@@ -5,7 +5,7 @@ import type { StreamName } from "../../event-store/event-store.ts";
 import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
 import type { StorePaths } from "../../file-store/disk/store-paths.ts";
 import { readWhole } from "../../file-store/disk/whole-file.ts";
-import { isPlainName } from "../../stream-names.ts";
+import { decodeId, isPlainName } from "../../stream-names.ts";
 import { CHECKPOINT, CRATE_CHECKPOINT } from "../../file-store/caches/checkpoint-files.ts";
 import { readCrateCheckpoint } from "../../file-store/caches/crate-checkpoint.ts";
 import { loadLineHash } from "../../file-store/caches/snapshot-format.ts";
@@ -34,9 +34,11 @@ export function findCheckpoints(fs: FileSystem, paths: StorePaths): FoundCheckpo
     fs
       .readDirectory(`${paths.base}/${kind}`)
       .filter((entry) => entry.directory)
-      .flatMap(({ name }) => {
-        const path = `${paths.base}/${kind}/${name}/${CHECKPOINT}`;
+      .flatMap(({ name: directory }) => {
+        const path = `${paths.base}/${kind}/${directory}/${CHECKPOINT}`;
         const bytes = readWhole(fs, path);
+        // The name of a consumer of the runtime is escaped: it has a colon.
+        const name = decodeId(directory);
         return bytes === undefined ? [] : [{ path, kind, name, content: decode(bytes), bytes }];
       }),
   );

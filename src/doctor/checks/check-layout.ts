@@ -1,7 +1,7 @@
 import { appendAll } from "../../arrays.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { StorePaths } from "../../file-store/disk/store-paths.ts";
-import { decodeId, isPlainName, isTypeName } from "../../stream-names.ts";
+import { decodeId, encodeId, isPlainName, isTypeName } from "../../stream-names.ts";
 import { CHECKPOINT, CRATE_CHECKPOINT } from "../../file-store/caches/checkpoint-files.ts";
 import { CONSUMER_DIRECTORIES } from "./check-consumers.ts";
 import type { Problem } from "../findings.ts";
@@ -48,7 +48,7 @@ export function checkLayout(fs: FileSystem, paths: StorePaths): Problem[] {
   check(paths.commitLog, (name, isDirectory) => !isDirectory && /^\d{16}\.jsonl$/.test(name));
   for (const kind of CONSUMER_DIRECTORIES) {
     const directory = `${paths.base}/${kind}`;
-    check(directory, (name, isDirectory) => isDirectory && isSafe(name));
+    check(directory, (name, isDirectory) => isDirectory && (isSafe(name) || encodeId(decodeId(name)) === name));
     for (const { name } of fs.readDirectory(directory).filter((entry) => entry.directory)) {
       check(
         `${directory}/${name}`,

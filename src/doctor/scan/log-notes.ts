@@ -37,7 +37,7 @@ interface Consumer {
   readonly letters: Map<string, LoggedLetter | undefined>;
 }
 
-const NOTE_LINE = /^\{"manager":"([A-Za-z_][A-Za-z0-9_-]{0,99})","sequence":(\d{1,16}),"bytes":\d{1,16}\}$/gm;
+const NOTE_LINE = /^\{"manager":"([A-Za-z_][A-Za-z0-9_:-]{0,120})","sequence":(\d{1,16}),"bytes":\d{1,16}\}$/gm;
 
 /** Follows what process managers note through the log. */
 export class LogNotes {

@@ -3,6 +3,7 @@ import type { StorePaths } from "../disk/store-paths.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 import type { CommitObserver, CommittedRecord } from "../log/committed-record.ts";
 import type { NoteSection } from "../log/record-sections.ts";
+import { hasLettersFile } from "../progress/dead-letter-files.ts";
 import type { StreamFiles } from "../streams/stream-files.ts";
 import type { StreamRegistry } from "../streams/stream-registry.ts";
 
@@ -64,7 +65,7 @@ export class DirtyFiles implements CommitObserver {
   }
 
   #addLetters({ name, deadLetters, settledLetters }: NoteSection): void {
-    if (deadLetters !== undefined || settledLetters !== undefined) this.#letters.add(name);
+    if (hasLettersFile(name) && (deadLetters !== undefined || settledLetters !== undefined)) this.#letters.add(name);
   }
 
   async #flushStreams(streams: ReadonlyMap<StreamKey, boolean>): Promise<void> {

@@ -44,6 +44,7 @@ export class DeadLetterFiles {
 
   /** The letters of a manager's file by key, oldest first, with settled ones. Reads the file only if it has changed. */
   read(name: string): ReadonlyMap<string, StoredDeadLetter> {
+    if (!hasLettersFile(name)) return new Map();
     let file: FileHandle;
     try {
       file = this.#fs.open(this.#path(name), "read");
@@ -61,6 +62,7 @@ export class DeadLetterFiles {
   /** Brings the files up to date with committed notes. Doing it twice changes nothing. Needs the store's lock. */
   apply(notes: readonly NoteSection[]): void {
     for (const { name, deadLetters = [], settledLetters = [] } of notes) {
+      if (!hasLettersFile(name)) continue;
       if (deadLetters.length === 0 && settledLetters.length === 0) continue;
       const path = this.#path(name);
       this.#fs.makeDirectory(path.slice(0, path.lastIndexOf("/")));
@@ -112,6 +114,11 @@ export class DeadLetterFiles {
       throw new EventfoldError("INVALID_DEFINITION", `${JSON.stringify(name)} cannot be a process manager's name`);
     return `${this.#paths.base}/process_managers/${name}/dead_letters.jsonl`;
   }
+}
+
+/** The letters of the runtime's own consumers are in the log alone: their names have a colon, and those of their directories a `%`. */
+export function hasLettersFile(consumer: string): boolean {
+  return !consumer.includes(":") && !consumer.startsWith("%");
 }
 
 function lineOf({ key, letter }: StoredDeadLetter): string {

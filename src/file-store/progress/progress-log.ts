@@ -1,4 +1,5 @@
 import type { ConsumerNote, StoredDeadLetter } from "../../event-store/event-store.ts";
+import { compareCodePoints } from "../../event-store/stream-order.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { StorePaths } from "../disk/store-paths.ts";
 import type { CommitLog } from "../log/commit-log.ts";
@@ -55,9 +56,14 @@ export class ProgressLog implements CommitObserver {
   /** By name, for the managers whose letters were asked for. */
   readonly #letters = new Map<string, Letters>();
 
-  constructor(fs: FileSystem, paths: StorePaths, log: CommitLog) {
+  /** Of all consumers that have notes; unknown after a marker of an earlier version. */
+  #names: Set<string> | undefined;
+
+  /** `consumers` are those that have notes before the log's end. */
+  constructor(fs: FileSystem, paths: StorePaths, log: CommitLog, consumers: readonly string[] | undefined) {
     this.#files = new DeadLetterFiles(fs, paths);
     this.#log = log;
+    this.#names = consumers && new Set(consumers);
   }
 
   onCommitted({ notes }: CommittedRecord): void {
@@ -66,12 +72,23 @@ export class ProgressLog implements CommitObserver {
 
   #add(section: NoteSection): void {
     const { name, sequence, note } = section;
+    this.#names?.add(name);
     const letters = this.#letters.get(name);
     if (letters !== undefined) addLetters(letters, section);
     const consumer = this.#consumers.get(name);
     if (consumer === undefined || sequence <= consumer.sequence) return;
     consumer.sequence = sequence;
     consumer.notes.push({ sequence, note });
+  }
+
+  /** The consumers that have notes, in the order of their code points. */
+  consumers(): readonly string[] {
+    if (this.#names === undefined) {
+      const names = new Set<string>();
+      this.#visit(this.#log.scanner.beginning(), ({ name }) => names.add(name));
+      this.#names = names;
+    }
+    return [...this.#names].sort(compareCodePoints);
   }
 
   /** The sequence of a process manager's last note; 0 for none. */
@@ -94,26 +111,29 @@ export class ProgressLog implements CommitObserver {
   }
 
   #read(name: string, after: number, start: NotesStart | undefined): Consumer {
-    const { scanner, end } = this.#log;
+    const { scanner } = this.#log;
     const hint = start !== undefined && start.sequence <= after ? start : undefined;
     const consumer: Consumer = { sequence: hint?.sequence ?? 0, notes: [] };
-    if (hint !== undefined || scanner.segments().length > 0) {
-      scanner.read(hint?.place ?? scanner.beginning(), end, (header, buffer, base) => {
-        readSections(
-          buffer,
-          header,
-          base,
-          () => {},
-          (section) => {
-            if (section.name !== name) return;
-            consumer.sequence = section.sequence;
-            if (section.sequence > after) consumer.notes.push({ sequence: section.sequence, note: section.note });
-          },
-        );
+    if (this.#mayHaveNotes(name) && (hint !== undefined || scanner.segments().length > 0)) {
+      this.#visit(hint?.place ?? scanner.beginning(), (section) => {
+        if (section.name !== name) return;
+        consumer.sequence = section.sequence;
+        if (section.sequence > after) consumer.notes.push({ sequence: section.sequence, note: section.note });
       });
     }
     this.#consumers.set(name, consumer);
     return consumer;
+  }
+
+  /** False if the log certainly has none. */
+  #mayHaveNotes(name: string): boolean {
+    return this.#names?.has(name) ?? true;
+  }
+
+  #visit(start: LogPlace, visit: (section: NoteSection) => void): void {
+    this.#log.scanner.read(start, this.#log.end, (header, buffer, base) => {
+      readSections(buffer, header, base, () => {}, visit);
+    });
   }
 
   /** Brings the managers' `dead_letters.jsonl` up to date with committed notes. Doing it twice changes nothing. */
@@ -145,12 +165,10 @@ export class ProgressLog implements CommitObserver {
 
   #lettersOfLog(name: string): Letters {
     const letters: Letters = { open: new Map(), known: new Set(), sequence: 0 };
-    const visit = (section: NoteSection): void => {
-      if (section.name === name) addLetters(letters, section);
-    };
-    this.#log.scanner.read(this.#log.scanner.beginning(), this.#log.end, (header, buffer, base) => {
-      readSections(buffer, header, base, () => {}, visit);
-    });
+    if (this.#mayHaveNotes(name))
+      this.#visit(this.#log.scanner.beginning(), (section) => {
+        if (section.name === name) addLetters(letters, section);
+      });
     return letters;
   }
 }

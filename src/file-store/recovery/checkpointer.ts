@@ -8,6 +8,7 @@ import type { StoreLock } from "../disk/store-lock.ts";
 import type { CommitLog } from "../log/commit-log.ts";
 import { scannedRecord } from "../log/committed-record.ts";
 import { earliest, isBefore, type LogPlace } from "../log/log-place.ts";
+import type { ProgressLog } from "../progress/progress-log.ts";
 import type { StreamIndex } from "../streams/stream-index.ts";
 import type { StreamRegistry } from "../streams/stream-registry.ts";
 import type { UnappliedRecords } from "../streams/unapplied-records.ts";
@@ -28,6 +29,7 @@ export interface CheckpointerParts {
   readonly unsettled: UnsettledStreams;
   readonly unapplied: UnappliedRecords;
   readonly index: StreamIndex;
+  readonly progress: ProgressLog;
 }
 
 /**
@@ -89,7 +91,7 @@ export class Checkpointer {
   }
 
   async #move(): Promise<void> {
-    const { fs, paths, log, lock, dirty, unapplied, unsettled, index } = this.#parts;
+    const { fs, paths, log, lock, dirty, unapplied, unsettled, index, progress } = this.#parts;
     if (!unsettled.isEmpty) await lock.hold(() => unsettled.settleAll(0));
     const end = earliest(log.end, unapplied.start, unsettled.start);
     if (!isBefore(this.#marked, end) && !index.needsSaving) return;
@@ -104,7 +106,8 @@ export class Checkpointer {
         await index.save(ends, end.position);
         // Another process may be further.
         const marked = readMarker(fs, paths.marker);
-        if (marked === undefined || isBefore(marked, end)) await writeMarker(fs, paths.marker, end);
+        if (marked === undefined || isBefore(marked, end))
+          await writeMarker(fs, paths.marker, end, progress.consumers());
       });
     } catch (error) {
       index.saveFailed();

@@ -5,23 +5,45 @@ import type { FileSystem } from "../../fs/file-system.ts";
 import type { LogPlace } from "../log/log-place.ts";
 import { readWhole, replaceFile } from "../disk/whole-file.ts";
 
+/** A place in the log, with what else is known of the log before it. */
+export interface Marker extends LogPlace {
+  /** The consumers that have notes, so that the store need not search the log for them; unknown in a marker of an earlier version. */
+  readonly consumers?: readonly string[];
+}
+
 /**
  * `meta/marker.json`: up to this place of the log everything is known to be durable in the streams' own
  * files too, so recovery starts here. A missing or damaged marker costs time, never data: recovery then
  * starts at the beginning.
  */
-export function readMarker(fs: FileSystem, path: string): LogPlace | undefined {
+export function readMarker(fs: FileSystem, path: string): Marker | undefined {
   const text = readWhole(fs, path)?.toString("latin1");
   if (text === undefined) return undefined;
-  const match = /^(\{"segment":(\d{1,16}),"offset":(\d{1,16}),"position":(\d{1,16})),"crc":"([0-9a-f]{8})"\}\n$/.exec(
-    text,
-  );
-  if (match === null || !isChecksum(match[5], crc32(present(match[1], "a pattern that matches has its groups"))))
+  const match =
+    /^(\{"segment":(\d{1,16}),"offset":(\d{1,16}),"position":(\d{1,16})(?:,"consumers":(\[[^\]]*\]))?),"crc":"([0-9a-f]{8})"\}\n$/.exec(
+      text,
+    );
+  if (match === null || !isChecksum(match[6], crc32(present(match[1], "a pattern that matches has its groups"))))
     return undefined;
-  return { segment: Number(match[2]), offset: Number(match[3]), position: Number(match[4]) };
+  const place = { segment: Number(match[2]), offset: Number(match[3]), position: Number(match[4]) };
+  if (match[5] === undefined) return place;
+  return { ...place, consumers: match[5] === "[]" ? [] : (JSON.parse(match[5]) as readonly string[]) };
 }
 
-export async function writeMarker(fs: FileSystem, path: string, place: LogPlace): Promise<void> {
+export async function writeMarker(
+  fs: FileSystem,
+  path: string,
+  place: LogPlace,
+  consumers?: readonly string[],
+): Promise<void> {
   const text = `{"segment":${place.segment},"offset":${place.offset},"position":${place.position}`;
-  await replaceFile(fs, path, `${sealed(text)}\n`, true);
+  const list = consumers === undefined ? "" : `,"consumers":[${consumers.map(asciiJson).join(",")}]`;
+  await replaceFile(fs, path, `${sealed(text + list)}\n`, true);
+}
+
+/** Without brackets, which end the list. */
+function asciiJson(text: string): string {
+  return JSON.stringify(text).replaceAll(/[[\]\u007f-\uffff]/g, (character) => {
+    return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  });
 }

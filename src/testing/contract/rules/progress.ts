@@ -35,4 +35,25 @@ export const progress: readonly Rule[] = [
       equal(await store.consumerNotes("other", 0), [{ sequence: 1, note: [1] }], "notes of another consumer");
     },
   },
+  {
+    name: "the consumers that have notes are listed, in order",
+    async run({ store }) {
+      const note = (name: string): Promise<CommitResult> =>
+        within(store.commit({ appends: [], consumer: { name, expectedSequence: 0, note: {} } }));
+      equal(await store.listConsumers(), [], "before there are any");
+      for (const name of ["pm", "Z", "kind:name"]) equal((await note(name)).ok, true, `a note of ${name}`);
+      equal((await note("pm")).ok, false, "a note that comes too late");
+      equal(await store.listConsumers(), ["Z", "kind:name", "pm"], "consumers");
+    },
+  },
+  {
+    name: "the consumers are listed after reopening",
+    needs: "durable",
+    async run({ store, reopened }) {
+      const consumer = { expectedSequence: 0, note: null };
+      await within(store.commit({ ...append(ADA, 0, "A"), consumer: { ...consumer, name: "pm" } }));
+      await within(store.commit({ appends: [], consumer: { ...consumer, name: "store:own" } }));
+      equal(await (await reopened()).listConsumers(), ["pm", "store:own"], "consumers");
+    },
+  },
 ];
