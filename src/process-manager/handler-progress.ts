@@ -75,6 +75,13 @@ export class HandlerProgress {
     return reached.position > position ? Infinity : reached.outputsDone;
   }
 
+  /** Up to this position, all handlers of the newest version are done with every event. */
+  get handled(): number {
+    const newest = [...this.#lists].at(-1);
+    const places = newest?.[1].map(({ position, outputsDone }) => (outputsDone === Infinity ? position : position - 1));
+    return places === undefined || places.length === 0 ? 0 : Math.min(...places);
+  }
+
   /** Whether a handler has come further than a position: handling an event there is catching up. */
   isPast(position: number): boolean {
     for (const reached of this.#reached.values()) if (reached.position > position) return true;

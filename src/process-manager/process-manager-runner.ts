@@ -8,7 +8,6 @@ import { EventSources } from "../projection/event-sources.ts";
 import { ChangedHistoryError } from "../projection/log-cursor.ts";
 import { addressOf } from "./dead-letter.ts";
 import { type CommandTargets, deliver, type Delivery, type DeliveryResult, type StepNote } from "./dispatcher.ts";
-import type { UnknownEvents } from "../projection/unknown-events.ts";
 import { ProgressLoader } from "./progress-loader.ts";
 import type { ProcessManagerDefinition } from "./process-manager.ts";
 import type { HandlerName, Note } from "./note.ts";
@@ -53,7 +52,6 @@ export class ProcessManagerRunner {
   readonly #events: EventStore;
   readonly #targets: CommandTargets;
   readonly #now: () => number;
-  readonly #unknown: UnknownEvents;
   readonly #sources: EventSources<React>;
   readonly #names: readonly HandlerName[];
   readonly #loader: ProgressLoader;
@@ -63,14 +61,7 @@ export class ProcessManagerRunner {
   #saved = 0;
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(
-    definition: ProcessManagerDefinition,
-    events: EventStore,
-    targets: CommandTargets,
-    now: () => number,
-    unknown: UnknownEvents,
-  ) {
-    this.#unknown = unknown;
+  constructor(definition: ProcessManagerDefinition, events: EventStore, targets: CommandTargets, now: () => number) {
     this.name = definition.name;
     this.#definition = definition;
     this.#events = events;
@@ -99,10 +90,10 @@ export class ProcessManagerRunner {
     return this.#progress?.quiet !== undefined;
   }
 
-  /** How far it is, with its scheduled commands, as far as this process knows. */
+  /** How far it is, with its scheduled commands: as far as this process knows, or else according to the log. */
   async status(): Promise<{ readonly position: number; readonly scheduled: readonly ScheduledCommand[] }> {
-    const progress = this.#progress ?? (await this.#loader.peek());
-    return { position: progress?.cursor.position ?? 0, scheduled: progress?.scheduled.all ?? [] };
+    const { cursor, handlers, scheduled } = this.#progress ?? (await this.#loader.peek());
+    return { position: Math.max(cursor.position, handlers.handled), scheduled: scheduled.all };
   }
 
   /** Handles all events and due scheduled commands that there are. A failure that may pass is thrown; the next run continues there. */
@@ -188,7 +179,6 @@ export class ProcessManagerRunner {
   /** True when there is nothing left to do. */
   async #runOnce(report: Counts, stopped: () => boolean): Promise<boolean> {
     const progress = await this.#synchronised();
-    await this.#unknown.check(this.#sources.wanted, await this.#events.head());
     try {
       for await (const batch of progress.cursor.read()) {
         for (const event of batch) {

@@ -24,12 +24,12 @@ export class ProgressLoader {
     this.#sources = sources;
   }
 
-  /** The progress of the checkpoint with the notes that came after it. Writes nothing. */
-  async peek(): Promise<Progress | undefined> {
-    const { name } = this.#definition;
+  /** The progress according to the checkpoint, if there is one, and the notes that came after it. Writes nothing. */
+  async peek(): Promise<Progress> {
+    const { name, initial } = this.#definition;
     const checkpoint = await this.#events.loadCheckpoint("process-manager", name);
-    const progress = checkpoint === undefined ? undefined : this.#ofCheckpoint(checkpoint);
-    if (progress === undefined) return undefined;
+    const kept = checkpoint === undefined ? undefined : this.#ofCheckpoint(checkpoint);
+    const progress = kept ?? this.#beginning({ state: initialOf(initial), versions: [] });
     for (const note of await this.#events.consumerNotes(name, progress.sequence)) applyNote(progress, note);
     return progress;
   }
@@ -43,8 +43,12 @@ export class ProgressLoader {
     const kept = checkpoint === undefined ? undefined : this.#ofCheckpoint(checkpoint);
     if (checkpoint !== undefined && kept !== undefined) return { progress: kept, saved: checkpoint.position };
     const adopted = await this.#adopted(checkpoint);
-    const { state, versions } = adopted ?? { state: initialOf(initial), versions: [] };
-    const progress: Progress = {
+    const progress = this.#beginning(adopted ?? { state: initialOf(initial), versions: [] });
+    return { progress, saved: 0 };
+  }
+
+  #beginning({ state, versions }: AdoptedCheckpoint): Progress {
+    return {
       state,
       cursor: new LogCursor(this.#events, 0, this.#sources.wanted),
       sequence: 0,
@@ -55,7 +59,6 @@ export class ProgressLoader {
       earlierDeadLetters: new Set(),
       quiet: undefined,
     };
-    return { progress, saved: 0 };
   }
 
   /** Where the Rust crate's manager was. `checkpoint` is the crate's, if the crate has run since ours was made. */
