@@ -143,8 +143,8 @@ export interface UntrustedCheckpoint {
   readonly problem: string;
 }
 
-/** The kinds of consumers that keep checkpoints; `aggregate` is for what all snapshots of a type have in common, `model` for what all readers have. */
-export type ConsumerKind = "projection" | "process-manager" | "subscription" | "aggregate" | "model";
+/** The kinds of consumers that keep checkpoints; `aggregate` is for what all snapshots of a type have in common. */
+export type ConsumerKind = "projection" | "process-manager" | "subscription" | "aggregate";
 
 /** What an implementation can do beyond the minimum, for the contract suite and for callers that care. */
 export interface EventStoreCapabilities {
@@ -169,11 +169,6 @@ export interface ReadAllOptions {
   readonly to?: number | undefined;
   /** The store may leave out all other events, and save reading them. */
   readonly wanted?: EventTypes | undefined;
-  /**
-   * The caller looks for events of these aggregates with other types than these. The store may leave out all other events. At most
-   * one of `wanted` and `undeclared` is given.
-   */
-  readonly undeclared?: EventTypes | undefined;
 }
 
 /** How a store is copied to a directory. */
@@ -192,6 +187,14 @@ export interface BackupReport {
   readonly position: number;
   /** Bytes of the commit log that were copied now. */
   readonly bytes: number;
+}
+
+/** How far a store and its process managers are. */
+export interface StoreProgress {
+  /** Position of the last event. */
+  readonly head: number;
+  /** By name, the sequence of each process manager's last note: 0 if it has dead letters only. */
+  readonly consumers: ReadonlyMap<string, number>;
 }
 
 export interface EventStore {
@@ -237,8 +240,11 @@ export interface EventStore {
 
   /** The names of the consumers that have notes, in the order of their code points. */
   listConsumers(): Promise<readonly string[]>;
-  /** A consumer's notes after a sequence, in order. */
-  consumerNotes(name: string, afterSequence: number): Promise<readonly ConsumerNote[]>;
+  /** A consumer's notes after a sequence, in order: all of them, or the first `limit`. */
+  consumerNotes(name: string, afterSequence: number, limit?: number): Promise<readonly ConsumerNote[]>;
+
+  /** How far the store and its consumers are, at one moment. May read all of the store. */
+  progress(): Promise<StoreProgress>;
 
   /** A consumer's dead letters that are not settled, oldest first. */
   deadLetters(name: string): Promise<readonly StoredDeadLetter[]>;
@@ -305,7 +311,7 @@ export interface EventStore {
   /** Keeps a snapshot of `stream`. A failure is not an error: it is only a cache. Resolves when done. */
   saveSnapshot(stream: StreamName, snapshot: Snapshot): Promise<void>;
 
-  /** The runtime no longer holds this stream in memory, so the store may forget it too. Never throws. */
+  /** The runtime no longer holds this stream in memory, so the store may forget it too. */
   release(stream: StreamName): void;
 
   close(): Promise<void>;

@@ -15,6 +15,7 @@ import type {
   Snapshot,
   StoredDeadLetter,
   StoredEvent,
+  StoreProgress,
   StreamName,
 } from "./event-store.ts";
 import { checkStreamName, type FullName, fullNameOf } from "../stream-names.ts";
@@ -120,8 +121,15 @@ export class MemoryEventStore implements EventStore {
     return [...this.#content.notes.keys()].sort(compareCodePoints);
   }
 
-  async consumerNotes(name: string, afterSequence: number): Promise<readonly ConsumerNote[]> {
-    return (this.#content.notes.get(name) ?? []).slice(afterSequence).map((text) => JSON.parse(text) as ConsumerNote);
+  async consumerNotes(name: string, afterSequence: number, limit = Infinity): Promise<readonly ConsumerNote[]> {
+    const texts = (this.#content.notes.get(name) ?? []).slice(afterSequence, afterSequence + limit);
+    return texts.map((text) => JSON.parse(text) as ConsumerNote);
+  }
+
+  async progress(): Promise<StoreProgress> {
+    this.#checkOpen();
+    const { all, notes } = this.#content;
+    return { head: all.length, consumers: new Map([...notes].map(([name, texts]) => [name, texts.length])) };
   }
 
   async deadLetters(name: string): Promise<readonly StoredDeadLetter[]> {

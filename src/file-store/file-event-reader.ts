@@ -8,6 +8,7 @@ import type {
   Snapshot,
   StoredDeadLetter,
   StoredEvent,
+  StoreProgress,
   StreamName,
 } from "../event-store/event-store.ts";
 import { checkStreamName } from "../stream-names.ts";
@@ -101,10 +102,20 @@ export abstract class FileEventReader {
     }
   }
 
-  async consumerNotes(name: string, afterSequence: number): Promise<readonly ConsumerNote[]> {
+  async consumerNotes(name: string, afterSequence: number, limit?: number): Promise<readonly ConsumerNote[]> {
     await this.refresh();
     try {
+      if (limit !== undefined) return await this.#parts.progress.someNotes(name, afterSequence, limit);
       return this.#parts.checkpoints.notes(name, afterSequence);
+    } catch (error) {
+      throw this.#readError(error, this.#parts.paths.commitLog);
+    }
+  }
+
+  async progress(): Promise<StoreProgress> {
+    await this.refresh();
+    try {
+      return await this.#parts.progress.all();
     } catch (error) {
       throw this.#readError(error, this.#parts.paths.commitLog);
     }
@@ -194,11 +205,7 @@ export abstract class FileEventReader {
   }
 
   release(stream: StreamName): void {
-    try {
-      this.#parts.index.release(this.#parts.keys.of(stream));
-    } catch {
-      // The index keeps this stream's end: finding the stream's key may read a directory.
-    }
+    this.#parts.index.release(this.#parts.keys.of(stream));
   }
 
   #readError(error: unknown, what: string): Error {

@@ -12,6 +12,7 @@ import type {
   Snapshot,
   StoredDeadLetter,
   StoredEvent,
+  StoreProgress,
   StreamName,
 } from "../event-store/event-store.ts";
 import { checkStreamName } from "../stream-names.ts";
@@ -140,14 +141,14 @@ export class PostgresEventStore implements EventStore {
     }
   }
 
-  async *readAll({ from = 1, to, wanted, undeclared }: ReadAllOptions = {}): AsyncGenerator<
+  async *readAll({ from = 1, to, wanted }: ReadAllOptions = {}): AsyncGenerator<
     readonly StoredEvent[],
     void,
     undefined
   > {
     this.#checkOpen();
     try {
-      yield* this.#whileOpen(this.#reader.all(Math.max(from, 1), to, wanted, undeclared));
+      yield* this.#whileOpen(this.#reader.all(Math.max(from, 1), to, wanted));
     } catch (error) {
       throw readFailed(error, "the events");
     }
@@ -161,8 +162,12 @@ export class PostgresEventStore implements EventStore {
     return this.#read("the list of consumers", () => this.#progress.consumers());
   }
 
-  consumerNotes(name: string, afterSequence: number): Promise<readonly ConsumerNote[]> {
-    return this.#read(`the notes of ${name}`, () => this.#progress.notes(name, afterSequence));
+  consumerNotes(name: string, afterSequence: number, limit?: number): Promise<readonly ConsumerNote[]> {
+    return this.#read(`the notes of ${name}`, () => this.#progress.notes(name, afterSequence, limit));
+  }
+
+  progress(): Promise<StoreProgress> {
+    return this.#read("how far the store is", () => this.#progress.all());
   }
 
   deadLetters(name: string): Promise<readonly StoredDeadLetter[]> {

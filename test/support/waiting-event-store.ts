@@ -11,6 +11,7 @@ import type {
   Snapshot,
   StoredDeadLetter,
   StoredEvent,
+  StoreProgress,
   StreamName,
 } from "../../src/event-store/event-store.ts";
 import { EventfoldError } from "../../src/errors.ts";
@@ -112,9 +113,14 @@ export class WaitingEventStore implements EventStore {
     return this.remote.listConsumers();
   }
 
-  async consumerNotes(name: string, afterSequence: number): Promise<readonly ConsumerNote[]> {
+  async consumerNotes(name: string, afterSequence: number, limit?: number): Promise<readonly ConsumerNote[]> {
     await latency();
-    return this.remote.consumerNotes(name, afterSequence);
+    return this.remote.consumerNotes(name, afterSequence, limit);
+  }
+
+  async progress(): Promise<StoreProgress> {
+    await latency();
+    return this.remote.progress();
   }
 
   async deadLetters(name: string): Promise<readonly StoredDeadLetter[]> {

@@ -17,7 +17,6 @@ const DIRECTORIES: Readonly<Record<ConsumerKind, string>> = {
   "process-manager": "process_managers",
   subscription: "subscriptions",
   aggregate: "aggregates",
-  model: "meta",
 };
 
 /** The name of our checkpoints. */

@@ -46,7 +46,7 @@ export async function pacedRead(
   visit?: RecordVisitor,
   signal?: AbortSignal,
 ): Promise<void> {
-  const { end, invalid } = await pacedScan(scanner, from, limit, visit, signal);
-  if (invalid !== undefined || isBefore(end, limit))
+  const { end, invalid, stopped } = await pacedScan(scanner, from, limit, visit, signal);
+  if (stopped !== true && (invalid !== undefined || isBefore(end, limit)))
     throw scanner.corruption(end, invalid ?? `the commit log ends here; position ${limit.position} was committed`);
 }

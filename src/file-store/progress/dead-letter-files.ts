@@ -8,6 +8,7 @@ import { isPlainName } from "../../stream-names.ts";
 import { replaceFileNow } from "../disk/whole-file.ts";
 import type { NoteSection } from "../log/record-sections.ts";
 
+const FILE = "dead_letters.jsonl";
 /** As many bytes at the end of a file tell whether another process has changed it: they have the last letter's key. */
 const TAIL = 256;
 
@@ -40,6 +41,14 @@ export class DeadLetterFiles {
   constructor(fs: FileSystem, paths: StorePaths) {
     this.#fs = fs;
     this.#paths = paths;
+  }
+
+  /** The process managers that have a file. */
+  names(): string[] {
+    const directory = `${this.#paths.base}/process_managers`;
+    return this.#fs
+      .readDirectory(directory)
+      .flatMap(({ name }) => (this.#fs.stat(`${directory}/${name}/${FILE}`) === undefined ? [] : [name]));
   }
 
   /** The letters of a manager's file by key, oldest first, with settled ones. Reads the file only if it has changed. */
@@ -112,7 +121,7 @@ export class DeadLetterFiles {
     // The name may come from the log, so it may be anything.
     if (isPlainName(name) !== "safe")
       throw new EventfoldError("INVALID_DEFINITION", `${JSON.stringify(name)} cannot be a process manager's name`);
-    return `${this.#paths.base}/process_managers/${name}/dead_letters.jsonl`;
+    return `${this.#paths.base}/process_managers/${name}/${FILE}`;
   }
 }
 

@@ -1,10 +1,11 @@
-import type { ConsumerNote, StoredDeadLetter } from "../../event-store/event-store.ts";
+import type { ConsumerNote, StoredDeadLetter, StoreProgress } from "../../event-store/event-store.ts";
 import { compareCodePoints } from "../../event-store/stream-order.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { StorePaths } from "../disk/store-paths.ts";
 import type { CommitLog } from "../log/commit-log.ts";
 import type { CommitObserver, CommittedRecord } from "../log/committed-record.ts";
 import type { LogPlace } from "../log/log-place.ts";
+import { pacedRead } from "../log/paced-scan.ts";
 import { DeadLetterFiles } from "./dead-letter-files.ts";
 import { type NoteSection, readSections } from "../log/record-sections.ts";
 
@@ -55,6 +56,8 @@ export class ProgressLog implements CommitObserver {
   readonly #consumers = new Map<string, Consumer>();
   /** By name, for the managers whose letters were asked for. */
   readonly #letters = new Map<string, Letters>();
+  /** By name, where `someNotes` ended. */
+  readonly #passed = new Map<string, NotesStart>();
 
   /** Of all consumers that have notes; unknown after a marker of an earlier version. */
   #names: Set<string> | undefined;
@@ -108,6 +111,54 @@ export class ProgressLog implements CommitObserver {
     const first = consumer.notes.findIndex(({ sequence }) => sequence > after);
     consumer.notes.splice(0, first < 0 ? consumer.notes.length : first);
     return [...consumer.notes];
+  }
+
+  /**
+   * The first `limit` notes after a sequence. Keeps nothing of them, for callers who go through all notes of a store, and goes on where
+   * the last call for this name ended.
+   */
+  async someNotes(name: string, after: number, limit: number): Promise<readonly ConsumerNote[]> {
+    const { scanner, end } = this.#log;
+    const known = this.#passed.get(name);
+    const start = known !== undefined && known.sequence <= after ? known.place : scanner.beginning();
+    const notes: ConsumerNote[] = [];
+    if (scanner.segments().length === 0) return notes;
+    await pacedRead(scanner, start, end, (header, buffer, base, segment) => {
+      const before = notes.at(-1)?.sequence ?? after;
+      readSections(
+        buffer,
+        header,
+        base,
+        () => {},
+        (section) => {
+          if (section.name === name && section.sequence > after && notes.length < limit)
+            notes.push({ sequence: section.sequence, note: section.note });
+        },
+      );
+      // This record may have more of them.
+      const place = { segment, offset: header.start, position: header.position - 1 };
+      this.#passed.set(name, { sequence: before, place });
+      return notes.length < limit;
+    });
+    return notes;
+  }
+
+  /** How far the log and all process managers are, also those of which there are only dead letters. */
+  async all(): Promise<StoreProgress> {
+    const { scanner, end } = this.#log;
+    const consumers = new Map<string, number>(this.#files.names().map((name) => [name, 0]));
+    if (this.#names?.size !== 0 && scanner.segments().length > 0) {
+      await pacedRead(scanner, scanner.beginning(), end, (header, buffer, base) => {
+        readSections(
+          buffer,
+          header,
+          base,
+          () => {},
+          ({ name, sequence }) => void consumers.set(name, sequence),
+        );
+      });
+    }
+    return { head: end.position, consumers };
   }
 
   #read(name: string, after: number, start: NotesStart | undefined): Consumer {

@@ -33,6 +33,36 @@ export const progress: readonly Rule[] = [
       for (const after of [0, 1, 2, 3])
         equal(await store.consumerNotes("pm", after), notes.slice(after), `notes after ${after}`);
       equal(await store.consumerNotes("other", 0), [{ sequence: 1, note: [1] }], "notes of another consumer");
+      for (const [after, limit] of [
+        [0, 1],
+        [1, 1],
+        [0, 2],
+        [0, 9],
+        [2, 1],
+      ] as const)
+        equal(
+          await store.consumerNotes("pm", after, limit),
+          notes.slice(after, after + limit),
+          `${limit} after ${after}`,
+        );
+    },
+  },
+  {
+    name: "the progress of the store has its head and the last note of each consumer",
+    async run({ store }) {
+      const found = async (): Promise<unknown> => {
+        const { head, consumers } = await store.progress();
+        return [head, ...[...consumers].sort(([a], [b]) => (a < b ? -1 : 1))];
+      };
+      equal(await found(), [0], "of an empty store");
+      equal((await within(store.commit(append(ADA, 0, "A", "B")))).ok, true, "events");
+      for (const [name, expectedSequence] of [
+        ["pm", 0],
+        ["pm", 1],
+        ["other", 0],
+      ] as const)
+        equal((await store.commit({ appends: [], consumer: { name, expectedSequence, note: {} } })).ok, true, "a note");
+      equal(await found(), [2, ["other", 1], ["pm", 2]], "after events and notes");
     },
   },
   {
