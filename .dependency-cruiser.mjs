@@ -1,6 +1,6 @@
 /** The layers of ARCHITECTURE.md, as rules. Type-only imports count: a type is a dependency, too. */
 
-const CORE_LAYERS = "aggregate|projection|process-manager|subscription|event-store|command-bus|testing";
+const CORE_LAYERS = "transfer|aggregate|projection|process-manager|subscription|event-store|command-bus|testing";
 
 /** The rooms of the file store, each with the rooms that it may import. `open-store.ts` and `file-event-store.ts` are above them. */
 const FILE_STORE_ROOMS = [

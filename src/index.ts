@@ -1,10 +1,9 @@
 export * from "./contract.ts";
-export type { UnknownEventPolicy } from "./aggregate/unknown-event-policy.ts";
+export type { UnknownEventPolicy } from "./aggregate/model.ts";
 export { AggregateStore } from "./aggregate-store/store-entry.ts";
 export type { AggregateStoreBuilder } from "./aggregate-store/aggregate-store-builder.ts";
 export type { DispatchAllResult } from "./aggregate-store/aggregate-store.ts";
 export type { EnvelopeFor, Middleware } from "./aggregate-store/middleware.ts";
-export type { UnknownEventStatus } from "./projection/unknown-events.ts";
 export type { ConsumerStatus, ProcessManagerStatus, StoreStatus } from "./aggregate-store/store-status.ts";
 export type { StoreBackupOptions } from "./aggregate-store/backup.ts";
 export {
@@ -14,6 +13,8 @@ export {
   restore,
   type RestoreOptions,
 } from "./aggregate-store/directory-copies.ts";
+export type { ExportOptions, TransferProgress } from "./transfer/export-store.ts";
+export type { ImportOptions, ImportReport } from "./transfer/import-store.ts";
 export type { ReadEventsOptions } from "./aggregate-store/read-events.ts";
 export type { EventFilter, RecordedEventOf, SelectedEvent } from "./subscription/event-filter.ts";
 export type { AggregateHandle } from "./aggregate-store/aggregate-handle.ts";
@@ -58,6 +59,7 @@ export type {
   StoredDeadLetter,
   StoredEvent,
   StoredMeta,
+  StoreProgress,
   StreamAppend,
   StreamName,
 } from "./event-store/event-store.ts";

@@ -7,13 +7,14 @@ import type { Unfinished } from "../event-store/unfinished.ts";
 import type { AnyProjection, ProjectionState } from "../projection/projection.ts";
 import type { RebuildOptions } from "../projection/projection-runner.ts";
 import type { Projections, ReadProjectionOptions } from "../projection/projections.ts";
-import type { UnknownEvents } from "../projection/unknown-events.ts";
 import type { AnyProcessManager } from "../process-manager/process-manager.ts";
 import type { ProcessManagerReport } from "../process-manager/process-manager-runner.ts";
 import type { Schedule, ScheduleOptions } from "../process-manager/schedule-runner.ts";
 import type { DeadLetter } from "../process-manager/dead-letter.ts";
 import type { ProcessManagers } from "../process-manager/process-managers.ts";
 import { backup, type StoreBackupOptions } from "./backup.ts";
+import { type ExportOptions, exportStore } from "../transfer/export-store.ts";
+import { type ImportOptions, type ImportReport, importStore } from "../transfer/import-store.ts";
 import { AggregateHandle } from "./aggregate-handle.ts";
 import type { CommandResult } from "./command-result.ts";
 import { type CommandOptions, withLimits } from "./command-options.ts";
@@ -54,7 +55,6 @@ export class AggregateStore<
   readonly #instances: Instances;
   readonly #projections: Projections;
   readonly #managers: ProcessManagers;
-  readonly #unknown: UnknownEvents;
   readonly #stop = new AbortController();
   /** The subscriptions with a handler. */
   readonly #subscriptions = new Map<
@@ -72,10 +72,8 @@ export class AggregateStore<
     projections: Projections,
     managers: ProcessManagers,
     entry: OpenStoreEntry,
-    unknown: UnknownEvents,
   ) {
     this.#entry = entry;
-    this.#unknown = unknown;
     this.#managers = managers;
     this.#events = events;
     this.#instances = instances;
@@ -129,7 +127,7 @@ export class AggregateStore<
   /** How far everything is: the log, the projections, process managers and named subscriptions, what waits and what failed. */
   async status(): Promise<StoreStatus> {
     this.#instances.checkOpen();
-    return storeStatus(this.#events, this.#projections, this.#managers, this.#unknown);
+    return storeStatus(this.#events, this.#projections, this.#managers);
   }
 
   /**
@@ -141,6 +139,29 @@ export class AggregateStore<
   async backup(target: string, options: StoreBackupOptions = {}): Promise<BackupReport> {
     this.#instances.checkOpen();
     return backup(this.#events, target, options);
+  }
+
+  /**
+   * The store as lines of JSON: all events with their positions, and what keeps process managers and named subscriptions from doing
+   * anything again. `import` reads them, into any storage. The export ends with what is there when its reading begins; the store
+   * may be used meanwhile. The guide "Backup and moving" shows how to move a store.
+   */
+  export(options: ExportOptions = {}): AsyncIterable<string> {
+    this.#instances.checkOpen();
+    return exportStore(this.#events, options);
+  }
+
+  /**
+   * Imports the lines of an export. An empty store becomes the same as the exported one, with all positions; what a store with the same
+   * beginning has already is skipped, so an import that was cut off goes on. A store with events of its own gets the events that it
+   * does not have yet, with new positions. The process managers of this store wait meanwhile. Throws `IMPORT_INVALID` for lines that
+   * are damaged or missing, and `IMPORT_CONFLICT` if something else writes to the store.
+   */
+  async import(lines: AsyncIterable<string> | Iterable<string>, options: ImportOptions = {}): Promise<ImportReport> {
+    this.#instances.checkWritable("import");
+    return this.#managers.pausedDuring(() =>
+      importStore(this.#events, lines, options, (stream) => this.#instances.markOutdated(stream)),
+    );
   }
 
   /** Executes the command in an envelope. Fields of `options` win over the context of the envelope. */
@@ -352,7 +373,6 @@ export class AggregateStore<
     await Promise.allSettled([...this.#loops].map((loop) => loop.return()));
     await this.#instances.close();
     await this.#projections.close();
-    await this.#unknown.close();
     await this.#events.close();
   }
 

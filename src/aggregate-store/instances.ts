@@ -63,7 +63,12 @@ export class Instances {
     this.middleware = middleware;
     this.#environment = environment;
     this.#idleTimeout = idleTimeout;
-    this.#stopWatching = events.watchForeign((stream) => this.#instances.get(fullNameOf(stream))?.markOutdated());
+    this.#stopWatching = events.watchForeign((stream) => this.markOutdated(stream));
+  }
+
+  /** Something else than a command of this store has appended to a stream. */
+  markOutdated(stream: StreamName): void {
+    this.#instances.get(fullNameOf(stream))?.markOutdated();
   }
 
   /** Makes an aggregate known. Another definition with the same type is an error. */
@@ -73,10 +78,7 @@ export class Instances {
     if (known !== undefined && known !== model) {
       throw duplicateDefinition(`aggregate ${aggregate.type}`, "in this store");
     }
-    if (known === undefined) {
-      this.#models.set(aggregate.type, model);
-      this.#environment.unknownEvents?.declare(aggregate.type, model.reader.storedTypes);
-    }
+    this.#models.set(aggregate.type, model);
     return model;
   }
 

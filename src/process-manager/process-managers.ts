@@ -11,7 +11,6 @@ import { type AnyProcessManager, processManagerDefinition } from "./process-mana
 import { type ProcessManagerReport, ProcessManagerRunner } from "./process-manager-runner.ts";
 import type { ScheduledCommand } from "./reaction.ts";
 import { callSafely } from "../realm.ts";
-import type { UnknownEvents } from "../projection/unknown-events.ts";
 import { monotonicNow, startTimer } from "../real-timers.ts";
 
 /** How often the clock is compared with the times of scheduled commands, and the store asked for commits at most, in ms. */
@@ -79,7 +78,6 @@ export class ProcessManagers {
     targets: CommandTargets,
     { now, nextId }: Pick<StorageOptions, "now" | "nextId">,
     onError: (error: unknown) => void,
-    unknown: UnknownEvents,
   ) {
     this.#events = events;
     this.#now = now;
@@ -87,7 +85,7 @@ export class ProcessManagers {
     this.#schedules = worker(new ScheduleRunner(events, targets, now, nextId));
     for (const manager of managers) {
       const definition = processManagerDefinition(manager);
-      const runner = new ProcessManagerRunner(definition, events, targets, now, unknown);
+      const runner = new ProcessManagerRunner(definition, events, targets, now);
       this.#workers.set(manager.name, worker(runner));
       if (definition.startFrom === "now") this.#fromNow.push(runner);
     }
@@ -209,6 +207,11 @@ export class ProcessManagers {
         return { name, position, scheduled, deadLetters: (await this.#events.deadLetters(name)).length };
       }),
     );
+  }
+
+  /** Does other work while no manager runs. */
+  pausedDuring<T>(work: () => Promise<T>): Promise<T> {
+    return this.#afterOthers(work);
   }
 
   async replay(key: string): Promise<void> {

@@ -16,6 +16,9 @@ import { readSections } from "../../src/file-store/log/record-sections.ts";
 import type * as commitRecordModule from "../../src/file-store/log/record-format.ts";
 import type * as eventLineModule from "../../src/file-store/lines/event-line.ts";
 import type { FileEventStore } from "../../src/file-store/file-event-store.ts";
+import type * as exportStoreModule from "../../src/transfer/export-store.ts";
+import type * as importStoreModule from "../../src/transfer/import-store.ts";
+import type * as knownNotesModule from "../../src/transfer/known-notes.ts";
 import { breakFileSystem, type BrokenFile, uselessLock } from "../support/broken-file-system.ts";
 import { openLog } from "../support/crash-stores.ts";
 import { WORKLOADS } from "../support/crash-workloads.ts";
@@ -201,6 +204,9 @@ const COPY_LOG = "../../src/file-store/copy/copy-log.ts";
 const COPY_MARKER = "../../src/file-store/recovery/copy-marker.ts";
 const CUT_POINT = "../../src/file-store/copy/cut-point.ts";
 const MARKER = "../../src/file-store/recovery/marker.ts";
+const EXPORT_STORE = "../../src/transfer/export-store.ts";
+const IMPORT_STORE = "../../src/transfer/import-store.ts";
+const KNOWN_NOTES = "../../src/transfer/known-notes.ts";
 const LINE_MOVES = "../../src/file-store/apply/line-moves.ts";
 
 const MUTATIONS: readonly Mutation[] = [
@@ -303,6 +309,50 @@ const MUTATIONS: readonly Mutation[] = [
     module: CUT_POINT,
     mutate: ({ findCut }: typeof cutPointModule) => ({
       findCut: async (...given: Parameters<typeof findCut>) => ({ ...(await findCut(...given)), rest: undefined }),
+    }),
+  },
+  {
+    what: "an import takes each note for known",
+    kind: "an import that goes on",
+    module: KNOWN_NOTES,
+    mutate: ({ KnownNotes }: typeof knownNotesModule) => ({
+      KnownNotes: class extends KnownNotes {
+        override async has(): Promise<boolean> {
+          return true;
+        }
+      },
+    }),
+  },
+  {
+    what: "an export has events before notes",
+    kind: "an import that goes on",
+    module: EXPORT_STORE,
+    mutate: ({ exportStore, firstEvent }: typeof exportStoreModule) => ({
+      firstEvent,
+      async *exportStore(...given: Parameters<typeof exportStore>) {
+        const notes: string[] = [];
+        for await (const line of exportStore(...given)) {
+          if (line.includes('"end":true')) yield* notes;
+          if (line.startsWith('{"manager"')) notes.push(line);
+          else yield line;
+        }
+      },
+    }),
+  },
+  {
+    what: "an import does not compare what the store has",
+    kind: "an import that goes on",
+    module: IMPORT_STORE,
+    mutate: ({ importStore }: typeof importStoreModule) => ({
+      importStore: async (...[store, lines, options, changed]: Parameters<typeof importStore>) => {
+        const rest: string[] = [];
+        const head = await store.head();
+        for await (const line of lines) {
+          const position = Number(/"pos":(\d+)/.exec(line)?.[1] ?? 0);
+          if (position === 0 || position > head + 1) rest.push(line);
+        }
+        return importStore(store, rest, options, changed);
+      },
     }),
   },
   {

@@ -44,7 +44,6 @@ function changeCheckpoint(directory: string, consumer: string, state: object): v
 
 const open = (directory: string) =>
   AggregateStore.builder(directory)
-    .onUnknownEvent("skip")
     .aggregate(Counter)
     .projection(Totals)
     .processManager(Mirror)

@@ -1,10 +1,14 @@
 import { isEventfoldError } from "eventfold-es";
 import { verify } from "eventfold-es/doctor";
 import type { CrashRemains, CrashScenario, CrashWorld, FileSystem, SimulatedDisk } from "eventfold-es/testing";
+import { MemoryEventStore } from "../../src/event-store/memory-event-store.ts";
 import { restoreDirectory } from "../../src/file-store/directory-copies.ts";
 import type { FileEventStore } from "../../src/file-store/file-event-store.ts";
 import { openFileEventStore } from "../../src/file-store/open-store.ts";
-import { append, checkLog, eventText, openLog } from "./crash-stores.ts";
+import { exportStore } from "../../src/transfer/export-store.ts";
+import { importStore } from "../../src/transfer/import-store.ts";
+import { collect } from "./collect.ts";
+import { append, checkLog, eventText, openLog, versionOf } from "./crash-stores.ts";
 import { killAfter } from "./kill-after.ts";
 
 type World = CrashWorld<FileEventStore>;
@@ -178,4 +182,49 @@ async function eventsOf(store: FileEventStore): Promise<string[]> {
   const lines: string[] = [];
   for await (const batch of store.readAll()) lines.push(...batch.map(eventText));
   return lines;
+}
+
+const MANAGER = "copier";
+
+/** The export of a store with events of several streams and a process manager's notes. */
+async function exportedLines(n: number): Promise<string[]> {
+  const store = new MemoryEventStore();
+  for (let i = 0; i < 14; i++) {
+    const stream = { type: "s", id: "abc"[(i * n + i) % 3] ?? "a" };
+    const expectedVersion = await versionOf(store, stream.id);
+    const data = JSON.stringify({ i, fill: "x".repeat((i * 67 + n * 31) % 300) });
+    const event = { type: "Added", data, schemaVersion: 0, timestamp: 1_700_000_000_000 + i, eventId: `e${i}` };
+    const consumer = { name: MANAGER, expectedSequence: i, note: { handled: i } };
+    await store.commit({ appends: [{ stream, expectedVersion, events: [event] }], consumer });
+  }
+  return collect(exportStore(store, {}));
+}
+
+/** An import that is made again after each cut, until it is complete. */
+export function importScenario(n: number): Scenario {
+  const lines = exportedLines(n);
+  const run = async (store: FileEventStore): Promise<unknown> => importStore(store, await lines, {}, () => {});
+  return {
+    open: (fileSystem) => openLog(fileSystem),
+    workload: async (world) => {
+      if (n % 2 === 0)
+        await importStore(world.store, (await lines).slice(0, 12 + (n % 9)), {}, () => {}).catch(() => {});
+      await world.commit(() => run(world.store), 0);
+      await world.store.close();
+    },
+    check: async (remains) => {
+      const found = await checkLog({ ...remains, commits: [] });
+      const notes = (await remains.store.consumerNotes(MANAGER, 0)).length;
+      if (found.length > 0 && notes < 14) throw new Error(`expected all notes before the first event, found ${notes}`);
+      if (acknowledged(remains).length > 0 && found.length < 14)
+        throw new Error(`expected 14 imported events, found ${found.length}`);
+      return found;
+    },
+    goOn: async (world) => {
+      await world.commit(() => run(world.store), 0);
+      const again = await collect(exportStore(world.store, {}));
+      if (again.join("") !== (await lines).join(""))
+        throw new Error("the store differs from the one that was exported");
+    },
+  };
 }

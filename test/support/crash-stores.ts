@@ -134,7 +134,7 @@ function line(event: SeenEvent): string {
 }
 
 /** How many events a stream has. */
-export async function versionOf(store: FileEventStore, id: string): Promise<number> {
+export async function versionOf(store: Pick<FileEventStore, "readStream">, id: string): Promise<number> {
   let version = 0;
   for await (const batch of store.readStream({ type: "s", id })) version += batch.length;
   return version;

@@ -7,7 +7,13 @@ import {
 } from "eventfold-es/testing";
 import { isEventfoldError } from "eventfold-es";
 import type { FileEventStore } from "../../src/file-store/file-event-store.ts";
-import { backupScenario, killedBackupScenario, killedWriterScenario, restoreScenario } from "./crash-copies.ts";
+import {
+  backupScenario,
+  importScenario,
+  killedBackupScenario,
+  killedWriterScenario,
+  restoreScenario,
+} from "./crash-copies.ts";
 import { notesScenario } from "./crash-notes.ts";
 import { type ScheduleScenario, schedulesScenario } from "./crash-schedules.ts";
 import { killAfter } from "./kill-after.ts";
@@ -95,6 +101,7 @@ export const WORKLOADS: readonly Workload[] = [
   { kind: "a process that writes beside backups is killed", scenario: killedWriterScenario },
   { kind: "a restoration to a position", scenario: restoreScenario },
   { kind: "scheduled commands", scenario: schedulesScenario },
+  { kind: "an import that goes on", scenario: importScenario },
   { kind: "new log segments", scenario: () => onLog(segments) },
   { kind: "new log segments without preallocation", scenario: () => onLog(segments, withoutRoom) },
   {
