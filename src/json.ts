@@ -157,9 +157,12 @@ export function isCount(value: unknown): value is number {
  * that handlers change would come back as two objects.
  */
 export function cacheProblem(state: unknown, kind: "frozen" | "changing"): string | undefined {
-  return (
-    jsonProblem(state, "state", 0, "exact") ?? shapeProblem(state, "state", kind === "changing" ? new Set() : undefined)
-  );
+  const seen = kind === "changing" ? new Set() : undefined;
+  try {
+    return jsonProblem(state, "state", 0, "exact") ?? shapeProblem(state, "state", seen);
+  } catch (error) {
+    return `the state cannot be read: ${String(error)}`;
+  }
 }
 
 /** Looks for what JSON text does not show: getters, hidden properties, missing prototypes, and objects in two places. */

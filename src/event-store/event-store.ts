@@ -311,7 +311,7 @@ export interface EventStore {
   /** Keeps a snapshot of `stream`. A failure is not an error: it is only a cache. Resolves when done. */
   saveSnapshot(stream: StreamName, snapshot: Snapshot): Promise<void>;
 
-  /** The runtime no longer holds this stream in memory, so the store may forget it too. */
+  /** The runtime no longer holds this stream in memory, so the store may forget it too. Never throws. */
   release(stream: StreamName): void;
 
   close(): Promise<void>;

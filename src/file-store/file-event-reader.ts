@@ -205,7 +205,11 @@ export abstract class FileEventReader {
   }
 
   release(stream: StreamName): void {
-    this.#parts.index.release(this.#parts.keys.of(stream));
+    try {
+      this.#parts.index.release(this.#parts.keys.of(stream));
+    } catch {
+      // The index keeps this stream's end: finding the stream's key may read a directory.
+    }
   }
 
   #readError(error: unknown, what: string): Error {

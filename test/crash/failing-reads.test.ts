@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { collect } from "../support/collect.ts";
 import { Sum } from "../support/crash-stores.ts";
 import { oneTo } from "../support/store-files.ts";
+import { until } from "../support/until.ts";
 
 const Totals = projection("totals", {} as Record<string, number>).on(Sum, {
   Added: (s, e) => void (s[e.id] = (s[e.id] ?? 0) + e.data.by),
@@ -152,4 +153,22 @@ describe.each(["EIO", "EMFILE"])("%s at each reading call in turn fails", (code)
     }
     expect(failures).toBeGreaterThan(0);
   });
+});
+
+test("an instance whose snapshot cannot be made is evicted, and the program goes on", async () => {
+  const written = new SimulatedDisk({ record: false });
+  const first = await openStore(written);
+  for (const id of IDS) await first.get(Sum, id).execute(Sum.commands.Add({ by: [TOTAL] }));
+  // A killed process leaves no snapshots.
+  const disk = diskAfterKill(written.moment(), { record: false });
+  await first.close();
+  const builder = AggregateStore.builder("/store").aggregate(Sum).projection(Totals);
+  const store = await builder.fileSystem(disk.process()).idleTimeout(20).open();
+  for (const id of IDS) await store.get(Sum, id).state();
+  const repair = disk.failWhen(({ operation }) => (READING.has(operation) ? { code: "EIO" } : undefined));
+  await until(() => IDS.every((id) => !store.get(Sum, id).isAlive()));
+  repair();
+  expect(await store.projection(Totals)).toEqual(Object.fromEntries(IDS.map((id) => [id, TOTAL])));
+  expect((await store.get(Sum, "ada").state()).total).toBe(TOTAL);
+  await store.close();
 });

@@ -31,14 +31,16 @@ export class SnapshotSchedule {
       void this.save(committed);
   }
 
-  /** Saves a snapshot, unless the newest one has this version already. */
+  /**
+   * Saves a snapshot, unless the newest one has this version already. Never rejects: a snapshot is a cache, and nobody awaits those that
+   * are saved in the background. After a failure, as many events pass as after a snapshot before the next attempt.
+   */
   async save(committed: CommittedState): Promise<void> {
     if (committed.isAbsent || committed.version <= this.#savedVersion || this.#isSaving) return;
     this.#isSaving = true;
     const { stream, state, version, position } = committed;
     try {
-      const isSaved = await this.#snapshots.save(stream, { state, version, position });
-      // A state that cannot be cached is tried again after as many events.
+      const isSaved = await this.#snapshots.save(stream, { state, version, position }).catch(() => false);
       this.#savedVersion = version;
       if (!isSaved) return;
       snapshotSaved.publish(() => ({ aggregate: stream.type, id: stream.id, version }));
