@@ -1,9 +1,10 @@
 export * from "./contract.ts";
-export type { UnknownEventPolicy } from "./aggregate/model.ts";
+export type { UnknownEventPolicy } from "./aggregate/unknown-event-policy.ts";
 export { AggregateStore } from "./aggregate-store/store-entry.ts";
 export type { AggregateStoreBuilder } from "./aggregate-store/aggregate-store-builder.ts";
 export type { DispatchAllResult } from "./aggregate-store/aggregate-store.ts";
 export type { EnvelopeFor, Middleware } from "./aggregate-store/middleware.ts";
+export type { UnknownEventStatus } from "./projection/unknown-events.ts";
 export type { ConsumerStatus, ProcessManagerStatus, StoreStatus } from "./aggregate-store/store-status.ts";
 export type { StoreBackupOptions } from "./aggregate-store/backup.ts";
 export {

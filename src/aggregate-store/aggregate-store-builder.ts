@@ -1,5 +1,5 @@
 import type { AnyAggregate } from "../aggregate/aggregate.ts";
-import type { UnknownEventPolicy } from "../aggregate/model.ts";
+import type { UnknownEventPolicy } from "../aggregate/unknown-event-policy.ts";
 import { type Duration, milliseconds } from "../duration.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventStorage, StorageOptions } from "../event-store/event-storage.ts";
@@ -130,7 +130,10 @@ export class AggregateStoreBuilder<A extends AnyAggregate = never, P extends Any
     return this.#with({ lockTimeout: milliseconds(timeout, "lockTimeout") });
   }
 
-  /** What to do with events that an aggregate does not declare: leave them out of the state (default), fail, or ask a function. */
+  /**
+   * What to do with events of registered aggregates that their contracts do not declare: `"error"` (default) fails each load, projection
+   * and process manager that needs the aggregate's events, `"skip"` passes over them, a function decides for each event.
+   */
   onUnknownEvent(policy: UnknownEventPolicy): AggregateStoreBuilder<A, P> {
     if (policy !== "skip" && policy !== "error") checkFunction(policy, 'onUnknownEvent expected "skip", "error" or');
     return this.#with({ onUnknownEvent: policy });

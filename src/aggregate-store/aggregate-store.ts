@@ -7,6 +7,7 @@ import type { Unfinished } from "../event-store/unfinished.ts";
 import type { AnyProjection, ProjectionState } from "../projection/projection.ts";
 import type { RebuildOptions } from "../projection/projection-runner.ts";
 import type { Projections, ReadProjectionOptions } from "../projection/projections.ts";
+import type { UnknownEvents } from "../projection/unknown-events.ts";
 import type { AnyProcessManager } from "../process-manager/process-manager.ts";
 import type { ProcessManagerReport } from "../process-manager/process-manager-runner.ts";
 import type { Schedule, ScheduleOptions } from "../process-manager/schedule-runner.ts";
@@ -55,6 +56,7 @@ export class AggregateStore<
   readonly #instances: Instances;
   readonly #projections: Projections;
   readonly #managers: ProcessManagers;
+  readonly #unknown: UnknownEvents;
   readonly #stop = new AbortController();
   /** The subscriptions with a handler. */
   readonly #subscriptions = new Map<
@@ -72,8 +74,10 @@ export class AggregateStore<
     projections: Projections,
     managers: ProcessManagers,
     entry: OpenStoreEntry,
+    unknown: UnknownEvents,
   ) {
     this.#entry = entry;
+    this.#unknown = unknown;
     this.#managers = managers;
     this.#events = events;
     this.#instances = instances;
@@ -127,7 +131,7 @@ export class AggregateStore<
   /** How far everything is: the log, the projections, process managers and named subscriptions, what waits and what failed. */
   async status(): Promise<StoreStatus> {
     this.#instances.checkOpen();
-    return storeStatus(this.#events, this.#projections, this.#managers);
+    return storeStatus(this.#events, this.#projections, this.#managers, this.#unknown);
   }
 
   /**
@@ -373,6 +377,7 @@ export class AggregateStore<
     await Promise.allSettled([...this.#loops].map((loop) => loop.return()));
     await this.#instances.close();
     await this.#projections.close();
+    await this.#unknown.close();
     await this.#events.close();
   }
 

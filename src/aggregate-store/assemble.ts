@@ -3,6 +3,7 @@ import type { EventStore } from "../event-store/event-store.ts";
 import { ProcessManagers } from "../process-manager/process-managers.ts";
 import type { AnyProjection } from "../projection/projection.ts";
 import { Projections } from "../projection/projections.ts";
+import { UnknownEvents } from "../projection/unknown-events.ts";
 import { AggregateStore } from "./aggregate-store.ts";
 import { Instances } from "./instances.ts";
 import { OpenStoreEntry } from "./open-stores.ts";
@@ -18,19 +19,20 @@ export async function assemble<A extends AnyAggregate, P extends AnyProjection>(
 ): Promise<AggregateStore<A, P>> {
   const { onUnknownEvent, idleTimeout, processManagerMode, onProcessManagerError } = options;
   const sources = sourcesOf(options);
+  const unknown = new UnknownEvents(events, onUnknownEvent);
   const instances = new Instances(
     events,
-    { ...sources, onUnknownEvent },
+    { ...sources, onUnknownEvent, unknownEvents: unknown },
     idleTimeout,
     new MiddlewareChain(options.middleware),
     options.readOnly,
   );
   for (const aggregate of wiring.aggregates) instances.register(aggregate);
-  const projections = new Projections(events);
+  const projections = new Projections(events, unknown);
   for (const projection of wiring.projections) projections.register(projection);
-  const managers = new ProcessManagers(wiring.managers, events, instances, sources, onProcessManagerError);
+  const managers = new ProcessManagers(wiring.managers, events, instances, sources, onProcessManagerError, unknown);
   if (options.readOnly)
-    return new AggregateStore(events, instances, projections, managers, new OpenStoreEntry(undefined, []));
+    return new AggregateStore(events, instances, projections, managers, new OpenStoreEntry(undefined, []), unknown);
   try {
     await managers.begin();
   } catch (error) {
@@ -40,5 +42,5 @@ export async function assemble<A extends AnyAggregate, P extends AnyProjection>(
   const isAutomatic = processManagerMode === "automatic";
   if (isAutomatic) managers.start();
   const entry = new OpenStoreEntry(events.location, isAutomatic ? wiring.managers : []);
-  return new AggregateStore(events, instances, projections, managers, entry);
+  return new AggregateStore(events, instances, projections, managers, entry, unknown);
 }

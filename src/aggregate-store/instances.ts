@@ -78,7 +78,10 @@ export class Instances {
     if (known !== undefined && known !== model) {
       throw duplicateDefinition(`aggregate ${aggregate.type}`, "in this store");
     }
-    this.#models.set(aggregate.type, model);
+    if (known === undefined) {
+      this.#models.set(aggregate.type, model);
+      this.#environment.unknownEvents?.declare(aggregate.type, model.reader.storedTypes);
+    }
     return model;
   }
 

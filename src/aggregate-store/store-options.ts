@@ -1,4 +1,4 @@
-import type { UnknownEventPolicy } from "../aggregate/model.ts";
+import type { UnknownEventPolicy } from "../aggregate/unknown-event-policy.ts";
 import type { Middleware } from "./middleware.ts";
 import { EventfoldError } from "../errors.ts";
 import type { StorageOptions } from "../event-store/event-storage.ts";
@@ -28,7 +28,7 @@ export const DEFAULT_OPTIONS: StoreOptions = {
   durability: "flush",
   foreignEvents: "auto",
   lockTimeout: 30_000,
-  onUnknownEvent: "skip",
+  onUnknownEvent: "error",
   middleware: [],
   // Read at each call: a test may replace `Date` while the store is open.
   clock: () => Date.now(),

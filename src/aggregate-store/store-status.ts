@@ -3,6 +3,7 @@ import type { EventStore } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import type { ProcessManagers } from "../process-manager/process-managers.ts";
 import type { Projections } from "../projection/projections.ts";
+import type { UnknownEvents, UnknownEventStatus } from "../projection/unknown-events.ts";
 
 /** How far a reader of the log is. */
 export interface ConsumerStatus {
@@ -35,6 +36,8 @@ export interface StoreStatus {
   readonly processManagers: readonly ProcessManagerStatus[];
   /** The named subscriptions, also those that are not running. Their positions are those that they last saved. */
   readonly subscriptions: readonly ConsumerStatus[];
+  /** Events of registered aggregates that their contracts do not declare. `onUnknownEvent` says whether readers pass over them. */
+  readonly unknownEvents: readonly UnknownEventStatus[];
   /** Size of the store in its storage, if the storage can tell. */
   readonly bytes?: number;
 }
@@ -43,13 +46,15 @@ export async function storeStatus(
   events: EventStore,
   projections: Projections,
   managers: ProcessManagers,
+  unknown: UnknownEvents,
 ): Promise<StoreStatus> {
   await refreshBeforeReading(events);
-  const [streams, folded, managed, names, bytes] = await Promise.all([
+  const [streams, folded, managed, names, unknownEvents, bytes] = await Promise.all([
     events.listStreams(),
     projections.positions(),
     managers.statuses(),
     events.listCheckpoints("subscription"),
+    unknown.all(),
     events.bytes?.(),
   ]);
   const subscribed = await Promise.all(
@@ -72,6 +77,7 @@ export async function storeStatus(
       deadLetters,
     })),
     subscriptions: subscribed.map(withLag),
+    unknownEvents,
     ...(bytes === undefined ? {} : { bytes }),
   };
 }

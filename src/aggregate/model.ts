@@ -5,7 +5,7 @@ import type { AnyAggregate, AppliedEvent } from "./aggregate.ts";
 import { codeFingerprint, type CodeVersion, type NamedFunction } from "../fingerprint.ts";
 import { metaOf } from "./context.ts";
 import { appliedEvent, EventReader, recordedEvent, recordedPart } from "./event-reader.ts";
-import { type CommandContext, constructorsFor, type RecordedEvent, rejectionOf, rejectionsFor } from "./messages.ts";
+import { type CommandContext, constructorsFor, rejectionOf, rejectionsFor } from "./messages.ts";
 import type { BegunSample } from "./fold-samples.ts";
 import { freeze } from "./freeze.ts";
 import { MadeMessages } from "./made-messages.ts";
@@ -13,12 +13,11 @@ import { initialOf } from "./initial-state.ts";
 import { isTypeOnly, type Payload, type Payloads } from "./payload.ts";
 import { describedSchema } from "./schema-text.ts";
 import { takesThird } from "./source-inspection.ts";
+import { type UnknownEventPolicy, verdictOn } from "./unknown-event-policy.ts";
+import { unknownEvents } from "../tracing/tracing.ts";
 import { parsed, shownIssues, validated } from "./validate.ts";
 import { writtenPayload } from "./written-payload.ts";
 import { ignoreFailure, isPromise } from "../realm.ts";
-
-/** What to do with an event whose type the aggregate does not declare. */
-export type UnknownEventPolicy = "skip" | "error" | ((event: RecordedEvent) => "skip" | "error" | undefined | void);
 
 /** Time and ids, injected once for a whole store. */
 export interface Environment {
@@ -26,7 +25,18 @@ export interface Environment {
   readonly now: () => number;
   readonly nextId: () => string;
   readonly onUnknownEvent: UnknownEventPolicy;
+  /** What the store knows of events that no contract declares. */
+  readonly unknownEvents?: UnknownEventLog;
   readonly sampler?: FoldSampler;
+}
+
+export interface UnknownEventLog {
+  /** An aggregate is registered. Its events may be stored with these types. */
+  declare(aggregate: string, types: ReadonlySet<string>): void;
+  /** This process has written events, the last of them at a position. */
+  passOwn(count: number, position: number): void;
+  /** A better error for an instance that has failed with `found`. */
+  errorOf(aggregate: string, found: unknown): Promise<unknown>;
 }
 
 /** Takes samples of how new events are folded. */
@@ -317,12 +327,21 @@ export class AggregateModel {
   #foldPast(before: unknown, event: StoredEvent, policy: UnknownEventPolicy): unknown {
     const counter = this.#past.get(event.type);
     if (counter === undefined) {
-      const verdict = typeof policy === "function" ? policy(recordedEvent(event, event.data)) : policy;
-      if (verdict === "error")
+      const { stream, type, version } = event;
+      if (verdictOn(policy, () => recordedEvent(event, event.data)) === "error")
         throw new EventfoldError(
           "UNKNOWN_EVENT",
-          `${this.type} ${JSON.stringify(event.stream.id)} has an event ${JSON.stringify(event.type)} at version ${event.version}, which the contract does not declare`,
+          `${this.type} ${JSON.stringify(stream.id)} has an event ${JSON.stringify(type)} at version ${version}, which the contract does not declare`,
         );
+      const { position } = event;
+      unknownEvents.publish(() => ({
+        aggregate: this.type,
+        id: stream.id,
+        event: type,
+        count: 1,
+        position,
+        skipped: true,
+      }));
       return before;
     }
     counter.count++;

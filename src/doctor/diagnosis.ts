@@ -193,7 +193,7 @@ export class Diagnosis {
     for (const checkpoint of this.#checkpoints)
       appendAll(this.problems, checkCheckpoint(checkpoint, this.#lastPosition));
     appendAll(this.problems, await checkCrateCheckpoints(this.#fs, this.paths));
-    this.#counts.checkpoints = this.#checkpoints.filter(({ kind }) => kind !== "aggregates").length;
+    this.#counts.checkpoints = this.#checkpoints.filter(({ kind }) => kind !== "aggregates" && kind !== "meta").length;
     appendAll(this.problems, checkLayout(this.#fs, this.paths));
     const slice = new Slice();
     for (const [key, stream] of this.#streams.streams) {

@@ -143,8 +143,8 @@ export interface UntrustedCheckpoint {
   readonly problem: string;
 }
 
-/** The kinds of consumers that keep checkpoints; `aggregate` is for what all snapshots of a type have in common. */
-export type ConsumerKind = "projection" | "process-manager" | "subscription" | "aggregate";
+/** The kinds of consumers that keep checkpoints; `aggregate` is for what all snapshots of a type have in common, `model` for what all readers have. */
+export type ConsumerKind = "projection" | "process-manager" | "subscription" | "aggregate" | "model";
 
 /** What an implementation can do beyond the minimum, for the contract suite and for callers that care. */
 export interface EventStoreCapabilities {
@@ -169,6 +169,11 @@ export interface ReadAllOptions {
   readonly to?: number | undefined;
   /** The store may leave out all other events, and save reading them. */
   readonly wanted?: EventTypes | undefined;
+  /**
+   * The caller looks for events of these aggregates with other types than these. The store may leave out all other events. At most
+   * one of `wanted` and `undeclared` is given.
+   */
+  readonly undeclared?: EventTypes | undefined;
 }
 
 /** How a store is copied to a directory. */

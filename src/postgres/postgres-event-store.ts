@@ -141,14 +141,14 @@ export class PostgresEventStore implements EventStore {
     }
   }
 
-  async *readAll({ from = 1, to, wanted }: ReadAllOptions = {}): AsyncGenerator<
+  async *readAll({ from = 1, to, wanted, undeclared }: ReadAllOptions = {}): AsyncGenerator<
     readonly StoredEvent[],
     void,
     undefined
   > {
     this.#checkOpen();
     try {
-      yield* this.#whileOpen(this.#reader.all(Math.max(from, 1), to, wanted));
+      yield* this.#whileOpen(this.#reader.all(Math.max(from, 1), to, wanted, undeclared));
     } catch (error) {
       throw readFailed(error, "the events");
     }

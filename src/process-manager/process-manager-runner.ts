@@ -8,6 +8,7 @@ import { EventSources } from "../projection/event-sources.ts";
 import { ChangedHistoryError } from "../projection/log-cursor.ts";
 import { addressOf } from "./dead-letter.ts";
 import { type CommandTargets, deliver, type Delivery, type DeliveryResult, type StepNote } from "./dispatcher.ts";
+import type { UnknownEvents } from "../projection/unknown-events.ts";
 import { ProgressLoader } from "./progress-loader.ts";
 import type { ProcessManagerDefinition } from "./process-manager.ts";
 import type { HandlerName, Note } from "./note.ts";
@@ -52,6 +53,7 @@ export class ProcessManagerRunner {
   readonly #events: EventStore;
   readonly #targets: CommandTargets;
   readonly #now: () => number;
+  readonly #unknown: UnknownEvents;
   readonly #sources: EventSources<React>;
   readonly #names: readonly HandlerName[];
   readonly #loader: ProgressLoader;
@@ -61,7 +63,14 @@ export class ProcessManagerRunner {
   #saved = 0;
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(definition: ProcessManagerDefinition, events: EventStore, targets: CommandTargets, now: () => number) {
+  constructor(
+    definition: ProcessManagerDefinition,
+    events: EventStore,
+    targets: CommandTargets,
+    now: () => number,
+    unknown: UnknownEvents,
+  ) {
+    this.#unknown = unknown;
     this.name = definition.name;
     this.#definition = definition;
     this.#events = events;
@@ -179,6 +188,7 @@ export class ProcessManagerRunner {
   /** True when there is nothing left to do. */
   async #runOnce(report: Counts, stopped: () => boolean): Promise<boolean> {
     const progress = await this.#synchronised();
+    await this.#unknown.check(this.#sources.wanted, await this.#events.head());
     try {
       for await (const batch of progress.cursor.read()) {
         for (const event of batch) {

@@ -11,6 +11,7 @@ import { type AnyProcessManager, processManagerDefinition } from "./process-mana
 import { type ProcessManagerReport, ProcessManagerRunner } from "./process-manager-runner.ts";
 import type { ScheduledCommand } from "./reaction.ts";
 import { callSafely } from "../realm.ts";
+import type { UnknownEvents } from "../projection/unknown-events.ts";
 import { monotonicNow, startTimer } from "../real-timers.ts";
 
 /** How often the clock is compared with the times of scheduled commands, and the store asked for commits at most, in ms. */
@@ -78,6 +79,7 @@ export class ProcessManagers {
     targets: CommandTargets,
     { now, nextId }: Pick<StorageOptions, "now" | "nextId">,
     onError: (error: unknown) => void,
+    unknown: UnknownEvents,
   ) {
     this.#events = events;
     this.#now = now;
@@ -85,7 +87,7 @@ export class ProcessManagers {
     this.#schedules = worker(new ScheduleRunner(events, targets, now, nextId));
     for (const manager of managers) {
       const definition = processManagerDefinition(manager);
-      const runner = new ProcessManagerRunner(definition, events, targets, now);
+      const runner = new ProcessManagerRunner(definition, events, targets, now, unknown);
       this.#workers.set(manager.name, worker(runner));
       if (definition.startFrom === "now") this.#fromNow.push(runner);
     }

@@ -9,6 +9,7 @@ import type { SliceLock } from "./slice-lock.ts";
 import { ChangedHistoryError, LogCursor } from "./log-cursor.ts";
 import { ProjectionFold } from "./projection-fold.ts";
 import type { ProjectionDefinition } from "./projection.ts";
+import type { UnknownEvents } from "./unknown-events.ts";
 import { monotonicNow, startTimer } from "../real-timers.ts";
 import { messageOf } from "../realm.ts";
 
@@ -42,6 +43,7 @@ export class ProjectionRunner {
   readonly #definition: ProjectionDefinition;
   readonly #events: EventStore;
   readonly #lock: SliceLock;
+  readonly #unknown: UnknownEvents;
   readonly #fold: ProjectionFold;
   #folded: Folded | undefined;
   #working: Promise<void> | undefined;
@@ -53,10 +55,11 @@ export class ProjectionRunner {
   #isReported = false;
 
   /** All projections of a store share the lock. */
-  constructor(definition: ProjectionDefinition, events: EventStore, lock: SliceLock) {
+  constructor(definition: ProjectionDefinition, events: EventStore, lock: SliceLock, unknown: UnknownEvents) {
     this.#definition = definition;
     this.#events = events;
     this.#lock = lock;
+    this.#unknown = unknown;
     this.#fold = new ProjectionFold(definition);
   }
 
@@ -65,6 +68,8 @@ export class ProjectionRunner {
     await refreshBeforeReading(this.#events);
     for (;;) {
       const head = await this.#events.head();
+      const checking = this.#unknown.check(this.#fold.wanted, head);
+      if (checking !== undefined) await checking;
       const folded = this.#folded;
       if (folded?.cursor.isVerified === true && folded.cursor.position >= head)
         return { state: folded.state, position: folded.cursor.position };
@@ -213,6 +218,7 @@ export class ProjectionRunner {
     // A bounded number of passes: while others write all the time, there is always something new.
     for (let pass = 0; pass < REBUILD_PASSES && fresh.cursor.position < (await this.#events.head()); pass++) {
       const head = await this.#events.head();
+      await this.#unknown.check(this.#fold.wanted, head);
       for await (const batch of this.#lock.inSlices(fresh.cursor.read(head))) {
         signal?.throwIfAborted();
         this.#checkOpen();

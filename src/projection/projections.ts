@@ -5,6 +5,7 @@ import type { EventStore } from "../event-store/event-store.ts";
 import { SliceLock } from "./slice-lock.ts";
 import { type AnyProjection, definitionOf } from "./projection.ts";
 import { ProjectionRunner, type RebuildOptions } from "./projection-runner.ts";
+import type { UnknownEvents } from "./unknown-events.ts";
 import { monotonicNow } from "../real-timers.ts";
 
 /** How long a reader waits for a position that does not exist yet. */
@@ -20,11 +21,13 @@ export interface ReadProjectionOptions {
 /** The projections of a store. */
 export class Projections {
   readonly #events: EventStore;
+  readonly #unknown: UnknownEvents;
   readonly #lock = new SliceLock();
   readonly #runners = new Map<string, { readonly projection: AnyProjection; readonly runner: ProjectionRunner }>();
 
-  constructor(events: EventStore) {
+  constructor(events: EventStore, unknown: UnknownEvents) {
     this.#events = events;
+    this.#unknown = unknown;
   }
 
   register(projection: AnyProjection): ProjectionRunner {
@@ -32,7 +35,8 @@ export class Projections {
     if (known !== undefined && known.projection !== projection) {
       throw duplicateDefinition(`projection ${projection.name}`, "in this store");
     }
-    const runner = known?.runner ?? new ProjectionRunner(definitionOf(projection), this.#events, this.#lock);
+    const runner =
+      known?.runner ?? new ProjectionRunner(definitionOf(projection), this.#events, this.#lock, this.#unknown);
     this.#runners.set(projection.name, { projection, runner });
     return runner;
   }

@@ -208,6 +208,21 @@ export interface DeadLetterNotice {
   readonly reason: string;
 }
 
+/** Events of a registered aggregate that its contract does not declare. */
+export interface UnknownEventsNotice {
+  readonly aggregate: string;
+  /** The instance that has met one while it was loaded; `undefined` if the store has looked for them on behalf of other readers. */
+  readonly id: string | undefined;
+  /** The type of the events. */
+  readonly event: string;
+  /** How many were found that no earlier notice of this kind has counted. */
+  readonly count: number;
+  /** Position of the first of them. */
+  readonly position: number;
+  /** Whether readers pass over them. Otherwise they fail with `UNKNOWN_EVENT`. */
+  readonly skipped: boolean;
+}
+
 /** A cache that was made by other code, although the definition's own code is the same. */
 export interface StaleCacheNotice {
   readonly kind: "snapshots" | "projection" | "process-manager";
@@ -258,6 +273,7 @@ export const idsUnreachable: Notice<UnreachableIdsNotice> = new Notice("eventfol
 /** Another process keeps the lock of the store. */
 export const lockAwaited: Notice<LockWaitNotice> = new Notice("eventfold-es:lock-wait");
 export const deadLetterWritten: Notice<DeadLetterNotice> = new Notice("eventfold-es:dead-letter");
+export const unknownEvents: Notice<UnknownEventsNotice> = new Notice("eventfold-es:unknown-events");
 export const staleCache: Notice<StaleCacheNotice> = new Notice("eventfold-es:stale-cache");
 export const untrustedProgress: Notice<UntrustedProgressNotice> = new Notice("eventfold-es:untrusted-progress");
 export const uncachedState: Notice<UncachedStateNotice> = new Notice("eventfold-es:uncached-state");

@@ -38,6 +38,7 @@ interface Shape {
 const NOTE = "Note of a process manager";
 const LETTERS = "process_managers/<name>/dead_letters.jsonl";
 const PROJECTION = "projections/<name>/checkpoint.eventfold.json";
+const DECLARED = "meta/declared/checkpoint.eventfold.json";
 const MANAGER = "process_managers/<name>/checkpoint.eventfold.json";
 
 const cause: Shape = { table: `${NOTE}: key in cause` };
@@ -80,6 +81,22 @@ const FILES: readonly (readonly [path: RegExp, shape: Shape])[] = [
     {
       table: `${PROJECTION}: key`,
       below: { state: { table: "aggregates/<type>/checkpoint.eventfold.json: key in state", below: { samples } } },
+    },
+  ],
+  [
+    /^meta\/declared\/checkpoint\.eventfold\.json$/,
+    {
+      table: `${PROJECTION}: key`,
+      below: {
+        last,
+        state: {
+          table: `${DECLARED}: key in state`,
+          below: {
+            declared: { table: `${DECLARED}: key in declared` },
+            unknown: { table: `${DECLARED}: key in unknown` },
+          },
+        },
+      },
     },
   ],
   [/^subscriptions\/[^/]+\/checkpoint\.eventfold\.json$/, { table: `${PROJECTION}: key`, below: { last } }],
@@ -253,6 +270,15 @@ async function writeEverything(directory: string, round: number, time: number): 
     let read = 0;
     for await (const _ of store.subscribe({ name: "reader" })) if (++read > 2) break;
   }
+  // Code that does not declare all events.
+  const { Noted: _, ...events } = Counter.contract.events;
+  const Less = aggregate("counter", { initial: 0, events, commands: {} }).define({
+    handle: {},
+    apply: { Added: (sum) => sum },
+  });
+  await using store = await AggregateStore.builder(directory).aggregate(Less).onUnknownEvent("skip").open();
+  await store.status();
+  await store.injectEvent(Less, "a", { type: "Added", data: { myNumber: 2 }, eventId: "last" });
 }
 
 /** The lines of an export, by a key that only one kind has. */

@@ -21,7 +21,11 @@ const Counter = aggregate("counter", {
   apply: { Added: (sum, { by }) => sum + by },
 });
 
-const caches = ["streams/counter/a/views/state.snapshot.json", "projections/sums/checkpoint.eventfold.json"];
+const caches = [
+  "streams/counter/a/views/state.snapshot.json",
+  "projections/sums/checkpoint.eventfold.json",
+  "meta/declared/checkpoint.eventfold.json",
+];
 const LOG = "commit_log/0000000000000001.jsonl";
 
 function checksum(bytes: Uint8Array | string, before = 0): string {
@@ -140,6 +144,7 @@ describe("the example in docs/format.md", () => {
         "app.jsonl",
         "checkpoint.eventfold.json",
         "checkpoint.eventfold.json",
+        "checkpoint.eventfold.json",
         "head",
         "lock",
         "marker.json",
@@ -194,6 +199,7 @@ describe("docs/format.md describes", () => {
       .aggregate(Counter)
       .clock(() => 1500)
       .ids(() => "x")
+      .onUnknownEvent("skip")
       .open();
 
   test("adopted streams", async () => {

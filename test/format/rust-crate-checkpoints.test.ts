@@ -44,6 +44,7 @@ function changeCheckpoint(directory: string, consumer: string, state: object): v
 
 const open = (directory: string) =>
   AggregateStore.builder(directory)
+    .onUnknownEvent("skip")
     .aggregate(Counter)
     .projection(Totals)
     .processManager(Mirror)

@@ -73,7 +73,7 @@ function fixtureCopy(): string {
 }
 
 function open(directory: string) {
-  return AggregateStore.builder(directory).aggregate(Counter).aggregate(Probe).open();
+  return AggregateStore.builder(directory).aggregate(Counter).aggregate(Probe).onUnknownEvent("skip").open();
 }
 
 async function positionsByPlace(directory: string): Promise<Map<string, number>> {

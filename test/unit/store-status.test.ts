@@ -46,6 +46,7 @@ describe.each(backends)("the status of a store $backend", ({ builder }) => {
       projections: [{ name: "count", position: 0, lag: 0 }],
       processManagers: [{ name: "reminders", position: 0, lag: 0, scheduled: [], deadLetters: 0 }],
       subscriptions: [],
+      unknownEvents: [],
     });
     expect(bytes).toBeGreaterThanOrEqual(0);
     await store.close();

@@ -6,7 +6,7 @@ import { freeze } from "../freeze.ts";
 import { type AggregateModel, type Environment } from "../model.ts";
 import type { CommandOutcome } from "./command-outcome.ts";
 import { IdempotencyKeys, type VersionRange } from "./idempotency-keys.ts";
-import { stateAt } from "./past-state.ts";
+import { explained, stateAt } from "./past-state.ts";
 import type { TypeSnapshots } from "./type-snapshots.ts";
 
 /**
@@ -157,7 +157,7 @@ export class CommittedState {
       this.#model.checkState(state, this.stream.id);
     } catch (error) {
       this.#freshness = "outdated";
-      throw error;
+      throw await explained(error, this.stream, this.#environment);
     }
     this.#state = state;
     if (last !== undefined) {
@@ -174,6 +174,7 @@ export class CommittedState {
 
   /** Moves on after a commit of this process. */
   advance(state: unknown, version: number, position: number): void {
+    this.#environment.unknownEvents?.passOwn(version - this.#version, position);
     this.#state = state;
     this.#version = version;
     this.#position = position;

@@ -1,4 +1,4 @@
-import { EventfoldError } from "../../errors.ts";
+import { EventfoldError, isEventfoldError } from "../../errors.ts";
 import type { EventStore, StreamName } from "../../event-store/event-store.ts";
 import { freeze } from "../freeze.ts";
 import { type AggregateModel, type Environment } from "../model.ts";
@@ -31,7 +31,11 @@ export async function stateAt(
     read: for await (const batch of store.readStream(stream)) {
       for (const event of batch) {
         if (event.version > lastVersion) break read;
-        state = model.fold(state, event, environment.onUnknownEvent);
+        try {
+          state = model.fold(state, event, environment.onUnknownEvent);
+        } catch (error) {
+          throw await explained(error, stream, environment);
+        }
         version = event.version;
         position = event.position;
       }
@@ -45,6 +49,12 @@ export async function stateAt(
   }
   model.checkState(state, stream.id);
   return { state: freeze(state), version, position };
+}
+
+/** The error of a fold. For an event that the contract does not declare, it says how many there are, and what can be done. */
+export async function explained(error: unknown, { type }: StreamName, environment: Environment): Promise<unknown> {
+  if (!isEventfoldError(error, "UNKNOWN_EVENT")) return error;
+  return (await environment.unknownEvents?.errorOf(type, error)) ?? error;
 }
 
 /**

@@ -16,7 +16,7 @@ import type { LoggedLetter, LogNotes, NotePlace } from "../scan/log-notes.ts";
 
 export const CONSUMER_DIRECTORIES = ["projections", "process_managers", "subscriptions", "aggregates"] as const;
 
-type ConsumerDirectory = (typeof CONSUMER_DIRECTORIES)[number];
+type ConsumerDirectory = (typeof CONSUMER_DIRECTORIES)[number] | "meta";
 
 /** A checkpoint that was read. */
 export interface FoundCheckpoint {
@@ -30,7 +30,7 @@ export interface FoundCheckpoint {
 
 /** Our checkpoints of all projections, process managers and subscriptions. */
 export function findCheckpoints(fs: FileSystem, paths: StorePaths): FoundCheckpoint[] {
-  return CONSUMER_DIRECTORIES.flatMap((kind) =>
+  return [...CONSUMER_DIRECTORIES, "meta" as const].flatMap((kind) =>
     fs
       .readDirectory(`${paths.base}/${kind}`)
       .filter((entry) => entry.directory)

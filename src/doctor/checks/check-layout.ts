@@ -8,6 +8,7 @@ import type { Problem } from "../findings.ts";
 
 const META = new Set([
   ...["streams.jsonl", "marker.json", "head", "lock", "turn", "stream_ends", "quarantine", "moves", "copying.json"],
+  "declared",
 ]);
 const TOP = new Set<string>(["streams", "commit_log", "meta", ...CONSUMER_DIRECTORIES]);
 
@@ -45,6 +46,7 @@ export function checkLayout(fs: FileSystem, paths: StorePaths): Problem[] {
     });
   }
   check(paths.meta, (name) => META.has(name));
+  check(`${paths.meta}/declared`, (name) => name === CHECKPOINT);
   check(paths.commitLog, (name, isDirectory) => !isDirectory && /^\d{16}\.jsonl$/.test(name));
   for (const kind of CONSUMER_DIRECTORIES) {
     const directory = `${paths.base}/${kind}`;

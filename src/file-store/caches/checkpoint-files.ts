@@ -17,6 +17,7 @@ const DIRECTORIES: Readonly<Record<ConsumerKind, string>> = {
   "process-manager": "process_managers",
   subscription: "subscriptions",
   aggregate: "aggregates",
+  model: "meta",
 };
 
 /** The name of our checkpoints. */

@@ -37,11 +37,13 @@ interface Streams {
 interface Wanted {
   /** `undefined` for all. */
   readonly types: ReadonlySet<string> | undefined;
+  /** All other types are wanted. */
+  readonly isInverse: boolean;
   /** How the lines of these types begin, if they are ours. */
   readonly starts: readonly LineStart[] | undefined;
 }
 
-const EVERYTHING: Wanted = { types: undefined, starts: undefined };
+const EVERYTHING: Wanted = { types: undefined, isInverse: false, starts: undefined };
 
 /** One pass over the log. */
 interface Pass {
@@ -78,12 +80,13 @@ export class LogReader {
     from = 1,
     to = Infinity,
     wanted,
+    undeclared,
   }: ReadAllOptions): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     const limit = this.#log.end;
     if (from > Math.min(limit.position, to)) return;
     let place = this.start(from);
     if (place === undefined) return;
-    const pass = this.#begin(from, wanted);
+    const pass = this.#begin(from, wanted, undeclared);
     const cursor = new ScanCursor();
     const slice = new Slice();
     try {
@@ -124,19 +127,23 @@ export class LogReader {
     return end;
   }
 
-  #begin(from: number, wanted: EventTypes | undefined): Pass {
+  #begin(from: number, wanted: EventTypes | undefined, undeclared: EventTypes | undefined): Pass {
     this.#passes++;
     this.#streams ??= { sources: new Map(), keys: new Map() };
     return {
       from,
-      wanted:
-        wanted === undefined
-          ? undefined
-          : new Map([...wanted].map(([type, types]) => [type, { types, starts: this.#startsOf(types) }])),
+      wanted: this.#wanted(wanted, false) ?? this.#wanted(undeclared, true),
       searched: wanted === undefined ? undefined : this.#searched(wanted),
       streams: this.#streams,
       known: [],
     };
+  }
+
+  #wanted(events: EventTypes | undefined, isInverse: boolean): ReadonlyMap<string, Wanted> | undefined {
+    if (events === undefined) return undefined;
+    return new Map(
+      [...events].map(([type, types]) => [type, { types, isInverse, starts: this.#startsOf(types) }] as const),
+    );
   }
 
   /** The last known place at or before a position. */
@@ -184,10 +191,12 @@ export class LogReader {
       const { type, origin } = this.#source(section.key, pass.streams);
       const wanted = pass.wanted === undefined ? EVERYTHING : pass.wanted.get(type);
       if (wanted === undefined) return;
-      const { types, starts } = wanted;
+      const { starts } = wanted;
       if (section.adopted || !ascii || starts === undefined)
-        collectAny(section, buffer, ascii ? "latin1" : "utf8", pass, types, origin, events);
-      else collectByStart(section, record, pass, starts, origin, events);
+        collectAny(section, buffer, ascii ? "latin1" : "utf8", pass, wanted, origin, events);
+      else if (wanted.isInverse) {
+        if (!hasOnly(section, record, starts)) collectAny(section, buffer, "latin1", pass, wanted, origin, events);
+      } else collectByStart(section, record, pass, starts, origin, events);
     };
     readSections(buffer, header, base, visit, undefined, pass.streams.keys);
   }
@@ -245,12 +254,20 @@ function collectByStart(
   }
 }
 
+/** Whether all lines of a section of lines that we wrote begin with one of `starts`. */
+function hasOnly(section: Section, { text, start: base }: RecordText, starts: readonly LineStart[]): boolean {
+  const end = section.end - base;
+  for (let at = section.start - base; at < end; at = text.indexOf("\n", at) + 1)
+    if (startOf(text, at, starts) === undefined) return false;
+  return true;
+}
+
 function collectAny(
   section: Section,
   buffer: Buffer,
   encoding: "latin1" | "utf8",
   { from, known }: Pass,
-  types: ReadonlySet<string> | undefined,
+  { types, isInverse }: Wanted,
   origin: LineOrigin,
   events: LazyEvent[],
 ): void {
@@ -266,7 +283,7 @@ function collectAny(
       const offset = section.at + line - section.start;
       const start = section.adopted ? undefined : startOfOurs(text, 0, text.length, known);
       const event = new LazyEvent(text, 0, text.length, version, offset, origin, position, start);
-      if (types === undefined || types.has(event.type)) events.push(event);
+      if (types === undefined || types.has(event.type) !== isInverse) events.push(event);
     }
     position++;
     version++;

@@ -18,6 +18,7 @@ export class EventReader {
   readonly #stream: Statement;
   readonly #all: Statement;
   readonly #wanted: Statement;
+  readonly #undeclared: Statement;
 
   constructor(database: Database, s: string) {
     this.#database = database;
@@ -28,6 +29,9 @@ export class EventReader {
     );
     const all = `select ${EVENT_COLUMNS}, e.aggregate, e.id from ${s}.events e where e.position between $1::bigint and $2::bigint`;
     this.#all = statement(`${all} order by e.position`);
+    this.#undeclared = statement(
+      `${all} and e.aggregate = any($3::text[]) and e.aggregate || '/' || e.type <> all($4::text[]) order by e.position`,
+    );
     this.#wanted = statement(`${all} and e.aggregate || '/' || e.type = any($3::text[]) order by e.position`);
   }
 
@@ -61,14 +65,14 @@ export class EventReader {
     from: number,
     to: number | undefined,
     wanted: EventTypes | undefined,
+    undeclared?: EventTypes | undefined,
   ): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     const head = Math.min(await this.head(), to ?? Infinity);
-    const types =
-      wanted === undefined
-        ? undefined
-        : [...wanted].flatMap(([aggregate, names]) => [...names].map((name) => `${aggregate}/${toStored(name)}`));
+    const types = wanted === undefined ? undefined : fullTypes(wanted);
     const query = (first: number, count: number): Promise<Row[]> => {
       const range = [first, Math.min(first + count - 1, head)];
+      if (undeclared !== undefined)
+        return this.#database.read(this.#undeclared, [...range, [...undeclared.keys()], fullTypes(undeclared)]);
       return types === undefined
         ? this.#database.read(this.#all, range)
         : this.#database.read(this.#wanted, [...range, types]);
@@ -79,12 +83,16 @@ export class EventReader {
     for (let next = from; rows !== undefined;) {
       const found = await rows;
       next += count;
-      count = rowsAfter(found, types === undefined ? MOST_ROWS : SPARSE_POSITIONS);
+      count = rowsAfter(found, types === undefined && undeclared === undefined ? MOST_ROWS : SPARSE_POSITIONS);
       rows = next > head ? undefined : query(next, count);
       rows?.catch(() => {});
       yield found.map((row) => new StoredRow(streams.of(row), row));
     }
   }
+}
+
+function fullTypes(events: EventTypes): string[] {
+  return [...events].flatMap(([aggregate, names]) => [...names].map((name) => `${aggregate}/${toStored(name)}`));
 }
 
 /** How many rows to ask for next, by the size of the last ones. */

@@ -57,6 +57,25 @@ export const reading: readonly Rule[] = [
     },
   },
   {
+    name: "a search for undeclared events finds all of them",
+    async run({ store }) {
+      for (const n of numbers(4)) await mustCommit(store, append(ADA, 4 * (n - 1), "A", "B", "Ä", "AB"));
+      await mustCommit(store, append({ type: "other", id: "o" }, 0, "B"));
+      const search = async (declared: readonly string[], from: number, to?: number): Promise<string[]> => {
+        const undeclared = new Map([[ADA.type, new Set(declared)]]);
+        const found = await collect(store.readAll({ from, to, undeclared }));
+        // A store may return more.
+        return found
+          .filter(({ stream: { type }, type: name }) => type === ADA.type && !undeclared.get(type)?.has(name))
+          .map(placed);
+      };
+      equal(await search(["A", "B", "Ä", "AB"], 1), [], "without undeclared events");
+      equal(await search(["A", "Ä", "AB"], 3, 10), ["B@6:6", "B@10:10"], "in a range");
+      equal(await search(["A", "B", "AB"], 9), ["Ä@11:11", "Ä@15:15"], "from a position on");
+      equal((await search([], 1)).length, 16, "all of them");
+    },
+  },
+  {
     name: "long streams are read whole, across batches",
     async run({ store }) {
       const filler = JSON.stringify("x".repeat(100));
