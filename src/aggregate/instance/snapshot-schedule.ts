@@ -32,7 +32,7 @@ export class SnapshotSchedule {
   }
 
   /**
-   * Saves a snapshot, unless the newest one has this version already. Never rejects: a snapshot is a cache, and nobody awaits those that
+   * Saves a snapshot, unless the newest one has this version already. Never rejects: a snapshot is a cache, and no caller awaits those that
    * are saved in the background. After a failure, as many events pass as after a snapshot before the next attempt.
    */
   async save(committed: CommittedState): Promise<void> {
