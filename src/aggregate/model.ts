@@ -13,8 +13,7 @@ import { initialOf } from "./initial-state.ts";
 import { isTypeOnly, type Payload, type Payloads } from "./payload.ts";
 import { describedSchema } from "./schema-text.ts";
 import { takesThird } from "./source-inspection.ts";
-import { type UnknownEventPolicy, verdictOn } from "./unknown-event-policy.ts";
-import { unknownEvents } from "../tracing/tracing.ts";
+import { meetUnknown, type UnknownEventPolicy } from "./unknown-event-policy.ts";
 import { parsed, shownIssues, validated } from "./validate.ts";
 import { writtenPayload } from "./written-payload.ts";
 import { ignoreFailure, isPromise } from "../realm.ts";
@@ -327,21 +326,7 @@ export class AggregateModel {
   #foldPast(before: unknown, event: StoredEvent, policy: UnknownEventPolicy): unknown {
     const counter = this.#past.get(event.type);
     if (counter === undefined) {
-      const { stream, type, version } = event;
-      if (verdictOn(policy, () => recordedEvent(event, event.data)) === "error")
-        throw new EventfoldError(
-          "UNKNOWN_EVENT",
-          `${this.type} ${JSON.stringify(stream.id)} has an event ${JSON.stringify(type)} at version ${version}, which the contract does not declare`,
-        );
-      const { position } = event;
-      unknownEvents.publish(() => ({
-        aggregate: this.type,
-        id: stream.id,
-        event: type,
-        count: 1,
-        position,
-        skipped: true,
-      }));
+      meetUnknown(event, policy);
       return before;
     }
     counter.count++;

@@ -15,6 +15,7 @@ import type { HandlerName, Note } from "./note.ts";
 import { applyNote, completeEvent, type Progress, schedulingSteps } from "./progress.ts";
 import {
   causeOf,
+  failedReaction,
   identityOf,
   keysOf,
   NO_OUTPUTS,
@@ -22,7 +23,6 @@ import {
   outputsOfEvent,
   type ScheduledCommand,
 } from "./reaction.ts";
-import { messageOf } from "../realm.ts";
 
 const SAVE_EVERY_EVENTS = 1000;
 /** After so many events that caused nothing, a note says that they are handled. */
@@ -309,23 +309,18 @@ export class ProcessManagerRunner {
   }
 
   #react(progress: Progress, event: StoredEvent): Outputs {
-    const { stream, version, position } = event;
+    const { type, stream, version, position } = event;
+    const { type: aggregate, id } = stream;
     if (progress.reacted?.position === position) return progress.reacted.outputs;
-    const source = this.#sources.of(stream.type);
+    const source = this.#sources.of(aggregate);
     if (
       source === undefined ||
-      this.#sources.wanted.get(stream.type)?.has(event.type) !== true ||
-      version <= (progress.versions.get(`${stream.type}/${stream.id}`) ?? 0) ||
+      this.#sources.wanted.get(aggregate)?.has(type) !== true ||
+      version <= (progress.versions.get(`${aggregate}/${id}`) ?? 0) ||
       !progress.handlers.counts(event)
     )
       return { ...NO_OUTPUTS, state: progress.state };
-    const begin = (): ReactTrace => ({
-      processManager: this.name,
-      aggregate: stream.type,
-      id: stream.id,
-      event: event.type,
-      position,
-    });
+    const begin = (): ReactTrace => ({ processManager: this.name, aggregate, id, event: type, position });
     try {
       return reacting.sync(begin, (trace) => {
         const outputs = outputsOfEvent(this.name, source, event, progress.state);
@@ -336,11 +331,7 @@ export class ProcessManagerRunner {
     } catch (error) {
       // It may have changed half of its state: the next run finds it again.
       this.#progress = undefined;
-      throw new EventfoldError(
-        "PROCESS_MANAGER_FAILED",
-        `process manager ${this.name} failed on ${event.type} of ${stream.type} ${JSON.stringify(stream.id)}, version ${version}, position ${position}: ${messageOf(error)}`,
-        { cause: error },
-      );
+      throw failedReaction(this.name, event, error);
     }
   }
 

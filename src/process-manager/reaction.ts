@@ -6,7 +6,7 @@ import { EventfoldError } from "../errors.ts";
 import type { StoredEvent } from "../event-store/event-store.ts";
 import { stringifyPayload } from "../json.ts";
 import type { Reaction, Scheduled } from "./process-manager.ts";
-import { ignoreFailure, isDate, isPromise } from "../realm.ts";
+import { ignoreFailure, isDate, isPromise, messageOf } from "../realm.ts";
 
 /** A chain of events that contains a wait of this length is not taken for a loop. */
 const NO_LOOP_MS = 1000;
@@ -103,6 +103,16 @@ export function outputsOfEvent(
     };
   }
   return all;
+}
+
+/** The error of a reaction that has thrown. */
+export function failedReaction(manager: string, event: StoredEvent, cause: unknown): EventfoldError {
+  const { type, stream, version, position } = event;
+  return new EventfoldError(
+    "PROCESS_MANAGER_FAILED",
+    `process manager ${manager} failed on ${type} of ${stream.type} ${JSON.stringify(stream.id)}, version ${version}, position ${position}: ${messageOf(cause)}`,
+    { cause },
+  );
 }
 
 /** A misspelt key must not make commands vanish. */

@@ -1,4 +1,3 @@
-import { recordedEvent } from "../aggregate/event-reader.ts";
 import { type UnknownEventPolicy, verdictOn } from "../aggregate/unknown-event-policy.ts";
 import { EventfoldError } from "../errors.ts";
 import type { Checkpoint, EventStore, EventTypes, StoredEvent } from "../event-store/event-store.ts";
@@ -185,7 +184,7 @@ export class UnknownEvents {
 
   #add(event: StoredEvent): string {
     const { stream, type, position, version } = event;
-    const isRefused = verdictOn(this.#policy, () => recordedEvent(event, event.data)) === "error";
+    const isRefused = verdictOn(this.#policy, event) === "error";
     const key = `${stream.type}/${type}`;
     const known = this.#unknown.get(key);
     if (known === undefined)
@@ -244,7 +243,14 @@ export class UnknownEvents {
     if (this.#declared.size === 0) return;
     const state: Kept = {
       declared: [...this.#declared].map(([aggregate, types]) => ({ aggregate, types: [...types] })),
-      unknown: [...this.#unknown.values()].map(({ isRefused: _, ...unknown }) => unknown),
+      unknown: [...this.#unknown.values()].map(({ aggregate, type, count, position: first, id, version }) => ({
+        aggregate,
+        type,
+        count,
+        position: first,
+        id,
+        version,
+      })),
     };
     try {
       const event = await this.#digestAt(position);

@@ -65,7 +65,7 @@ export class EventReader {
     from: number,
     to: number | undefined,
     wanted: EventTypes | undefined,
-    undeclared?: EventTypes | undefined,
+    undeclared: EventTypes | undefined,
   ): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     const head = Math.min(await this.head(), to ?? Infinity);
     const types = wanted === undefined ? undefined : fullTypes(wanted);
