@@ -121,7 +121,7 @@ export class MemoryEventStore implements EventStore {
     return [...this.#content.notes.keys()].sort(compareCodePoints);
   }
 
-  async consumerNotes(name: string, afterSequence: number, limit = Infinity): Promise<readonly ConsumerNote[]> {
+  async consumerNotes(name: string, afterSequence: number, limit: number = Infinity): Promise<readonly ConsumerNote[]> {
     const texts = (this.#content.notes.get(name) ?? []).slice(afterSequence, afterSequence + limit);
     return texts.map((text) => JSON.parse(text) as ConsumerNote);
   }
