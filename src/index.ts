@@ -2,7 +2,7 @@ export * from "./contract.ts";
 export type { UnknownEventPolicy } from "./aggregate/unknown-event-policy.ts";
 export { AggregateStore } from "./aggregate-store/store-entry.ts";
 export type { AggregateStoreBuilder } from "./aggregate-store/aggregate-store-builder.ts";
-export type { DispatchAllResult } from "./aggregate-store/aggregate-store.ts";
+export type { DispatchAllResult } from "./aggregate-store/registered.ts";
 export type { EnvelopeFor, Middleware } from "./aggregate-store/middleware.ts";
 export type { UnknownEventStatus } from "./projection/unknown-events.ts";
 export type { ConsumerStatus, ProcessManagerStatus, StoreStatus } from "./aggregate-store/store-status.ts";
@@ -72,9 +72,11 @@ export {
   projection,
   type ProjectionOptions,
   type ProjectionState,
+  type ReadProjection,
 } from "./projection/projection.ts";
 export type { RebuildOptions } from "./projection/projection-runner.ts";
 export type { ReadProjectionOptions } from "./projection/projections.ts";
+export type { CompileError } from "./compile-error.ts";
 export type { InjectedEvent, InjectOptions, InjectResult } from "./aggregate-store/inject-event.ts";
 export type { SubscribeOptions, Subscription } from "./subscription/subscription.ts";
 export {

@@ -1,4 +1,4 @@
-import type { AnyAggregate, CommandOf, EventOf, StateOf } from "../aggregate/aggregate.ts";
+import type { AnyAggregate, CommandOf, DeepReadonly, EventOf, StateOf } from "../aggregate/aggregate.ts";
 import type { RecordedEvent } from "../aggregate/messages.ts";
 import type { StreamName } from "../event-store/event-store.ts";
 import type { CommandOptions } from "./command-options.ts";
@@ -36,8 +36,8 @@ export class AggregateHandle<A extends AnyAggregate = AnyAggregate> {
   }
 
   /** The committed state, now or at an earlier version or time; frozen. */
-  async state(options: StateOptions = {}): Promise<StateOf<A>> {
-    return this.#instances.state(this.aggregate, this.id, options);
+  async state(options: StateOptions = {}): Promise<DeepReadonly<StateOf<A>>> {
+    return this.#instances.state(this.aggregate, this.id, options) as Promise<DeepReadonly<StateOf<A>>>;
   }
 
   /** The instance's events from a version on (1 if left out), up to the last one at the time of the call. */

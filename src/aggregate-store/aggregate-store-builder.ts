@@ -1,3 +1,4 @@
+import type { CompileError } from "../compile-error.ts";
 import type { AnyAggregate } from "../aggregate/aggregate.ts";
 import type { UnknownEventPolicy } from "../aggregate/unknown-event-policy.ts";
 import { type Duration, milliseconds } from "../duration.ts";
@@ -17,7 +18,7 @@ import { checkWiring, NO_WIRING, type Wiring } from "./wiring.ts";
 /** Makes a definition over an aggregate that is not registered a compile error that names the aggregate. */
 type Registered<Needed extends string, Have extends string> = [Exclude<Needed, Have>] extends [never]
   ? unknown
-  : { readonly error: `aggregate "${Exclude<Needed, Have>}" is not registered before this` };
+  : CompileError<`the aggregate "${Exclude<Needed, Have>}" is not registered before this: call .aggregate(…) first`>;
 
 /** Configures and opens a store. Each call returns a new builder. */
 export class AggregateStoreBuilder<A extends AnyAggregate = never, P extends AnyProjection = never> {

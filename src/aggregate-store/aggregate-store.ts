@@ -4,7 +4,7 @@ import type { CommandContext, CommandEnvelope, RecordedEvent } from "../aggregat
 import type { BackupReport, EventStore, StreamName } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import type { Unfinished } from "../event-store/unfinished.ts";
-import type { AnyProjection, ProjectionState } from "../projection/projection.ts";
+import type { AnyProjection, ReadProjection } from "../projection/projection.ts";
 import type { RebuildOptions } from "../projection/projection-runner.ts";
 import type { Projections, ReadProjectionOptions } from "../projection/projections.ts";
 import type { UnknownEvents } from "../projection/unknown-events.ts";
@@ -17,7 +17,6 @@ import { backup, type StoreBackupOptions } from "./backup.ts";
 import { type ExportOptions, exportStore } from "../transfer/export-store.ts";
 import { type ImportOptions, type ImportReport, importStore } from "../transfer/import-store.ts";
 import { AggregateHandle } from "./aggregate-handle.ts";
-import type { CommandResult } from "./command-result.ts";
 import { type CommandOptions, withLimits } from "./command-options.ts";
 import { dispatch } from "./dispatch.ts";
 import {
@@ -30,19 +29,13 @@ import {
 } from "../subscription/subscription.ts";
 import { type IdleOptions, untilIdle } from "./idle.ts";
 import type { InjectedEvent, InjectOptions, InjectResult } from "./inject-event.ts";
-import { checkEnvelope, type EnvelopeFor } from "./middleware.ts";
+import { checkEnvelope } from "./middleware.ts";
+import type * as Of from "./registered.ts";
 import type { OpenStoreEntry } from "./open-stores.ts";
 import type { Instances } from "./instances.ts";
 import { type StoreStatus, storeStatus } from "./store-status.ts";
 import { checkReadOptions, readEvents, type ReadEventsOptions } from "./read-events.ts";
 import type { SelectedEvent } from "../subscription/event-filter.ts";
-
-/** The results of `dispatchAll`, in the order of the envelopes. */
-export interface DispatchAllResult<A extends AnyAggregate> {
-  readonly results: readonly CommandResult<A>[];
-  /** Position of the commit's last event. */
-  readonly position: number;
-}
 
 /**
  * An open store: it runs commands, keeps instances in memory while they are used, and reads events. Close it (or use
@@ -52,6 +45,8 @@ export class AggregateStore<
   A extends AnyAggregate = AnyAggregate,
   P extends AnyProjection = AnyProjection,
 > implements AsyncDisposable {
+  /** Only a type: there is nothing here at run time. */
+  declare readonly "~types": Of.RegisteredTypes<A, P>;
   readonly #events: EventStore;
   readonly #instances: Instances;
   readonly #projections: Projections;
@@ -85,7 +80,12 @@ export class AggregateStore<
   }
 
   /** A handle to one instance. Does no I/O; throws `INVALID_ID` or `ID_TOO_LONG` for an id that cannot be stored. */
-  get<X extends A>(aggregate: X, id: string): AggregateHandle<X> {
+  get<X extends AnyAggregate, S extends Of.StoreTypes = Of.StoreTypes>(
+    this: S,
+    aggregate: Of.RegisteredAggregate<X, S>,
+    id: string,
+  ): AggregateHandle<X>;
+  get(this: AggregateStore, aggregate: AnyAggregate, id: string): AggregateHandle {
     this.#instances.checkOpen();
     this.#instances.register(aggregate);
     this.#instances.checkName({ type: aggregate.type, id });
@@ -93,7 +93,11 @@ export class AggregateStore<
   }
 
   /** The ids of all instances of an aggregate, in the order of their code points. */
-  async list<X extends A>(aggregate: X): Promise<string[]> {
+  list<X extends AnyAggregate, S extends Of.StoreTypes = Of.StoreTypes>(
+    this: S,
+    aggregate: Of.RegisteredAggregate<X, S>,
+  ): Promise<string[]>;
+  async list(this: AggregateStore, aggregate: AnyAggregate): Promise<string[]> {
     return (await this.listStreams(aggregate.type)).map(({ id }) => id);
   }
 
@@ -169,21 +173,34 @@ export class AggregateStore<
   }
 
   /** Executes the command in an envelope. Fields of `options` win over the context of the envelope. */
-  async dispatch<X extends A>(envelope: EnvelopeFor<X>, options: CommandOptions = {}): Promise<CommandResult<X>> {
-    const { results } = await withLimits(options, (limits) => this.#dispatch([envelope], options, limits));
-    return results[0] as unknown as CommandResult<X>;
+  dispatch<const E extends Of.Addressed, S extends Of.StoreTypes = Of.StoreTypes>(
+    this: S,
+    envelope: E & Of.RegisteredEnvelope<E, S>,
+    options?: CommandOptions,
+  ): Promise<Of.ResultOf<E, S>>;
+  async dispatch(this: AggregateStore, envelope: unknown, options: CommandOptions = {}): Promise<never> {
+    const { results } = await withLimits(options, (limits) =>
+      this.#dispatch([envelope as CommandEnvelope], options, limits),
+    );
+    return results[0] as never;
   }
 
   /**
    * Decides several commands and writes all their events in one commit. If one is rejected or fails, nothing is written
    * and it throws. Commands of one instance see each other's events.
    */
-  async dispatchAll<X extends A>(
-    envelopes: readonly EnvelopeFor<X>[],
+  dispatchAll<const E extends readonly Of.Addressed[], S extends Of.StoreTypes = Of.StoreTypes>(
+    this: S,
+    envelopes: readonly [...E] & Of.RegisteredEnvelopes<E, S>,
+    context?: CommandContext,
+  ): Promise<Of.DispatchAllResult<Of.ResultsOf<E, S>>>;
+  async dispatchAll(
+    this: AggregateStore,
+    envelopes: unknown,
     context: CommandContext = {},
-  ): Promise<DispatchAllResult<X>> {
-    const { results, position } = await this.#dispatch(envelopes, context);
-    return { results: results as unknown as CommandResult<X>[], position };
+  ): Promise<Of.DispatchAllResult<never>> {
+    const { results, position } = await this.#dispatch(envelopes as readonly CommandEnvelope[], context);
+    return { results: results as never, position };
   }
 
   async #dispatch(
@@ -197,11 +214,21 @@ export class AggregateStore<
 
   /**
    * A projection's state, up to date with everything committed so far. It is the live state: later reads may
-   * change it, so copy what you keep. Throws `PROJECTION_FAILED` when a handler throws, `TIMEOUT` when `after` does not come.
+   * change it, so copy what you keep. With `withPosition`, resolves to the state and the position up to which it is. Throws `PROJECTION_FAILED` when a handler throws, `TIMEOUT` when `after` does not come.
    */
-  async projection<X extends P>(projection: X, options: ReadProjectionOptions = {}): Promise<ProjectionState<X>> {
+  projection<X extends AnyProjection, W extends boolean = false, S extends Of.StoreTypes = Of.StoreTypes>(
+    this: S,
+    projection: Of.RegisteredProjection<X, S>,
+    options?: ReadProjectionOptions<W>,
+  ): Promise<ReadProjection<X, W>>;
+  async projection(
+    this: AggregateStore,
+    projection: AnyProjection,
+    options: ReadProjectionOptions<boolean> = {},
+  ): Promise<unknown> {
     this.#instances.checkOpen();
-    return this.#projections.read(projection, options);
+    const read = await this.#projections.read(projection, options);
+    return options.withPosition === true ? read : read.state;
   }
 
   /**
@@ -213,7 +240,16 @@ export class AggregateStore<
   }
 
   /** Folds a projection again from the first event. Until that is done, readers get the old state. */
-  async rebuildProjection<X extends P>(projection: X, options: RebuildOptions = {}): Promise<void> {
+  rebuildProjection<X extends AnyProjection, S extends Of.StoreTypes = Of.StoreTypes>(
+    this: S,
+    projection: Of.RegisteredProjection<X, S>,
+    options?: RebuildOptions,
+  ): Promise<void>;
+  async rebuildProjection(
+    this: AggregateStore,
+    projection: AnyProjection,
+    options: RebuildOptions = {},
+  ): Promise<void> {
     this.#instances.checkWritable("rebuildProjection");
     await this.#projections.rebuild(projection, options);
   }
@@ -232,7 +268,12 @@ export class AggregateStore<
    * also after a restart and if several processes have the store open; if no process has, it is sent later. Times that were
    * missed count as one. Throws what `dispatch` throws for the envelope, and `INVALID_ARGUMENT` for options that cannot be meant.
    */
-  async schedule<X extends A>(envelope: EnvelopeFor<X>, options: ScheduleOptions): Promise<Schedule> {
+  schedule<const E extends Of.Addressed, S extends Of.StoreTypes = Of.StoreTypes>(
+    this: S,
+    envelope: E & Of.RegisteredEnvelope<E, S>,
+    options: ScheduleOptions,
+  ): Promise<Schedule>;
+  async schedule(this: AggregateStore, envelope: CommandEnvelope, options: ScheduleOptions): Promise<Schedule> {
     this.#instances.checkOpen();
     this.#instances.checkWritable("schedule");
     const { aggregate, id, command, context = {} } = checkEnvelope(envelope);

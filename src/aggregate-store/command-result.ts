@@ -1,4 +1,4 @@
-import type { AnyAggregate, EventOf, RejectionOf, StateOf } from "../aggregate/aggregate.ts";
+import type { AnyAggregate, DeepReadonly, EventOf, RejectionOf, StateOf } from "../aggregate/aggregate.ts";
 import type { RecordedEvent } from "../aggregate/messages.ts";
 import { isEventfoldError } from "../errors.ts";
 
@@ -7,7 +7,7 @@ export interface CommandResult<A extends AnyAggregate = AnyAggregate> {
   /** The events that it led to; empty when there was nothing to do. */
   readonly events: readonly RecordedEvent<A["type"], EventOf<A>>[];
   /** The state after it; frozen. */
-  readonly state: StateOf<A>;
+  readonly state: DeepReadonly<StateOf<A>>;
   /** The instance's version after it. */
   readonly version: number;
   /** Position of the instance's last event after it. */

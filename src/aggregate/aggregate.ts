@@ -1,3 +1,4 @@
+import type { CompileError } from "../compile-error.ts";
 import { EventfoldError } from "../errors.ts";
 import { isTypeName } from "../stream-names.ts";
 import {
@@ -56,13 +57,19 @@ interface JsonOnly<Events extends Payloads, Commands extends Payloads> {
   readonly events: { readonly [K in keyof Events]: Checked<DataOf<Events[K]>> };
   readonly commands: { readonly [K in keyof Commands]: Checked<InputOf<Commands[K]>> };
 }
-type Checked<Data> = [NotJson<Data>] extends [never] ? unknown : `JSON cannot hold ${NotJson<Data>}`;
+type Checked<Data> = [NotJson<Data>] extends [never] ? unknown : CompileError<`JSON cannot hold ${NotJson<Data>}`>;
 
-export type DeepReadonly<T> = T extends (...args: never[]) => unknown
+/** Also a primitive with a brand, which the compiler takes for an object. */
+type Unchangeable = string | number | bigint | boolean | symbol | null | undefined | ((...args: never[]) => unknown);
+
+/** A type all of whose parts are readonly, as those of a frozen value are. */
+export type DeepReadonly<T> = 0 extends 1 & T
   ? T
-  : T extends object
-    ? { readonly [K in keyof T]: DeepReadonly<T[K]> }
-    : T;
+  : T extends Unchangeable
+    ? T
+    : T extends object
+      ? { readonly [K in keyof T]: DeepReadonly<T[K]> }
+      : T;
 
 /** What `handle` gets. */
 export interface HandleArguments<State, Data, Events extends Payloads, Rejected extends Payloads> {

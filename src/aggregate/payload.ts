@@ -1,3 +1,4 @@
+import type { CompileError } from "../compile-error.ts";
 import { EventfoldError } from "../errors.ts";
 import { isAsynchronous } from "./asynchronous-schema.ts";
 
@@ -42,8 +43,8 @@ type NotData =
   | ((...args: never[]) => unknown)
   | Date
   | RegExp
-  | ReadonlyMap<never, unknown>
-  | ReadonlySet<never>
+  | ReadonlyMap<unknown, unknown>
+  | ReadonlySet<unknown>
   | WeakKeyed
   | ArrayBufferLike
   | ArrayBufferView
@@ -89,7 +90,8 @@ type BadPaths<T, Path extends string = "data", Depth extends 0[] = []> = 0 exten
                 }[keyof T & (string | number)]
               : never;
 
-type Checked<T> = [NotJson<T>] extends [never] ? [] : [error: `JSON cannot hold ${NotJson<T>}`];
+/** Makes the compiler refuse a call with a type that JSON would change. */
+type JsonOnly<T, This> = [NotJson<T>] extends [never] ? This : CompileError<`JSON cannot hold ${NotJson<T>}`>;
 
 /** One shape that a payload has had: its schema, if it has one, and the function that makes it from the shape before it. */
 export interface PayloadShape {
@@ -103,7 +105,7 @@ export interface TypedPayload<Input, Output = Input> extends StandardSchema<Inpu
   /** The oldest shape first. Events remember how many steps they have been through. */
   readonly shapes: readonly PayloadShape[];
   /** Declares the next shape by its type. Events on disk keep theirs; readers see the newest one. */
-  to<Next>(upcast: (data: Output) => Next, ...notJson: Checked<Next>): TypedPayload<Next>;
+  to<Next>(this: JsonOnly<Next, unknown>, upcast: (data: Output) => Next): TypedPayload<Next>;
   /** Declares the next shape by a schema. `upcast` returns what the schema takes. */
   to<S extends Payload>(schema: S, upcast: (data: Output) => InputOf<S>): TypedPayload<InputOf<S>, DataOf<S>>;
 }
@@ -113,7 +115,7 @@ export function data(): TypedPayload<undefined>;
 /** Declares a payload by a schema, so that steps can follow: `data(V1).to(V2, f)`. Without steps, the schema alone does the same. */
 export function data<S extends Payload>(schema: S): TypedPayload<InputOf<S>, DataOf<S>>;
 /** Declares a payload by its type. Nothing is checked at run time but that it is JSON. */
-export function data<T>(...notJson: Checked<T>): TypedPayload<T>;
+export function data<T>(this: JsonOnly<T, void>): TypedPayload<T>;
 // oxlint-disable-next-line no-explicit-any -- the overloads are what callers see
 export function data(schema?: Payload): any {
   return declared([{ schema: checkedSchema(schema), upcast: undefined }]);

@@ -1,3 +1,4 @@
+import type { CompileError } from "../compile-error.ts";
 import type { AnyAggregate, CommandOf } from "../aggregate/aggregate.ts";
 import { mergedContext } from "../aggregate/context.ts";
 import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
@@ -9,15 +10,12 @@ import { duplicateDefinition } from "../duplicate-definition.ts";
 import { EventfoldError, InvalidCommandError } from "../errors.ts";
 
 /** What the bus needs of a store. */
-export interface BusStore<A extends AnyAggregate> {
-  get<X extends A>(aggregate: X, id: string): unknown;
-  dispatch<X extends A>(envelope: EnvelopeFor<X>, options?: CommandOptions): Promise<CommandResult<X>>;
+export interface BusStore {
+  get(aggregate: never, id: string): unknown;
+  dispatch(envelope: never, options?: CommandOptions): Promise<CommandResult>;
 }
 
-/** Command types that more than one of the aggregates has. */
-type Ambiguous<A extends AnyAggregate> = {
-  [Type in CommandOf<A>["type"]]: IsUnion<Owner<A, Type>> extends true ? Type : never;
-}[CommandOf<A>["type"]];
+/** The aggregates that have a command of a type. */
 type Owner<A extends AnyAggregate, Type> = A extends AnyAggregate
   ? Type extends CommandOf<A>["type"]
     ? A["type"]
@@ -25,8 +23,37 @@ type Owner<A extends AnyAggregate, Type> = A extends AnyAggregate
   : never;
 type IsUnion<T, U = T> = [T] extends [never] ? false : T extends unknown ? ([U] extends [T] ? false : true) : never;
 
+/** Command types that more than one of the aggregates has. */
+type Ambiguous<A extends AnyAggregate> = {
+  [Type in CommandOf<A>["type"]]: IsUnion<Owner<A, Type>> extends true ? Type : never;
+}[CommandOf<A>["type"]];
+
 /** The commands that the bus can route by their type alone. */
 export type RoutableCommand<A extends AnyAggregate> = Exclude<CommandOf<A>, { readonly type: Ambiguous<A> }>;
+
+/** Refuses a command that the bus cannot route. In an intersection with `C`, from which the compiler infers. */
+type Routable<C extends { readonly type: string }, A extends AnyAggregate> =
+  IsUnion<Owner<A, C["type"]>> extends true
+    ? CompileError<`several aggregates on this bus have a command "${C["type"]}": send an envelope, as .at(id).${C["type"]}(…) makes it`>
+    : [Owner<A, C["type"]>] extends [never]
+      ? CompileError<`no aggregate on this bus has a command "${C["type"]}"`>
+      : C extends RoutableCommand<A>
+        ? unknown
+        : Extract<CommandOf<A>, { readonly type: C["type"] }>;
+
+/** Refuses an envelope for an aggregate that is not on the bus. */
+type OnBus<T, A extends AnyAggregate> = T extends string | EnvelopeFor<A>
+  ? unknown
+  : T extends { readonly aggregate: infer Type extends string }
+    ? Type extends A["type"]
+      ? EnvelopeFor<Extract<A, { readonly type: Type }>>
+      : CompileError<`the aggregate "${Type}" is not registered on this bus: call .register(…)`>
+    : EnvelopeFor<A>;
+
+/** What follows the target: a command and its options, or only options after an envelope. */
+type Rest<T, K extends string, C extends { readonly type: K }, A extends AnyAggregate> = T extends string
+  ? [command: C & { readonly type: K } & Routable<C, A>, options?: CommandOptions]
+  : [options?: CommandOptions];
 
 /** What `dispatchUnknown` lets JSON from outside do. */
 export interface UnknownCommandOptions {
@@ -38,13 +65,11 @@ export interface UnknownCommandOptions {
 
 /** Routes commands to the aggregates that are registered on it, through middleware. */
 export class CommandBus<A extends AnyAggregate = never> {
-  // oxlint-disable-next-line no-explicit-any -- the store may have more aggregates than the bus
-  readonly #store: BusStore<any>;
+  readonly #store: BusStore;
   readonly #aggregates = new Map<string, AnyAggregate>();
   readonly #middleware: Middleware[] = [];
 
-  // oxlint-disable-next-line no-explicit-any -- see above
-  constructor(store: BusStore<any>) {
+  constructor(store: BusStore) {
     this.#store = store;
   }
 
@@ -68,24 +93,33 @@ export class CommandBus<A extends AnyAggregate = never> {
   }
 
   /**
-   * Routes a command by its type, which only one of the registered aggregates may have. `signal` and `timeout` also end the wait
-   * for middleware; then the command is not sent any more.
+   * Sends an envelope, or a command to the instance with an id: `dispatch(envelope, options)`, `dispatch(id, command, options)`. A
+   * command is routed by its type, which only one of the registered aggregates may have. Fields of `options` win over the context of
+   * the envelope. `signal` and `timeout` also end the wait for middleware; then the command is not sent any more.
    */
-  dispatch(id: string, command: RoutableCommand<A>, options?: CommandOptions): Promise<CommandResult<A>>;
-  /** Sends an envelope. Fields of `options` win over the context of the envelope. */
-  dispatch(envelope: EnvelopeFor<A>, options?: CommandOptions): Promise<CommandResult<A>>;
-  async dispatch(first: unknown, second?: unknown, third?: CommandOptions): Promise<CommandResult<A>> {
-    if (typeof first !== "string") return this.#run(checkedEnvelope(first), second as CommandOptions | undefined);
-    const command = second as { readonly type: string };
-    return this.#run({ aggregate: this.#routeOf(command), id: first, command }, third);
+  dispatch<
+    const T extends string | { readonly aggregate: string },
+    K extends string = never,
+    C extends { readonly type: K } = never,
+  >(target: T & OnBus<T, A>, ...rest: Rest<T, K, C, A>): Promise<CommandResult<A>>;
+  dispatch(first: unknown, second?: unknown, third?: unknown): Promise<CommandResult<A>> {
+    return this.#dispatch(first, second, third);
   }
 
-  /** Like `dispatch` of a command by its type, but a rejection is a value. Other failures still throw. */
-  try(id: string, command: RoutableCommand<A>, options?: CommandOptions): Promise<CommandAttempt<A>>;
-  /** Like `dispatch` of an envelope, but a rejection is a value. Other failures still throw. */
-  try(envelope: EnvelopeFor<A>, options?: CommandOptions): Promise<CommandAttempt<A>>;
-  try(first: unknown, second?: unknown, third?: CommandOptions): Promise<CommandAttempt<A>> {
-    return attempt(this.dispatch(first as string, second as never, third));
+  async #dispatch(first: unknown, second: unknown, third: unknown): Promise<CommandResult<A>> {
+    if (typeof first !== "string") return this.#run(checkedEnvelope(first), second as CommandOptions | undefined);
+    const command = second as { readonly type: string };
+    return this.#run({ aggregate: this.#routeOf(command), id: first, command }, third as CommandOptions | undefined);
+  }
+
+  /** Like `dispatch`, but a rejection is a value. Other failures still throw. */
+  try<
+    const T extends string | { readonly aggregate: string },
+    K extends string = never,
+    C extends { readonly type: K } = never,
+  >(target: T & OnBus<T, A>, ...rest: Rest<T, K, C, A>): Promise<CommandAttempt<A>>;
+  try(first: unknown, second?: unknown, third?: unknown): Promise<CommandAttempt<A>> {
+    return attempt(this.#dispatch(first, second, third));
   }
 
   /**
@@ -145,11 +179,17 @@ export class CommandBus<A extends AnyAggregate = never> {
       const send = async (checked: CommandEnvelope): Promise<CommandResult> => {
         // A store that was opened without a list learns an aggregate from its first handle.
         const aggregate = this.#aggregates.get(checked.aggregate);
-        if (aggregate !== undefined) this.#store.get(aggregate, checked.id);
-        return this.#store.dispatch(checked, limits);
+        if (aggregate !== undefined) this.#store.get(aggregate as never, checked.id);
+        return this.#store.dispatch(checked as never, limits);
       };
       const complete = withContext(envelope, options);
-      return passThrough(this.#middleware, complete, send, checkedEnvelope, limits.signal) as Promise<CommandResult<A>>;
+      return passThrough(
+        this.#middleware,
+        complete,
+        send,
+        checkedEnvelope,
+        limits.signal,
+      ) as Promise<unknown> as Promise<CommandResult<A>>;
     });
   }
 }

@@ -1,4 +1,4 @@
-import { type AnyContract, eventNames } from "../aggregate/aggregate.ts";
+import { type AnyContract, type DeepReadonly, eventNames } from "../aggregate/aggregate.ts";
 import { checkInitial } from "../aggregate/initial-state.ts";
 import { checkHandlerMap } from "../aggregate/handler-map.ts";
 import type { Message, RecordedEvent } from "../aggregate/messages.ts";
@@ -42,6 +42,11 @@ export interface AnyProjection {
 /* oxlint-enable no-explicit-any */
 
 export type ProjectionState<P extends AnyProjection> = P["~types"]["state"];
+
+/** What reading a projection gives. The state is shared with later reads, so it is not to be changed. */
+export type ReadProjection<P extends AnyProjection, WithPosition extends boolean> = WithPosition extends true
+  ? { readonly state: DeepReadonly<ProjectionState<P>>; readonly position: number }
+  : DeepReadonly<ProjectionState<P>>;
 
 type Handler = (state: unknown, event: unknown) => unknown;
 

@@ -11,11 +11,19 @@ import { monotonicNow } from "../real-timers.ts";
 /** How long a reader waits for a position that does not exist yet. */
 const DEFAULT_TIMEOUT_MS = 5000;
 
-export interface ReadProjectionOptions {
+export interface ReadProjectionOptions<WithPosition extends boolean = boolean> {
   /** Waits until the event with this position is folded in: to read one's own write. */
   readonly after?: number;
   /** Milliseconds to wait for that; 5,000 if left out. */
   readonly timeout?: number;
+  /** Gives `{ state, position }` instead of the state. */
+  readonly withPosition?: WithPosition;
+}
+
+/** A projection's state, with the position up to which events are folded in. */
+export interface PositionedState {
+  readonly state: unknown;
+  readonly position: number;
 }
 
 /** The projections of a store. */
@@ -44,25 +52,26 @@ export class Projections {
   async read(
     projection: AnyProjection,
     { after = 0, timeout = DEFAULT_TIMEOUT_MS }: ReadProjectionOptions,
-  ): Promise<unknown> {
+  ): Promise<PositionedState> {
     if (!Number.isSafeInteger(after) || after < 0)
       throw new EventfoldError("INVALID_ARGUMENT", `after is a position, 0 or more, not ${String(after)}`);
     if (typeof timeout !== "number" || !(timeout >= 0))
       throw new EventfoldError("INVALID_ARGUMENT", `timeout is milliseconds, 0 or more, not ${String(timeout)}`);
     const runner = this.register(projection);
     const read = await runner.read();
-    return read.position >= after ? read.state : this.#await(runner, projection.name, after, timeout);
+    return read.position >= after ? read : this.#await(runner, projection.name, after, timeout);
   }
 
   /** Reads again after each commit until the projection has come far enough. */
-  async #await(runner: ProjectionRunner, name: string, after: number, timeout: number): Promise<unknown> {
+  async #await(runner: ProjectionRunner, name: string, after: number, timeout: number): Promise<PositionedState> {
     const started = monotonicNow();
     const commits = new CommitSignal(this.#events);
     try {
       for (;;) {
         commits.reset();
-        const { state, position } = await runner.read();
-        if (position >= after) return state;
+        const read = await runner.read();
+        const { position } = read;
+        if (position >= after) return read;
         const left = timeout - (monotonicNow() - started);
         if (left <= 0) {
           throw new EventfoldError(

@@ -29,7 +29,7 @@ projection(5, { n: 0 });
 export async function projections(): Promise<void> {
   const Mine = projection("mine", { n: 0 }).on(Account, { Closed: (view) => ({ n: view.n + 1 }) });
   await using store = await AggregateStore.builder("d").aggregate(Account).projection(Mine).open();
-  yes<Same<Awaited<ReturnType<typeof store.projection<typeof Mine>>>, { n: number }>>();
+  yes<Same<Awaited<ReturnType<typeof store.projection<typeof Mine>>>, { readonly n: number }>>();
   await store.projection(Mine, { after: 3, timeout: 100 });
   await store.rebuildProjection(Mine, {
     signal: new AbortController().signal,

@@ -58,6 +58,13 @@ export async function wiring(): Promise<void> {
   const { results } = await both.dispatchAll([Account.at("a").Close(), Transfer.at("t").Complete()]);
   for (const { events } of results)
     for (const event of events) if (event.type === "Requested") event.data.from.toUpperCase();
+  // Each result has the type of its envelope.
+  yes<Same<(typeof results)["length"], 2>>();
+  yes<Same<(typeof results)[0]["state"]["balance"], number>>();
+  yes<Same<(typeof results)[1]["state"]["status"], "none" | "pending" | "done">>();
+  const list = [Account.at("a").Close(), Account.at("b").Close()];
+  const many = await both.dispatchAll(list);
+  yes<Same<(typeof many)["results"][number]["state"]["owner"], string>>();
 
   // A store that was opened without a list takes any aggregate.
   await using any = await AggregateStore.open("d");
@@ -72,6 +79,12 @@ export async function wiring(): Promise<void> {
   any.get(Contract, "c");
   // A store of some aggregates may be passed as any store.
   takesAnyStore(both);
+  // And as a store of fewer.
+  takesAccounts(both);
+}
+
+function takesAccounts(store: AggregateStore<typeof Account>): void {
+  void store;
 }
 
 function takesAnyStore(store: AggregateStore): void {
@@ -83,7 +96,9 @@ export async function handles(store: AggregateStore<typeof Account | typeof Tran
   const { events, state, version, position } = await ada.execute(Account.commands.Deposit({ amount: 5 }), {
     actor: "u",
   });
-  yes<Same<typeof state, { owner: string; balance: number; open: boolean }>>();
+  yes<Same<typeof state, { readonly owner: string; readonly balance: number; readonly open: boolean }>>();
+  // @ts-expect-error a state is frozen
+  state.balance = 5;
   yes<Same<typeof events, readonly RecordedEvent<"account", EventOf<typeof Account>>[]>>();
   yes<Same<typeof version, number>>();
   yes<Same<typeof position, number>>();
@@ -172,7 +187,12 @@ export async function handles(store: AggregateStore<typeof Account | typeof Tran
   const transferred = await store.get(Transfer, "t").try({ type: "Complete" });
   if (!transferred.ok) transferred.rejection satisfies never;
 
-  yes<Same<Awaited<ReturnType<typeof ada.state>>, { owner: string; balance: number; open: boolean }>>();
+  yes<
+    Same<
+      Awaited<ReturnType<typeof ada.state>>,
+      { readonly owner: string; readonly balance: number; readonly open: boolean }
+    >
+  >();
   await ada.state({ version: 2 });
   await ada.state({ at: new Date() });
   // @ts-expect-error a time is a date or a number
@@ -273,7 +293,14 @@ export async function readModels(): Promise<void> {
     .open();
   const { total, names } = await store.projection(Balances, { after: 5 });
   yes<Same<typeof total, number>>();
-  yes<Same<typeof names, Record<string, string>>>();
+  yes<Same<typeof names, { readonly [x: string]: string }>>();
+  const read = await store.projection(Balances, { withPosition: true });
+  yes<Same<typeof read.position, number>>();
+  yes<Same<typeof read.state.total, number>>();
+  // @ts-expect-error later reads share the state
+  read.state.total = 5;
+  // @ts-expect-error without the option there is no position
+  void (await store.projection(Balances, { timeout: 5 })).position;
   // @ts-expect-error not registered
   await store.projection(projection("other", { n: 0 }).on(Account, { Closed: (view) => view }));
   for await (const event of store.subscribe({ from: 1 })) {

@@ -1,6 +1,6 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { aggregate, AggregateStore, data, projection } from "eventfold-es";
+import { aggregate, AggregateStore, data, memory, projection } from "eventfold-es";
 import { describe, expect, test } from "vitest";
 import { backends } from "../support/backends.ts";
 import { Counter, Meter } from "../support/counter.ts";
@@ -312,4 +312,13 @@ describe("the wiring of projections", () => {
     await expect(store.projection(Totals)).rejects.toMatchObject({ code: "STORE_CLOSED" });
     await expect(store.rebuildProjection(Totals)).rejects.toMatchObject({ code: "STORE_CLOSED" });
   });
+});
+
+test("a projection is read with its position", async () => {
+  const Count = projection("count", { n: 0 }).on(Counter, { Added: (view) => void view.n++ });
+  await using store = await AggregateStore.builder(memory()).aggregate(Counter).projection(Count).open();
+  expect(await store.projection(Count, { withPosition: true })).toEqual({ state: { n: 0 }, position: 0 });
+  const { position } = await store.dispatch(Counter.at("a").Add({ by: 1 }));
+  expect(await store.projection(Count, { withPosition: true, after: position })).toEqual({ state: { n: 1 }, position });
+  expect(await store.projection(Count, { withPosition: false })).toEqual({ n: 1 });
 });
