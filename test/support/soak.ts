@@ -79,7 +79,7 @@ export async function soak({ directory, seconds, writers = 3 }: SoakOptions): Pr
 }
 
 /** Kills a writer. Returns the commits that it has acknowledged. */
-async function killedWriter(child: ChildProcess): Promise<TrackedCommit[]> {
+export async function killedWriter(child: ChildProcess): Promise<TrackedCommit[]> {
   let output = "";
   let errors = "";
   const firstAnswer = new Promise<void>((resolve) => {
