@@ -61,6 +61,7 @@ export type {
   StoredEvent,
   StoredMeta,
   StoreProgress,
+  StoreSizes,
   StreamAppend,
   StreamName,
 } from "./event-store/event-store.ts";

@@ -1,5 +1,5 @@
 import type { CommandEnvelope } from "../aggregate/messages.ts";
-import type { EventStore } from "../event-store/event-store.ts";
+import type { EventStore, StoreSizes } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import type { ProcessManagers } from "../process-manager/process-managers.ts";
 import type { Projections } from "../projection/projections.ts";
@@ -38,8 +38,16 @@ export interface StoreStatus {
   readonly subscriptions: readonly ConsumerStatus[];
   /** Events of registered aggregates that their contracts do not declare. `onUnknownEvent` says whether readers pass over them. */
   readonly unknownEvents: readonly UnknownEventStatus[];
+  /** The first event that can be read, if there is one. */
+  readonly oldest?: {
+    readonly position: number;
+    /** Milliseconds since 1970. */
+    readonly timestamp: number;
+  };
   /** Size of the store in its storage, if the storage can tell. */
   readonly bytes?: number;
+  /** The parts of that size. */
+  readonly sizes?: StoreSizes;
 }
 
 export async function storeStatus(
@@ -49,13 +57,14 @@ export async function storeStatus(
   unknown: UnknownEvents,
 ): Promise<StoreStatus> {
   await refreshBeforeReading(events);
-  const [streams, folded, managed, names, unknownEvents, bytes] = await Promise.all([
+  const [streams, folded, managed, names, unknownEvents, sizes, oldest] = await Promise.all([
     events.listStreams(),
     projections.positions(),
     managers.statuses(),
     events.listCheckpoints("subscription"),
     unknown.all(),
-    events.bytes?.(),
+    events.sizes?.(),
+    oldestOf(events),
   ]);
   const subscribed = await Promise.all(
     names.map(async (name) => ({ name, position: (await events.loadCheckpoint("subscription", name))?.position ?? 0 })),
@@ -78,6 +87,13 @@ export async function storeStatus(
     })),
     subscriptions: subscribed.map(withLag),
     unknownEvents,
-    ...(bytes === undefined ? {} : { bytes }),
+    ...(oldest === undefined ? {} : { oldest }),
+    ...(sizes === undefined ? {} : { bytes: sizes.log + sizes.streams + sizes.caches + sizes.other, sizes }),
   };
+}
+
+async function oldestOf(events: EventStore): Promise<StoreStatus["oldest"]> {
+  for await (const batch of events.readAll())
+    for (const { position, timestamp } of batch) return { position, timestamp };
+  return undefined;
 }

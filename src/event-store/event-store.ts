@@ -176,6 +176,20 @@ export interface ReadAllOptions {
   readonly undeclared?: EventTypes | undefined;
 }
 
+/** How many bytes the parts of a store take. */
+export interface StoreSizes {
+  /** The events in their order, with what process managers have noted. */
+  readonly log: number;
+  /** The copies of the events by stream, if the storage keeps them. */
+  readonly streams: number;
+  /** What can be made again from the events: snapshots, checkpoints, indexes in files. */
+  readonly caches: number;
+  /** All else, e.g. dead letters, the list of streams, the quarantine. */
+  readonly other: number;
+  /** What `log` and `streams` hold of events that can no longer be read. */
+  readonly reclaimable: number;
+}
+
 /** How a store is copied to a directory. */
 export interface BackupOptions {
   /** Whether the directory may have an earlier copy, to which what is new is added. */
@@ -266,7 +280,7 @@ export interface EventStore {
   saveCheckpoint(kind: ConsumerKind, name: string, checkpoint: Checkpoint): Promise<void>;
 
   /** How many bytes the store takes in its storage, if it can tell. An estimate. */
-  bytes?(): Promise<number>;
+  sizes?(): Promise<StoreSizes>;
 
   /**
    * Copies the store to a directory, up to a commit that is not before the last one that was acknowledged before the call. Durable when

@@ -9,6 +9,7 @@ import type {
   StoredDeadLetter,
   StoredEvent,
   StoreProgress,
+  StoreSizes,
   StreamName,
 } from "../event-store/event-store.ts";
 import { checkStreamName } from "../stream-names.ts";
@@ -155,9 +156,9 @@ export abstract class FileEventReader {
     return this.#parts.checkpoints.list(kind);
   }
 
-  bytes(): Promise<number> {
+  sizes(): Promise<StoreSizes> {
     this.checkOpen();
-    return this.#parts.bytes();
+    return this.#parts.sizes();
   }
 
   async listStreams(type?: string): Promise<readonly StreamName[]> {

@@ -1,4 +1,4 @@
-import type { BackupOptions, BackupReport, EventStoreCapabilities } from "../event-store/event-store.ts";
+import type { BackupOptions, BackupReport, EventStoreCapabilities, StoreSizes } from "../event-store/event-store.ts";
 import type { CommitWatchers } from "./apply/commit-watchers.ts";
 import type { LogFollower } from "./apply/log-follower.ts";
 import type { UnsettledStreams } from "./apply/unsettled-streams.ts";
@@ -38,8 +38,8 @@ export interface ReadingParts {
   readonly watchers: CommitWatchers;
   readonly snapshots: SnapshotFiles;
   readonly checkpoints: ConsumerCheckpoints;
-  /** The size of all files, in bytes. */
-  readonly bytes: () => Promise<number>;
+  /** The sizes of all files. */
+  readonly sizes: () => Promise<StoreSizes>;
   /** Closes all files but the lock. */
   readonly closeFiles: () => void;
 }

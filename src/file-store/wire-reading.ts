@@ -4,7 +4,7 @@ import { CheckpointFiles } from "./caches/checkpoint-files.ts";
 import { ConsumerCheckpoints } from "./caches/consumer-checkpoints.ts";
 import { SnapshotFiles } from "./caches/snapshot-files.ts";
 import type { LineHash } from "./caches/snapshot-format.ts";
-import { directoryBytes } from "./disk/directory-bytes.ts";
+import { storeSizes } from "./disk/store-sizes.ts";
 import type { StorePaths } from "./disk/store-paths.ts";
 import type { CommitLog } from "./log/commit-log.ts";
 import type { CommitObserver } from "./log/committed-record.ts";
@@ -74,7 +74,7 @@ export function wireReading({ fs, paths, hash, log, lock, consumers, mayRewrite 
     ...{ fs, paths, log, head, files, registry, keys, index, list, streams, unapplied, reader, progress, guard },
     ...{ snapshots, checkpoints, closeFiles },
     watchers: new CommitWatchers(),
-    bytes: () => directoryBytes(fs, paths.base),
+    sizes: () => storeSizes(fs, paths),
     observers: [index, progress, positions, recent],
   };
 }

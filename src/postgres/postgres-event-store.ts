@@ -13,6 +13,7 @@ import type {
   StoredDeadLetter,
   StoredEvent,
   StoreProgress,
+  StoreSizes,
   StreamName,
 } from "../event-store/event-store.ts";
 import { checkStreamName } from "../stream-names.ts";
@@ -91,8 +92,10 @@ export class PostgresEventStore implements EventStore {
     const first = `select aggregate, id from ${schema}.events where version = 1`;
     this.#streams = statement(`${first} order by aggregate, id`);
     this.#streamsOfType = statement(`${first} and aggregate = $1 order by id`);
+    const isCache = "c.relname in ('snapshots', 'checkpoints')";
     this.#size = statement(
-      `select coalesce(sum(pg_total_relation_size(c.oid)), 0)::text from pg_class c
+      `select coalesce(sum(pg_total_relation_size(c.oid)) filter (where not ${isCache}), 0)::text,
+        coalesce(sum(pg_total_relation_size(c.oid)) filter (where ${isCache}), 0)::text from pg_class c
       join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relkind = 'r'`,
     );
     this.#schema = options.schema;
@@ -191,9 +194,9 @@ export class PostgresEventStore implements EventStore {
     await this.#read(`the checkpoint of ${name}`, () => this.#caches.saveCheckpoint(kind, name, checkpoint));
   }
 
-  async bytes(): Promise<number> {
+  async sizes(): Promise<StoreSizes> {
     const [row] = await this.#read("the size of the store", () => this.#database.read(this.#size, [this.#schema]));
-    return Number(row?.[0]);
+    return { log: Number(row?.[0]), streams: 0, caches: Number(row?.[1]), other: 0, reclaimable: 0 };
   }
 
   async listStreams(type?: string): Promise<readonly StreamName[]> {

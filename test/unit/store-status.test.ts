@@ -39,7 +39,8 @@ describe.each(backends)("the status of a store $backend", ({ builder }) => {
 
   test("is empty for an empty store", async () => {
     await using store = await open();
-    const { bytes = 0, ...status } = await store.status();
+    const { bytes = 0, sizes, ...status } = await store.status();
+    expect(sizes?.streams ?? 0).toBe(0);
     expect(status).toEqual({
       head: 0,
       streams: 0,
@@ -58,7 +59,11 @@ describe.each(backends)("the status of a store $backend", ({ builder }) => {
     for (const id of ["a", "b"]) await store.dispatch(Order.at(id).Place());
     expect(await firstPositions(1, store.subscribe({ name: "mail", from: 1 }))).toEqual([1]);
     const before = await store.status();
-    expect(before).toMatchObject({ head: 2, streams: 2 });
+    expect(before).toMatchObject({ head: 2, streams: 2, oldest: { position: 1, timestamp: 0 } });
+    const { log = 0, streams = 0, caches = 0, other = 0, reclaimable } = before.sizes ?? {};
+    expect(log + streams + caches + other).toBe(before.bytes ?? 0);
+    if (before.sizes !== undefined) expect(log).toBeGreaterThan(100);
+    expect(reclaimable ?? 0).toBe(0);
     expect(before.projections).toEqual([{ name: "count", position: 0, lag: 2 }]);
     expect(before.processManagers).toMatchObject([{ position: 0, lag: 2, scheduled: [], deadLetters: 0 }]);
     await store.projection(Count);
