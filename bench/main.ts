@@ -13,13 +13,14 @@ import { installPeers } from "./install-peers.ts";
 import { commandLines } from "./lines/commands.ts";
 import type { Line } from "./lines/line.ts";
 import { packageLines } from "./lines/package.ts";
+import { processLines } from "./lines/processes.ts";
 import { readingLines } from "./lines/reading.ts";
 import { storeLines } from "./lines/stores.ts";
 import { describeLoad, describeMachine } from "./machine.ts";
 import { type Finished, report } from "./report.ts";
 import { Run } from "./run.ts";
 
-const LINES: readonly Line[] = [...commandLines, ...readingLines, ...storeLines, ...packageLines].sort(
+const LINES: readonly Line[] = [...commandLines, ...readingLines, ...storeLines, ...processLines, ...packageLines].sort(
   (a, b) => a.number - b.number,
 );
 

@@ -1,4 +1,5 @@
 import { measure } from "../measure.ts";
+import { measureProcesses } from "../processes.ts";
 import type { Sample } from "../tasks/task.ts";
 import type { Curve } from "./curve.ts";
 
@@ -231,4 +232,35 @@ const storeSize: Curve = {
   },
 };
 
-export const CURVES: readonly Curve[] = [streamLength, streams, liveInstances, projections, eventSize, storeSize];
+const processes: Curve = {
+  name: "processes",
+  title: "Processes on one directory",
+  axis: "processes, 50 busy instances each",
+  sizes: [1, 2, 4, 8],
+  quick: 4,
+  panels: [
+    {
+      title: "Commands per second",
+      scale: "linear",
+      series: [{ metric: "perSecond", label: "all together" }],
+    },
+    {
+      title: "Slowest ÷ fastest process",
+      scale: "linear",
+      series: [{ metric: "share", label: "commands per second" }],
+    },
+    {
+      title: "Milliseconds",
+      scale: "logarithmic",
+      series: [
+        { metric: "p50", label: "p50, worst process" },
+        { metric: "p99", label: "p99, worst process" },
+      ],
+    },
+  ],
+  measure: (run, size) => measureProcesses(run, size, { accounts: 50, commands: run.size(100, 40) }),
+};
+
+export const CURVES: readonly Curve[] = [
+  ...[streamLength, streams, liveInstances, projections, eventSize, storeSize, processes],
+];

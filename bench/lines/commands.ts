@@ -1,10 +1,9 @@
 import { type ContenderName, contender, PEERS } from "../contenders/contenders.ts";
 import { number } from "../format.ts";
-import { measure, measureTogether } from "../measure.ts";
+import { measure } from "../measure.ts";
 import { check, checkLoop, middle, ratio } from "../compare.ts";
 import type { Entry, Run } from "../run.ts";
 import type { CommandsTask } from "../tasks/commands.ts";
-import type { Sample } from "../tasks/task.ts";
 import type { Line } from "./line.ts";
 
 const COMMAND_COLUMNS = [
@@ -132,62 +131,4 @@ const atOnce: Line = {
   },
 };
 
-/** Each process must do at least this share of half of the work. */
-const FAIR_SHARE = 0.5;
-
-const twoProcesses: Line = {
-  number: 12,
-  async measure(run) {
-    const commands = run.size(100, 50);
-    const task = (directory: string, prefix: string): CommandsTask => ({
-      task: "commands",
-      contender: "ours",
-      directory,
-      accounts: 100,
-      commands,
-      pace: "one by one",
-      prefix,
-    });
-    const together = async (): Promise<Sample> => {
-      const directory = run.directory();
-      const samples = await measureTogether([task(directory, "a"), task(directory, "b")]);
-      const rates = samples.map((sample) => sample["perSecond"] ?? 0);
-      const worst = (metric: string): number => Math.max(...samples.map((sample) => sample[metric] ?? 0));
-      // Both have the same work, so all of it is done when the slower process is done.
-      return {
-        perSecond: Math.min(...rates) * samples.length,
-        share: Math.min(...rates) / Math.max(...rates),
-        p50: worst("p50"),
-        p99: worst("p99"),
-        max: worst("max"),
-        failed: worst("failed"),
-        loopMs: worst("loopMs"),
-      };
-    };
-    const results = await run.interleave([
-      { key: "alone", title: "one process alone", sample: () => measure(task(run.directory(), "a")) },
-      { key: "together", title: "two processes together", sample: together },
-    ]);
-    return {
-      work: `two processes on one directory, 100 instances each, ${commands} commands each`,
-      results,
-      columns: [
-        ...COMMAND_COLUMNS,
-        { heading: "longest, ms", metric: "max" },
-        { heading: "slower ÷ faster", metric: "share" },
-        { heading: "failed", metric: "failed" },
-      ],
-      checks: [
-        check("together ≥ 0.7 × one alone", ratio(results, "together", "alone", "perSecond"), { least: 0.7 }),
-        check(`none starved: the slower one ≥ ${FAIR_SHARE} × the faster`, middle(results, "together", "share"), {
-          least: FAIR_SHARE,
-        }),
-        check("no command fails", middle(results, "together", "failed"), { most: 0 }, "failed"),
-        checkLoop(results, ["together"]),
-      ],
-      elsewhere: "Rust crate: a second process cannot even read; act-sqlite and emmett-sqlite: commands fail",
-    };
-  },
-};
-
-export const commandLines: readonly Line[] = [oneByOne, concurrent, atOnce, twoProcesses];
+export const commandLines: readonly Line[] = [oneByOne, concurrent, atOnce];
