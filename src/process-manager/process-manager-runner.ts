@@ -4,14 +4,13 @@ import type { EventStore, StoredDeadLetter, StoredEvent } from "../event-store/e
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { tracedCommit } from "../event-store/traced-commit.ts";
 import { reacting, type ReactTrace } from "../tracing/tracing.ts";
-import { EventSources } from "../projection/event-sources.ts";
 import { ChangedHistoryError } from "../projection/log-cursor.ts";
 import { addressOf } from "./dead-letter.ts";
 import { type CommandTargets, deliver, type Delivery, type DeliveryResult, type StepNote } from "./dispatcher.ts";
 import type { UnknownEvents } from "../projection/unknown-events.ts";
 import { ProgressLoader } from "./progress-loader.ts";
 import type { ProcessManagerDefinition } from "./process-manager.ts";
-import type { HandlerName, Note } from "./note.ts";
+import type { Note } from "./note.ts";
 import { applyNote, completeEvent, type Progress, schedulingSteps } from "./progress.ts";
 import {
   causeOf,
@@ -20,15 +19,13 @@ import {
   keysOf,
   NO_OUTPUTS,
   type Outputs,
-  outputsOfEvent,
   type ScheduledCommand,
 } from "./reaction.ts";
+import { Reactions } from "./reactions.ts";
 
 const SAVE_EVERY_EVENTS = 1000;
 /** After so many events that caused nothing, a note says that they are handled. */
 const NOTE_EVERY_EVENTS = 1000;
-
-type React = (state: unknown, event: unknown) => unknown;
 
 /** What one run did. */
 export interface ProcessManagerReport {
@@ -54,8 +51,7 @@ export class ProcessManagerRunner {
   readonly #targets: CommandTargets;
   readonly #now: () => number;
   readonly #unknown: UnknownEvents;
-  readonly #sources: EventSources<React>;
-  readonly #names: readonly HandlerName[];
+  readonly #reactions: Reactions;
   readonly #loader: ProgressLoader;
   #progress: Progress | undefined;
   /** Sequence of the note with the present handlers. */
@@ -76,11 +72,8 @@ export class ProcessManagerRunner {
     this.#events = events;
     this.#targets = targets;
     this.#now = now;
-    this.#sources = new EventSources<React>(definition);
-    this.#names = [...this.#sources.wanted].flatMap(([aggregate, types]) =>
-      [...types].map((event) => ({ aggregate, event })),
-    );
-    this.#loader = new ProgressLoader(definition, events, this.#sources);
+    this.#reactions = new Reactions(definition);
+    this.#loader = new ProgressLoader(definition, events, this.#reactions);
   }
 
   /** Time of the next scheduled command; `Infinity` if there is none. */
@@ -188,7 +181,7 @@ export class ProcessManagerRunner {
   /** True when there is nothing left to do. */
   async #runOnce(report: Counts, stopped: () => boolean): Promise<boolean> {
     const progress = await this.#synchronised();
-    await this.#unknown.check(this.#sources.wanted, await this.#events.head());
+    await this.#unknown.check(this.#reactions.wanted, await this.#events.head());
     try {
       for await (const batch of progress.cursor.read()) {
         for (const event of batch) {
@@ -312,10 +305,8 @@ export class ProcessManagerRunner {
     const { type, stream, version, position } = event;
     const { type: aggregate, id } = stream;
     if (progress.reacted?.position === position) return progress.reacted.outputs;
-    const source = this.#sources.of(aggregate);
     if (
-      source === undefined ||
-      this.#sources.wanted.get(aggregate)?.has(type) !== true ||
+      !this.#reactions.has(event) ||
       version <= (progress.versions.get(`${aggregate}/${id}`) ?? 0) ||
       !progress.handlers.counts(event)
     )
@@ -323,7 +314,7 @@ export class ProcessManagerRunner {
     const begin = (): ReactTrace => ({ processManager: this.name, aggregate, id, event: type, position });
     try {
       return reacting.sync(begin, (trace) => {
-        const outputs = outputsOfEvent(this.name, source, event, progress.state);
+        const outputs = this.#reactions.outputs(progress.state, event, progress.samples);
         progress.reacted = { position, outputs };
         if (trace !== undefined) trace.commands = outputs.commands.length + outputs.schedule.length;
         return outputs;
@@ -358,9 +349,10 @@ export class ProcessManagerRunner {
     await refreshBeforeReading(this.#events);
     for (;;) {
       const progress = await this.#noted();
-      this.#handlersNote = progress.handlers.noteWith(this.#names);
-      if (this.#handlersNote !== undefined || this.#names.length === 0) return progress;
-      const note = await this.#loader.handlersNote(progress, this.#names);
+      const { names } = this.#reactions;
+      this.#handlersNote = progress.handlers.noteWith(names);
+      if (this.#handlersNote !== undefined || names.length === 0) return progress;
+      const note = await this.#loader.handlersNote(progress, names);
       if (!(await this.#commitNote(progress, note))) await this.#superseded(progress);
     }
   }

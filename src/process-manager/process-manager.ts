@@ -1,5 +1,6 @@
 import { type AnyContract, type CommandOf, eventNames } from "../aggregate/aggregate.ts";
 import { checkHandlerMap } from "../aggregate/handler-map.ts";
+import { checkInitial } from "../aggregate/initial-state.ts";
 import type { CommandEnvelope } from "../aggregate/messages.ts";
 import type { Duration } from "../duration.ts";
 import { EventfoldError } from "../errors.ts";
@@ -101,6 +102,7 @@ export function processManager<const Name extends string, const Targets extends 
   checkConsumerName("process manager", name);
   const { dispatches, initial = null, version, startFrom } = options;
   checkCodeVersion(`process manager ${name}`, version);
+  checkInitial(`process manager ${name}`, initial);
   if (startFrom !== undefined && startFrom !== "beginning" && startFrom !== "now")
     throw new EventfoldError(
       "INVALID_DEFINITION",

@@ -1,64 +1,86 @@
-import { initialOf } from "../aggregate/initial-state.ts";
+import { type FoldSample, FoldSamples } from "../aggregate/fold-samples.ts";
 import { EventfoldError } from "../errors.ts";
+import { cacheProblem } from "../json.ts";
 import type { Checkpoint, EventStore, UntrustedCheckpoint } from "../event-store/event-store.ts";
-import type { EventSources } from "../projection/event-sources.ts";
 import { LogCursor } from "../projection/log-cursor.ts";
 import { adoptCheckpoint, findAdopted } from "./adopted-checkpoint.ts";
 import { HandlerProgress } from "./handler-progress.ts";
 import type { ProcessManagerDefinition } from "./process-manager.ts";
 import type { AdoptedCheckpoint, HandlerName, Note } from "./note.ts";
 import { applyNote, type ManagerCheckpoint, type Progress } from "./progress.ts";
-import { untrustedProgress } from "../tracing/tracing.ts";
+import { staleCache, uncachedState, untrustedProgress } from "../tracing/tracing.ts";
+import type { Reactions } from "./reactions.ts";
 import { ScheduledCommands } from "./scheduled-commands.ts";
 
 /** Where a process manager continues: from its checkpoint, from one of the Rust crate, or from the first event. */
 export class ProgressLoader {
   readonly #definition: ProcessManagerDefinition;
   readonly #events: EventStore;
-  readonly #sources: EventSources<unknown>;
+  readonly #reactions: Reactions;
   #checkpointIsUsable = true;
+  #isReported = false;
 
-  constructor(definition: ProcessManagerDefinition, events: EventStore, sources: EventSources<unknown>) {
+  constructor(definition: ProcessManagerDefinition, events: EventStore, reactions: Reactions) {
     this.#definition = definition;
     this.#events = events;
-    this.#sources = sources;
+    this.#reactions = reactions;
   }
 
   /** The progress according to the checkpoint, if there is one, and the notes that came after it. Writes nothing. */
   async peek(): Promise<Progress> {
-    const { name, initial } = this.#definition;
+    const { name } = this.#definition;
     const checkpoint = await this.#events.loadCheckpoint("process-manager", name);
     const kept = checkpoint === undefined ? undefined : this.#ofCheckpoint(checkpoint);
-    const progress = kept ?? this.#beginning({ state: initialOf(initial), versions: [] });
+    const progress = kept ?? this.#beginning({ state: this.#reactions.initial, versions: [] });
     for (const note of await this.#events.consumerNotes(name, progress.sequence)) applyNote(progress, note);
     return progress;
   }
 
   /** The progress before the notes that came after it, and the position of the checkpoint that it is from, 0 for none. */
   async load(): Promise<{ readonly progress: Progress; readonly saved: number }> {
-    const { name, initial } = this.#definition;
+    const { name } = this.#definition;
     const checkpoint = this.#checkpointIsUsable
       ? await this.#events.loadCheckpoint("process-manager", name)
       : undefined;
     const kept = checkpoint === undefined ? undefined : this.#ofCheckpoint(checkpoint);
-    if (checkpoint !== undefined && kept !== undefined) return { progress: kept, saved: checkpoint.position };
+    if (checkpoint !== undefined && kept !== undefined && this.#isMadeByThisCode(kept))
+      return { progress: kept, saved: checkpoint.position };
     const adopted = await this.#adopted(checkpoint);
-    const progress = this.#beginning(adopted ?? { state: initialOf(initial), versions: [] });
+    const progress = this.#beginning(adopted ?? { state: this.#reactions.initial, versions: [] });
     return { progress, saved: 0 };
   }
 
   #beginning({ state, versions }: AdoptedCheckpoint): Progress {
     return {
       state,
-      cursor: new LogCursor(this.#events, 0, this.#sources.wanted),
+      cursor: new LogCursor(this.#events, 0, this.#reactions.wanted),
       sequence: 0,
       handlers: new HandlerProgress(),
       reacted: undefined,
       scheduled: new ScheduledCommands(),
       versions: new Map(versions),
+      samples: new FoldSamples(),
       earlierDeadLetters: new Set(),
       quiet: undefined,
     };
+  }
+
+  /**
+   * Whether the reactions still make of some events the states that they made when the checkpoint was saved. If not, all events are
+   * reacted to again, and the outputs of handled ones are discarded.
+   */
+  #isMadeByThisCode({ samples }: Progress): boolean {
+    const found = this.#reactions.differing(samples.all);
+    if (found === undefined) return true;
+    this.#checkpointIsUsable = false;
+    const { event, isRepeatable } = found;
+    staleCache.publish(() => ({
+      kind: "process-manager",
+      name: this.#definition.name,
+      event: `${event.stream.type}.${event.type}`,
+      isRepeatable,
+    }));
+    return false;
   }
 
   /** Where the Rust crate's manager was. `checkpoint` is the crate's, if the crate has run since ours was made. */
@@ -78,7 +100,7 @@ export class ProgressLoader {
 
   /** `undefined` for a checkpoint of other code, or of the Rust crate. */
   #ofCheckpoint(checkpoint: Checkpoint): Progress | undefined {
-    const { fingerprint, wanted } = this.#sources;
+    const { fingerprint, wanted } = this.#reactions;
     const { versions, untrusted } = checkpoint;
     if (versions !== undefined || untrusted !== undefined || checkpoint.fingerprint !== fingerprint) return undefined;
     const kept = checkpoint.state as ManagerCheckpoint;
@@ -90,6 +112,7 @@ export class ProgressLoader {
       reacted: undefined,
       scheduled: new ScheduledCommands(kept.scheduled),
       versions: new Map(kept.adoptedVersions),
+      samples: new FoldSamples((checkpoint.samples ?? []) as readonly FoldSample[]),
       earlierDeadLetters: new Set(kept.deadLetters),
       quiet: undefined,
     };
@@ -141,16 +164,22 @@ export class ProgressLoader {
     );
   }
 
+  /** Says once why the state is not cached. */
+  #report(problem: string): void {
+    const { name } = this.#definition;
+    if (!this.#isReported) uncachedState.publish(() => ({ kind: "process-manager", name, problem }));
+    this.#isReported = true;
+  }
+
   /** Returns the position of the checkpoint. */
-  async save({
-    state,
-    sequence,
-    scheduled,
-    handlers,
-    versions,
-    earlierDeadLetters,
-    cursor,
-  }: Progress): Promise<number> {
+  async save(progress: Progress): Promise<number> {
+    const { state, sequence, scheduled, handlers, versions, earlierDeadLetters, samples, cursor } = progress;
+    const mark = cursor.mark();
+    const problem = cacheProblem(state, "changing");
+    if (problem !== undefined) {
+      this.#report(problem);
+      return mark.position;
+    }
     const kept: ManagerCheckpoint = {
       state,
       sequence,
@@ -159,10 +188,14 @@ export class ProgressLoader {
       adoptedVersions: [...versions],
       ...(earlierDeadLetters.size === 0 ? {} : { deadLetters: [...earlierDeadLetters] }),
     };
-    const mark = cursor.mark();
     this.#checkpointIsUsable = true;
-    const { fingerprint } = this.#sources;
-    await this.#events.saveCheckpoint("process-manager", this.#definition.name, { state: kept, fingerprint, ...mark });
+    const { fingerprint } = this.#reactions;
+    await this.#events.saveCheckpoint("process-manager", this.#definition.name, {
+      state: kept,
+      fingerprint,
+      samples: samples.all,
+      ...mark,
+    });
     return mark.position;
   }
 

@@ -1,3 +1,4 @@
+import type { FoldSamples } from "../aggregate/fold-samples.ts";
 import type { ConsumerNote, StoredEvent } from "../event-store/event-store.ts";
 import type { LogCursor } from "../projection/log-cursor.ts";
 import type { AdoptedCheckpoint, Note } from "./note.ts";
@@ -29,6 +30,8 @@ export interface Progress {
   readonly scheduled: ScheduledCommands;
   /** From the adopted checkpoint. */
   readonly versions: ReadonlyMap<string, number>;
+  /** How some events were reacted to, to notice changed code. */
+  readonly samples: FoldSamples;
   /** Identities of commands that became dead letters before the log lost the notes of it. */
   readonly earlierDeadLetters: Set<string>;
   /** The last event that was handled and caused nothing, so that no note has it, and how many there were since the last note. */

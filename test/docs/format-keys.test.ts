@@ -106,6 +106,7 @@ const FILES: readonly (readonly [path: RegExp, shape: Shape])[] = [
       table: `${PROJECTION}: key`,
       below: {
         last,
+        samples,
         state: {
           table: `${MANAGER}: key in state`,
           below: { scheduled, handlers: { table: `${MANAGER}: key in handlers` } },
