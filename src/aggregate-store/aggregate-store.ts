@@ -1,8 +1,7 @@
 import type { AnyAggregate, AnyContract, EventOf } from "../aggregate/aggregate.ts";
 import type { CommandLimits } from "../aggregate/instance/command-limits.ts";
-import type { CommandContext, CommandEnvelope, RecordedEvent } from "../aggregate/messages.ts";
-import type { BackupReport, EventStore, StreamName } from "../event-store/event-store.ts";
-import { refreshBeforeReading } from "../event-store/freshness.ts";
+import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
+import type { EventStore } from "../event-store/event-store.ts";
 import type { Unfinished } from "../event-store/unfinished.ts";
 import type { AnyProjection, ReadProjection } from "../projection/projection.ts";
 import type { RebuildOptions } from "../projection/projection-runner.ts";
@@ -13,8 +12,6 @@ import type { ProcessManagerReport } from "../process-manager/process-manager-ru
 import type { Schedule, ScheduleOptions } from "../process-manager/schedule-runner.ts";
 import type { DeadLetter } from "../process-manager/dead-letter.ts";
 import type { ProcessManagers } from "../process-manager/process-managers.ts";
-import { backup, type StoreBackupOptions } from "./backup.ts";
-import { type ExportOptions, exportStore } from "../transfer/export-store.ts";
 import { type ImportOptions, type ImportReport, importStore } from "../transfer/import-store.ts";
 import { AggregateHandle } from "./aggregate-handle.ts";
 import { type CommandOptions, withLimits } from "./command-options.ts";
@@ -33,18 +30,17 @@ import { checkEnvelope } from "./middleware.ts";
 import type * as Of from "./registered.ts";
 import type { OpenStoreEntry } from "./open-stores.ts";
 import type { Instances } from "./instances.ts";
-import { type StoreStatus, storeStatus } from "./store-status.ts";
-import { checkReadOptions, readEvents, type ReadEventsOptions } from "./read-events.ts";
+import { StoreReads } from "./store-reads.ts";
 import type { SelectedEvent } from "../subscription/event-filter.ts";
 
 /**
  * An open store: it runs commands, keeps instances in memory while they are used, and reads events. Close it (or use
  * `await using`) to let go of its storage; a process that is killed instead loses nothing that was acknowledged.
  */
-export class AggregateStore<
-  A extends AnyAggregate = AnyAggregate,
-  P extends AnyProjection = AnyProjection,
-> implements AsyncDisposable {
+export class AggregateStore<A extends AnyAggregate = AnyAggregate, P extends AnyProjection = AnyProjection>
+  extends StoreReads<A>
+  implements AsyncDisposable
+{
   /** Only a type: there is nothing here at run time. */
   declare readonly "~types": Of.RegisteredTypes<A, P>;
   readonly #events: EventStore;
@@ -71,6 +67,7 @@ export class AggregateStore<
     entry: OpenStoreEntry,
     unknown: UnknownEvents,
   ) {
+    super(events, instances, projections, managers, unknown);
     this.#entry = entry;
     this.#unknown = unknown;
     this.#managers = managers;
@@ -99,64 +96,6 @@ export class AggregateStore<
   ): Promise<string[]>;
   async list(this: AggregateStore, aggregate: AnyAggregate): Promise<string[]> {
     return (await this.listStreams(aggregate.type)).map(({ id }) => id);
-  }
-
-  /** All instances, or those of one type. */
-  async listStreams(type?: string): Promise<StreamName[]> {
-    this.#instances.checkOpen();
-    await refreshBeforeReading(this.#events);
-    return [...(await this.#events.listStreams(type))];
-  }
-
-  /** The events of one instance from a version on (1 if left out), also of aggregates that are not registered. */
-  readEvents(type: string, id: string, options: { readonly from?: number } = {}): AsyncIterable<RecordedEvent> {
-    return this.#instances.events(type, id, options.from);
-  }
-
-  /**
-   * The events of the store that are there when reading begins, in global order, also of aggregates that are not registered. Ends after
-   * the last of them; `subscribe` goes on. Throws `INVALID_ARGUMENT` for a bad position or limit.
-   */
-  events<const N extends AnyContract | string = A, const T extends string = string>(
-    options: ReadEventsOptions<N, T> = {},
-  ): AsyncIterable<SelectedEvent<A, N, T>> {
-    this.#instances.checkOpen();
-    checkReadOptions(options);
-    return readEvents(this.#events, this.#instances, options) as AsyncIterable<SelectedEvent<A, N, T>>;
-  }
-
-  /** Position of the last committed event, of any process; 0 if there is none. */
-  async head(): Promise<number> {
-    this.#instances.checkOpen();
-    await refreshBeforeReading(this.#events);
-    return this.#events.head();
-  }
-
-  /** How far everything is: the log, the projections, process managers and named subscriptions, what waits and what failed. */
-  async status(): Promise<StoreStatus> {
-    this.#instances.checkOpen();
-    return storeStatus(this.#events, this.#projections, this.#managers, this.#unknown);
-  }
-
-  /**
-   * Copies the store to another directory while it is used, by this process and by others: a prefix of the history that has every commit
-   * acknowledged before the call. Durable when it resolves. Throws `TARGET_NOT_EMPTY` unless the directory is empty or has what is left
-   * of a backup that was cut off, which goes on; with `incremental: true` it may have an earlier backup, to which what is new is added.
-   * Throws `COPY_DIVERGED` if that is not one of this store, and `INVALID_ARGUMENT` if this store is not in a directory.
-   */
-  async backup(target: string, options: StoreBackupOptions = {}): Promise<BackupReport> {
-    this.#instances.checkOpen();
-    return backup(this.#events, target, options);
-  }
-
-  /**
-   * The store as lines of JSON: all events with their positions, and what keeps process managers and named subscriptions from doing
-   * anything again. `import` reads them, into any storage. The export ends with what is there when its reading begins; the store
-   * may be used meanwhile. The guide "Backup and moving" shows how to move a store.
-   */
-  export(options: ExportOptions = {}): AsyncIterable<string> {
-    this.#instances.checkOpen();
-    return exportStore(this.#events, options);
   }
 
   /**

@@ -1,0 +1,94 @@
+import type { AnyAggregate, AnyContract } from "../aggregate/aggregate.ts";
+import type { RecordedEvent } from "../aggregate/messages.ts";
+import type { BackupReport, EventStore, StreamName } from "../event-store/event-store.ts";
+import { refreshBeforeReading } from "../event-store/freshness.ts";
+import type { ProcessManagers } from "../process-manager/process-managers.ts";
+import type { Projections } from "../projection/projections.ts";
+import type { UnknownEvents } from "../projection/unknown-events.ts";
+import type { SelectedEvent } from "../subscription/event-filter.ts";
+import { type ExportOptions, exportStore } from "../transfer/export-store.ts";
+import { backup, type StoreBackupOptions } from "./backup.ts";
+import type { Instances } from "./instances.ts";
+import { checkReadOptions, readEvents, type ReadEventsOptions } from "./read-events.ts";
+import { type StoreStatus, storeStatus } from "./store-status.ts";
+
+/** What can be read of an open store as a whole. */
+export abstract class StoreReads<A extends AnyAggregate> {
+  readonly #events: EventStore;
+  readonly #instances: Instances;
+  readonly #projections: Projections;
+  readonly #managers: ProcessManagers;
+  readonly #unknown: UnknownEvents;
+
+  constructor(
+    events: EventStore,
+    instances: Instances,
+    projections: Projections,
+    managers: ProcessManagers,
+    unknown: UnknownEvents,
+  ) {
+    this.#events = events;
+    this.#instances = instances;
+    this.#projections = projections;
+    this.#managers = managers;
+    this.#unknown = unknown;
+  }
+
+  /** All instances, or those of one type. */
+  async listStreams(type?: string): Promise<StreamName[]> {
+    this.#instances.checkOpen();
+    await refreshBeforeReading(this.#events);
+    return [...(await this.#events.listStreams(type))];
+  }
+
+  /** The events of one instance from a version on (1 if left out), also of aggregates that are not registered. */
+  readEvents(type: string, id: string, options: { readonly from?: number } = {}): AsyncIterable<RecordedEvent> {
+    return this.#instances.events(type, id, options.from);
+  }
+
+  /**
+   * The events of the store that are there when reading begins, in global order, also of aggregates that are not registered. Ends after
+   * the last of them; `subscribe` goes on. Throws `INVALID_ARGUMENT` for a bad position or limit.
+   */
+  events<const N extends AnyContract | string = A, const T extends string = string>(
+    options: ReadEventsOptions<N, T> = {},
+  ): AsyncIterable<SelectedEvent<A, N, T>> {
+    this.#instances.checkOpen();
+    checkReadOptions(options);
+    return readEvents(this.#events, this.#instances, options) as AsyncIterable<SelectedEvent<A, N, T>>;
+  }
+
+  /** Position of the last committed event, of any process; 0 if there is none. */
+  async head(): Promise<number> {
+    this.#instances.checkOpen();
+    await refreshBeforeReading(this.#events);
+    return this.#events.head();
+  }
+
+  /** How far everything is: the log, the projections, process managers and named subscriptions, what waits and what failed. */
+  async status(): Promise<StoreStatus> {
+    this.#instances.checkOpen();
+    return storeStatus(this.#events, this.#projections, this.#managers, this.#unknown);
+  }
+
+  /**
+   * Copies the store to another directory while it is used, by this process and by others: a prefix of the history that has every commit
+   * acknowledged before the call. Durable when it resolves. Throws `TARGET_NOT_EMPTY` unless the directory is empty or has what is left
+   * of a backup that was cut off, which goes on; with `incremental: true` it may have an earlier backup, to which what is new is added.
+   * Throws `COPY_DIVERGED` if that is not one of this store, and `INVALID_ARGUMENT` if this store is not in a directory.
+   */
+  async backup(target: string, options: StoreBackupOptions = {}): Promise<BackupReport> {
+    this.#instances.checkOpen();
+    return backup(this.#events, target, options);
+  }
+
+  /**
+   * The store as lines of JSON: all events with their positions, and what keeps process managers and named subscriptions from doing
+   * anything again. `import` reads them, into any storage. The export ends with what is there when its reading begins; the store
+   * may be used meanwhile. The guide "Backup and moving" shows how to move a store.
+   */
+  export(options: ExportOptions = {}): AsyncIterable<string> {
+    this.#instances.checkOpen();
+    return exportStore(this.#events, options);
+  }
+}
