@@ -2,6 +2,7 @@ export * from "./contract.ts";
 export type { UnknownEventPolicy } from "./aggregate/unknown-event-policy.ts";
 export { AggregateStore } from "./aggregate-store/store-entry.ts";
 export type { AggregateStoreBuilder } from "./aggregate-store/aggregate-store-builder.ts";
+export { checkReplay, type ReplayDifference } from "./aggregate-store/check-replay.ts";
 export type { DispatchAllResult } from "./aggregate-store/registered.ts";
 export type { EnvelopeFor, Middleware } from "./aggregate-store/middleware.ts";
 export type { UnknownEventStatus } from "./projection/unknown-events.ts";
@@ -18,6 +19,8 @@ export type { ExportOptions, TransferProgress } from "./transfer/export-store.ts
 export type { ImportOptions, ImportReport } from "./transfer/import-store.ts";
 export type { ReadEventsOptions } from "./aggregate-store/read-events.ts";
 export type { EventFilter, RecordedEventOf, SelectedEvent } from "./subscription/event-filter.ts";
+export type { Explanation } from "./aggregate/instance/explained-state.ts";
+export type { ValueChange, ValuePath } from "./aggregate/value-changes.ts";
 export type { AggregateHandle } from "./aggregate-store/aggregate-handle.ts";
 export type { CommandAttempt, CommandResult } from "./aggregate-store/command-result.ts";
 export type { CommandOptions } from "./aggregate-store/command-options.ts";

@@ -1,5 +1,7 @@
 import type { AnyAggregate, CommandOf, DeepReadonly, EventOf, StateOf } from "../aggregate/aggregate.ts";
+import type { Explanation } from "../aggregate/instance/explained-state.ts";
 import type { RecordedEvent } from "../aggregate/messages.ts";
+import { changesOf, type ValueChange, type ValuePath } from "../aggregate/value-changes.ts";
 import type { StreamName } from "../event-store/event-store.ts";
 import type { CommandOptions } from "./command-options.ts";
 import { attempt, type CommandAttempt, type CommandResult } from "./command-result.ts";
@@ -45,6 +47,21 @@ export class AggregateHandle<A extends AnyAggregate = AnyAggregate> {
     return this.#instances.events(this.aggregate.type, this.id, options.from) as AsyncIterable<
       RecordedEvent<A["type"], EventOf<A>>
     >;
+  }
+
+  /**
+   * The events that have changed a part of the state, the newest first, with that part `before` and `after` each. A path is as
+   * `"lines.0.amount"`, or a list of keys; the empty path is the whole state. Folds all events, and uses no snapshot.
+   */
+  explain(path: ValuePath): Promise<Explanation<RecordedEvent<A["type"], EventOf<A>>>[]> {
+    return this.#instances.explain(this.aggregate, this.id, path) as unknown as Promise<
+      Explanation<RecordedEvent<A["type"], EventOf<A>>>[]
+    >;
+  }
+
+  /** The parts in which the states at two versions differ. Throws `VERSION_NOT_FOUND` for a version that the instance does not have. */
+  async diff(fromVersion: number, toVersion: number): Promise<ValueChange[]> {
+    return changesOf(await this.state({ version: fromVersion }), await this.state({ version: toVersion }));
   }
 
   /** Whether the instance is in memory now. */

@@ -1,13 +1,15 @@
 import type { AnyAggregate } from "../aggregate/aggregate.ts";
 import type { EventStore } from "../event-store/event-store.ts";
 import { ProcessManagers } from "../process-manager/process-managers.ts";
-import type { AnyProjection } from "../projection/projection.ts";
+import { processManagerDefinition } from "../process-manager/process-manager.ts";
+import { type AnyProjection, definitionOf } from "../projection/projection.ts";
 import { Projections } from "../projection/projections.ts";
 import { UnknownEvents } from "../projection/unknown-events.ts";
 import { AggregateStore } from "./aggregate-store.ts";
 import { Instances } from "./instances.ts";
 import { OpenStoreEntry } from "./open-stores.ts";
 import { MiddlewareChain } from "./middleware.ts";
+import { keepParts } from "./store-parts.ts";
 import { sourcesOf, type StoreOptions } from "./store-options.ts";
 import type { Wiring } from "./wiring.ts";
 
@@ -31,8 +33,19 @@ export async function assemble<A extends AnyAggregate, P extends AnyProjection>(
   const projections = new Projections(events, unknown);
   for (const projection of wiring.projections) projections.register(projection);
   const managers = new ProcessManagers(wiring.managers, events, instances, sources, onProcessManagerError, unknown);
+  const kept = (store: AggregateStore<A, P>): AggregateStore<A, P> => {
+    keepParts(store, {
+      events,
+      instances,
+      projections: new Map(wiring.projections.map((projection) => [projection.name, definitionOf(projection)])),
+      managers: new Map(wiring.managers.map((manager) => [manager.name, processManagerDefinition(manager)])),
+    });
+    return store;
+  };
   if (options.readOnly)
-    return new AggregateStore(events, instances, projections, managers, new OpenStoreEntry(undefined, []), unknown);
+    return kept(
+      new AggregateStore(events, instances, projections, managers, new OpenStoreEntry(undefined, []), unknown),
+    );
   try {
     await managers.begin();
   } catch (error) {
@@ -42,5 +55,5 @@ export async function assemble<A extends AnyAggregate, P extends AnyProjection>(
   const isAutomatic = processManagerMode === "automatic";
   if (isAutomatic) managers.start();
   const entry = new OpenStoreEntry(events.location, isAutomatic ? wiring.managers : []);
-  return new AggregateStore(events, instances, projections, managers, entry, unknown);
+  return kept(new AggregateStore(events, instances, projections, managers, entry, unknown));
 }

@@ -3,11 +3,13 @@ import { checkContext, ownContext } from "../aggregate/context.ts";
 import type { CommandLimits } from "../aggregate/instance/command-limits.ts";
 import type { CommandOutcome } from "../aggregate/instance/command-outcome.ts";
 import { type CommandOptions, withLimits } from "./command-options.ts";
+import { explain, type Explanation } from "../aggregate/instance/explained-state.ts";
 import { Instance } from "../aggregate/instance/instance.ts";
 import { TypeSnapshots } from "../aggregate/instance/type-snapshots.ts";
 import type { Lease } from "../aggregate/instance/lease.ts";
 import type { CommandContext, CommandEnvelope, RecordedEvent } from "../aggregate/messages.ts";
 import { type EventReader, recordedEvent } from "../aggregate/event-reader.ts";
+import type { ValuePath } from "../aggregate/value-changes.ts";
 import { AggregateModel, type Command, type Environment } from "../aggregate/model.ts";
 import { duplicateDefinition } from "../duplicate-definition.ts";
 import { EventfoldError, isCommandRejected } from "../errors.ts";
@@ -212,6 +214,15 @@ export class Instances {
     return (
       await instance.at({ ...(version === undefined ? {} : { version }), ...(time === undefined ? {} : { time }) })
     ).state;
+  }
+
+  async explain(aggregate: AnyAggregate, id: string, path: ValuePath): Promise<Explanation[]> {
+    this.checkOpen();
+    const model = this.register(aggregate);
+    const stream = { type: aggregate.type, id };
+    this.checkName(stream);
+    await refreshBeforeReading(this.eventStore);
+    return explain(stream, model, this.eventStore, this.#environment, path);
   }
 
   async *events(type: string, id: string, from = 1): AsyncGenerator<RecordedEvent, void, undefined> {

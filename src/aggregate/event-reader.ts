@@ -218,6 +218,16 @@ export class EventReader {
     }
   }
 
+  /** The same as stored events that need no conversion any more. */
+  storedParts(event: StoredEvent): readonly StoredEvent[] {
+    if (this.isCurrent(event.type)) return [event];
+    const { stream, version, position, timestamp, actor, meta } = event;
+    return this.parts(event).map(({ type, data }, index) => {
+      const eventId = index === 0 ? event.eventId : partId(event, index);
+      return { stream, type, data, schemaVersion: Infinity, version, position, timestamp, eventId, actor, meta };
+    });
+  }
+
   /** The events that readers see of a stored one, with its record. All have its version and position. */
   recorded(event: StoredEvent): readonly RecordedEvent[] {
     const found = this.#readings.get(event.type);
@@ -254,13 +264,22 @@ function reading(kind: Reading["kind"], to: string, payload: Payload): Reading {
 /** One of the events that readers see of a stored event. The first has the stored event's id. */
 export function recordedPart(event: StoredEvent, { type, data }: EventPart, index: number): RecordedEvent {
   const record = { ...recordedEvent(event, data), type };
-  return index === 0 ? record : { ...record, eventId: `${record.eventId}:${index + 1}` };
+  return index === 0 ? record : { ...record, eventId: partId(event, index) };
+}
+
+function partId(event: StoredEvent, index: number): string {
+  return `${eventIdOf(event)}:${index + 1}`;
+}
+
+/** An event of the Rust crate may have no id. */
+function eventIdOf({ eventId, stream, version }: StoredEvent): string {
+  return eventId ?? `${stream.type}/${stream.id}/${version}`;
 }
 
 /** A stored event as users see it, with the given payload. */
 export function recordedEvent(event: StoredEvent, data: unknown): RecordedEvent {
   const { stream, version } = event;
-  const eventId = event.eventId ?? `${stream.type}/${stream.id}/${version}`;
+  const eventId = eventIdOf(event);
   const { type, timestamp, actor, meta } = event;
   const record = appliedEvent(
     stream.type,

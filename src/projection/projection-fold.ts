@@ -1,8 +1,9 @@
 import { type EventReader, PARTIAL_EVENT_FIELDS } from "../aggregate/event-reader.ts";
 import { differing, type FoldDifference, type FoldSample, type FoldSamples } from "../aggregate/fold-samples.ts";
 import { usesOnly } from "../aggregate/source-inspection.ts";
+import { EventfoldError } from "../errors.ts";
 import type { EventTypes, StoredEvent } from "../event-store/event-store.ts";
-import { ignoreFailure, isPromise } from "../realm.ts";
+import { ignoreFailure, isPromise, messageOf } from "../realm.ts";
 import { EventSources } from "./event-sources.ts";
 import { initialOf } from "../aggregate/initial-state.ts";
 import type { ProjectionDefinition } from "./projection.ts";
@@ -70,6 +71,16 @@ export class ProjectionFold {
   differing(samples: readonly FoldSample[]): FoldDifference | undefined {
     return differing(samples, (before, event) => this.next(before === undefined ? this.initial : before.state, event));
   }
+}
+
+/** The error of a handler that has thrown. */
+export function failedFold(projection: string, event: StoredEvent, cause: unknown): EventfoldError {
+  const { type, stream, version, position } = event;
+  return new EventfoldError(
+    "PROJECTION_FAILED",
+    `projection ${projection} failed on ${type} of ${stream.type} ${JSON.stringify(stream.id)}, version ${version}, position ${position}: ${messageOf(cause)}`,
+    { cause },
+  );
 }
 
 function fold({ handler, reader, isPartial, handlers }: Entry, before: unknown, event: StoredEvent): unknown {

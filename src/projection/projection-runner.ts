@@ -7,11 +7,10 @@ import { cacheProblem } from "../json.ts";
 import { projecting, type ProjectTrace, staleCache, uncachedState, untrustedProgress } from "../tracing/tracing.ts";
 import type { SliceLock } from "./slice-lock.ts";
 import { ChangedHistoryError, LogCursor } from "./log-cursor.ts";
-import { ProjectionFold } from "./projection-fold.ts";
+import { failedFold, ProjectionFold } from "./projection-fold.ts";
 import type { ProjectionDefinition } from "./projection.ts";
 import type { UnknownEvents } from "./unknown-events.ts";
 import { monotonicNow, startTimer } from "../real-timers.ts";
-import { messageOf } from "../realm.ts";
 
 /** A checkpoint is saved after this many events or this much time, and on close. */
 const SAVE_EVERY_EVENTS = 10_000;
@@ -201,11 +200,7 @@ export class ProjectionRunner {
       } catch (cause) {
         // The handler may have changed half of the state, so it is discarded. The next read starts from the checkpoint.
         if (this.#folded === folded) this.#folded = undefined;
-        throw new EventfoldError(
-          "PROJECTION_FAILED",
-          `projection ${this.#definition.name} failed on ${event.type} of ${event.stream.type} ${JSON.stringify(event.stream.id)}, version ${event.version}, position ${event.position}: ${messageOf(cause)}`,
-          { cause },
-        );
+        throw failedFold(this.#definition.name, event, cause);
       }
     }
     folded.cursor.pass(event);
