@@ -203,7 +203,7 @@ export default {
       to: {
         path: "^src/",
         pathNot:
-          "^src/(event-store/(event-store|commit-signal)\\.ts$|(errors|real-timers|realm)\\.ts$|testing/contract/)",
+          "^src/(event-store/(event-store|cut|commit-signal)\\.ts$|(errors|real-timers|realm)\\.ts$|testing/contract/)",
       },
     },
     {

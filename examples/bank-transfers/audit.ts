@@ -70,7 +70,8 @@ class Books {
   }
 
   #account(event: AccountEvent, problem: Problem): void {
-    if (event.type === "Closed") return;
+    // The bank deletes no account.
+    if (event.type === "Closed" || event.type === "$deleted") return;
     if (event.type === "Opened") {
       if (this.balances.has(event.id)) problem("it is open already");
       this.balances.set(event.id, 0);

@@ -31,6 +31,7 @@ import {
   type SubscriptionSource,
 } from "../subscription/subscription.ts";
 import { type IdleOptions, untilIdle } from "./idle.ts";
+import type { DeleteOptions, DeleteResult } from "./delete-instance.ts";
 import type { InjectedEvent, InjectOptions, InjectResult } from "./inject-event.ts";
 import { checkEnvelope } from "./middleware.ts";
 import type * as Of from "./registered.ts";
@@ -351,6 +352,15 @@ export class AggregateStore<A extends AnyAggregate = AnyAggregate, P extends Any
         failure: place.failure,
       }))
       .filter(({ position }) => position < head);
+  }
+
+  /**
+   * Deletes an instance: readers no longer get its events, and it has its initial state again. Its version goes on, and projections, process
+   * managers and subscriptions get the event `$deleted`. `reclaim` removes the bytes.
+   */
+  async delete<X extends A>(aggregate: X, id: string, options: DeleteOptions = {}): Promise<DeleteResult> {
+    this.#instances.checkOpen();
+    return this.#instances.delete(aggregate, id, options);
   }
 
   /** Waits for commands that were given, makes everything durable and lets go of the storage. Safe to call twice. */

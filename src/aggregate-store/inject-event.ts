@@ -36,6 +36,7 @@ export function injectEvent(
   return withLeases(lessor, store, [stream], async (leases): Promise<Proposal<InjectResult>> => {
     const lease = leases.of(stream);
     const { version, position } = lease.outcome;
+    lease.checkMayLive();
     if (draft.eventId !== undefined && (await lease.hasEvent(draft.eventId)))
       return { kind: "fact", answer: () => ({ injected: false, version, position }) };
     return {

@@ -14,12 +14,14 @@ import { AggregateModel, type Command, type Environment } from "../aggregate/mod
 import { duplicateDefinition } from "../duplicate-definition.ts";
 import { EventfoldError, isCommandRejected } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
+import { cutOfType } from "../event-store/cut.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { readOnlyStore } from "../event-store/read-only.ts";
 import { type FullName, fullNameOf } from "../stream-names.ts";
 import { isWellFormed } from "../json.ts";
 import { instanceEvicted, instanceLoaded, executing, type ExecuteTrace } from "../tracing/tracing.ts";
 import { type Execute, MiddlewareChain } from "./middleware.ts";
+import { deleteInstance, type DeleteOptions, type DeleteResult } from "./delete-instance.ts";
 import { draftOf, injectEvent, type InjectedEvent, type InjectResult } from "./inject-event.ts";
 import { monotonicNow, sleep, startTimer } from "../real-timers.ts";
 import { turn } from "../event-loop.ts";
@@ -197,6 +199,16 @@ export class Instances {
     });
   }
 
+  /** Drops the events of an instance. */
+  async delete(aggregate: AnyAggregate, id: string, options: DeleteOptions): Promise<DeleteResult> {
+    return this.during(async () => {
+      this.register(aggregate);
+      const stream = { type: aggregate.type, id };
+      this.checkName(stream);
+      return deleteInstance(this, this.eventStore, stream, options, this.#environment);
+    });
+  }
+
   lease(stream: StreamName): Promise<Lease> {
     return this.#instance(stream).lease();
   }
@@ -234,6 +246,7 @@ export class Instances {
     await refreshBeforeReading(this.eventStore);
     for await (const batch of this.eventStore.readStream({ type, id }, { from })) {
       for (const event of batch) {
+        if (cutOfType(event.type) !== undefined) continue;
         if (reader === undefined) yield recordedEvent(event, event.data);
         else yield* reader.recorded(event);
       }

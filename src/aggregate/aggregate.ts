@@ -1,5 +1,6 @@
 import type { CompileError } from "../compile-error.ts";
 import { EventfoldError } from "../errors.ts";
+import { CUT_TYPES } from "../event-store/cut.ts";
 import { isTypeName } from "../stream-names.ts";
 import {
   type CommandContext,
@@ -295,6 +296,11 @@ function checkMessageName(name: string): void {
 
 function invalid(message: string): EventfoldError {
   return new EventfoldError("INVALID_DEFINITION", message);
+}
+
+/** The names that a reader of a contract's events can handle. */
+export function handledNames(aggregate: AnyContract): string[] {
+  return [...eventNames(aggregate), CUT_TYPES.deleted];
 }
 
 /** The names of a contract's events. */

@@ -79,6 +79,18 @@ export type RecordedEvent<
   Event = { readonly type: string; readonly data?: unknown },
 > = Event extends unknown ? Event & EventRecord<Type> : never;
 
+/** What readers of a store get when an instance was deleted. */
+export interface Deletion {
+  readonly type: "$deleted";
+  readonly data: {
+    /** The version of this event. */
+    readonly version: number;
+    /** Whether the instance can have no new life. */
+    readonly final: boolean;
+    readonly reason?: string;
+  };
+}
+
 const REJECTION: unique symbol = Symbol.for("eventfold-es.rejection") as never;
 
 /** What `reject.X(…)` gives and `handle` returns to say no. */

@@ -1,4 +1,5 @@
 import { EventfoldError, InvalidCommandError, InvalidStateError } from "../errors.ts";
+import { cutOfType } from "../event-store/cut.ts";
 import type { EventDraft, StoredEvent } from "../event-store/event-store.ts";
 import { stringifyPayload } from "../json.ts";
 import type { AnyAggregate, AppliedEvent } from "./aggregate.ts";
@@ -326,6 +327,7 @@ export class AggregateModel {
   #foldPast(before: unknown, event: StoredEvent, policy: UnknownEventPolicy): unknown {
     const counter = this.#past.get(event.type);
     if (counter === undefined) {
+      if (cutOfType(event.type) !== undefined) return this.initial();
       meetUnknown(event, policy);
       return before;
     }

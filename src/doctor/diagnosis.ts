@@ -5,11 +5,12 @@ import { type LogPlace, endsBefore } from "../file-store/log/log-place.ts";
 import { segmentPath } from "../file-store/log/segment.ts";
 import { MalformedRecordError, readSections } from "../file-store/log/record-sections.ts";
 import { decodeHead } from "../file-store/log/head.ts";
+import type { CutRow } from "../file-store/streams/cuts.ts";
 import { type StorePaths, storePaths } from "../file-store/disk/store-paths.ts";
 import type { StreamKey } from "../file-store/disk/stream-key.ts";
 import { readWhole } from "../file-store/disk/whole-file.ts";
 import { copyState } from "../file-store/recovery/copy-marker.ts";
-import { readMarker } from "../file-store/recovery/marker.ts";
+import { type Marker, readMarker } from "../file-store/recovery/marker.ts";
 import { type LineHash, loadLineHash } from "../file-store/caches/snapshot-format.ts";
 import {
   checkCheckpoint,
@@ -18,6 +19,7 @@ import {
   findCheckpoints,
   type FoundCheckpoint,
 } from "./checks/check-consumers.ts";
+import { checkCuts, lastCut } from "./checks/check-cuts.ts";
 import { checkEnds } from "./checks/check-ends.ts";
 import { checkLayout } from "./checks/check-layout.ts";
 import { checkRegistry } from "./checks/check-registry.ts";
@@ -49,7 +51,7 @@ export class Diagnosis {
   readonly #notes = new LogNotes();
   readonly #log: LogSurvey;
   readonly #counts = { snapshots: 0, checkpoints: 0, deadLetters: 0 };
-  #marker: LogPlace | undefined;
+  #marker: Marker | undefined;
   #checkpoints: readonly FoundCheckpoint[] = [];
   #lastPosition = 0;
   #locked = false;
@@ -100,13 +102,23 @@ export class Diagnosis {
     return this.#log.end;
   }
 
+  /** Where recovery may begin after a repair. */
+  get newMarker(): Marker {
+    return { ...this.end, cut: lastCut(this.cuts, this.end.position), consumers: this.#consumers };
+  }
+
+  /** Where the log cuts streams. */
+  get cuts(): readonly CutRow[] {
+    return this.#streams.cuts;
+  }
+
   /** Whether parts of the log cannot be read. */
   get hasGaps(): boolean {
     return this.#log.gaps.length > 0;
   }
 
   /** The consumers that have notes. */
-  get consumers(): string[] {
+  get #consumers(): string[] {
     return [...this.#notes.consumers.keys()];
   }
 
@@ -327,6 +339,7 @@ export class Diagnosis {
       const severity = isEmpty ? "info" : "warning";
       this.problems.push({ kind: "head-damaged", severity, file: head, message, ...(isEmpty ? {} : fix) });
     }
+    if (!this.hasGaps) appendAll(this.problems, checkCuts(this.#fs, this.paths, this.#marker, this.#streams.cuts));
     appendAll(this.problems, checkEnds(this.#fs, this.paths, this.#streams.streams, !this.hasGaps));
   }
 

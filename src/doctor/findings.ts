@@ -36,6 +36,7 @@ export type FindingKind =
   | "marker-damaged"
   | "head-damaged"
   | "stream-ends-damaged"
+  | "cuts-damaged"
   | "snapshot-damaged"
   | "checkpoint-damaged"
   | "dead-letters-damaged"

@@ -7,6 +7,7 @@ import { ioError } from "../file-store/disk/io-error.ts";
 import { type StorePaths, storePaths } from "../file-store/disk/store-paths.ts";
 import { quarantine } from "../file-store/disk/quarantine.ts";
 import { readWhole, replaceFile } from "../file-store/disk/whole-file.ts";
+import { writeCuts } from "../file-store/streams/cuts.ts";
 import { writeMarker } from "../file-store/recovery/marker.ts";
 import { StoreLock } from "../file-store/disk/store-lock.ts";
 import {
@@ -231,7 +232,9 @@ class Repair {
     if (diagnosis.hasGaps) {
       // Recovery cannot read past the gap, so it has to begin after it.
       for (const path of diagnosis.streamFiles) await flushIfThere(this.#fs, path);
-      await writeMarker(this.#fs, marker, diagnosis.end, diagnosis.consumers);
+      // For the same reason, the cuts cannot be found in the log.
+      if (diagnosis.cuts.length > 0) await writeCuts(this.#fs, this.#paths.cuts, diagnosis.cuts);
+      await writeMarker(this.#fs, marker, diagnosis.newMarker);
     } else {
       this.#fs.remove(marker);
       await this.#fs.syncDirectory(meta);

@@ -4,6 +4,8 @@
  * `testing/contract/` check an implementation.
  */
 
+import type { CutKind } from "./cut.ts";
+
 /** Names one stream: all events of one aggregate instance. */
 export interface StreamName {
   readonly type: string;
@@ -33,9 +35,9 @@ export interface StoredEvent {
   readonly type: string;
   readonly data: unknown;
   readonly schemaVersion: number;
-  /** 1, 2, 3 … within the stream, without holes. */
+  /** 1, 2, 3 … within the stream. What readers get begins at the last cut, and has no holes from there on. */
   readonly version: number;
-  /** 1, 2, 3 … over the whole store, without holes. */
+  /** 1, 2, 3 … over the whole store. Readers do not get the positions of dropped events. */
   readonly position: number;
   /** Milliseconds since 1970. */
   readonly timestamp: number;
@@ -54,6 +56,11 @@ export interface StreamAppend {
   /** The version that the stream must have for the commit to happen; 0 for a stream without events. */
   readonly expectedVersion: number;
   readonly events: readonly EventDraft[];
+  /**
+   * The append is a cut: no earlier event of the stream counts from this commit on. The first of its events is of the type that
+   * `CUT_TYPES` names, with a `CutData` as its payload. A stream whose last event is a deletion is not listed.
+   */
+  readonly cut?: CutKind | undefined;
 }
 
 /** What could not be delivered: a command that cannot succeed, or an event that a subscription cannot handle. */
@@ -240,7 +247,8 @@ export interface EventStore {
   commit(commit: Commit): Promise<CommitResult>;
 
   /**
-   * Reads a stream's committed events in order, in batches. An unknown stream has none.
+   * Reads a stream's committed events in order, in batches, from its last cut on: the cut's first event is among them. If a cut
+   * is committed while a reader goes on, the reader may get older events before it. An unknown stream has none.
    *
    * This read and all others see at least the commits of this process and those that the last awaited `refresh` saw. They may
    * see more. On a store with `refreshNow` they see everything committed so far. A read that the store cannot answer rejects
@@ -250,11 +258,14 @@ export interface EventStore {
 
   /**
    * Reads all committed events from a position on, up to `to` or the head at the time of the call, in batches.
-   * A batch may be empty: it says that reading goes on.
+   * A batch may be empty: it says that reading goes on. Events before a cut of their stream are left out; a deletion's own event is not.
    */
   readAll(options?: ReadAllOptions): AsyncIterable<readonly StoredEvent[]>;
 
-  /** Position of the last committed event that readers here can see; 0 if there is none. */
+  /** Whether an event was committed at this position and was dropped since by a cut of its stream. */
+  isDropped(position: number): Promise<boolean>;
+
+  /** Position of the last committed event, dropped or not, that readers here can see; 0 if there is none. */
   head(): Promise<number>;
 
   /** The names of the consumers that have notes, in the order of their code points. */
@@ -288,7 +299,7 @@ export interface EventStore {
    */
   backup?(directory: string, options: BackupOptions): Promise<BackupReport>;
 
-  /** All streams, or all of one type, in the order of their ids. */
+  /** All streams that have events and are not deleted, or those of one type, in the order of their ids. */
   listStreams(type?: string): Promise<readonly StreamName[]>;
 
   /** Throws when `stream` cannot be stored (bad, too long or colliding id). Does no I/O. */

@@ -18,6 +18,7 @@ import type {
   StoreProgress,
   StreamName,
 } from "./event-store.ts";
+import type { CutKind } from "./cut.ts";
 import { checkStreamName, type FullName, fullNameOf } from "../stream-names.ts";
 import { compareCodePoints } from "./stream-order.ts";
 import { monotonicNow } from "../real-timers.ts";
@@ -26,10 +27,20 @@ const BATCH = 1000;
 /** After this long without a pause, a commit waits for a turn of the event loop. */
 const PAUSE_AFTER_MS = 10;
 
+interface MemoryStream {
+  readonly name: StreamName;
+  version: number;
+  /** From its last cut on. */
+  events: MemoryEvent[];
+  /** Version and kind of its last cut. */
+  cut?: { readonly version: number; readonly kind: CutKind };
+}
+
 /** What stores in memory share when they are opened on the same storage. */
 export class MemoryContent {
-  readonly streams: Map<FullName, { readonly name: StreamName; readonly events: StoredEvent[] }> = new Map();
-  readonly all: StoredEvent[] = [];
+  readonly streams: Map<FullName, MemoryStream> = new Map();
+  /** By position, from 1 on. */
+  readonly all: MemoryEvent[] = [];
   readonly snapshots: Map<FullName, Snapshot> = new Map();
   readonly checkpoints: Map<string, string> = new Map();
   readonly notes: Map<string, string[]> = new Map();
@@ -63,7 +74,7 @@ export class MemoryEventStore implements EventStore {
   async commit(commit: Commit): Promise<CommitResult> {
     this.#checkOpen();
     for (const { stream, expectedVersion } of commit.appends) {
-      const actualVersion = this.#content.streams.get(fullNameOf(stream))?.events.length ?? 0;
+      const actualVersion = this.#content.streams.get(fullNameOf(stream))?.version ?? 0;
       if (actualVersion === expectedVersion && commit.chain?.broken !== true) continue;
       if (commit.chain !== undefined) commit.chain.broken = true;
       return { ok: false, stream, actualVersion };
@@ -77,14 +88,15 @@ export class MemoryEventStore implements EventStore {
       }
       this.#note(consumer);
     }
-    for (const { stream, events } of commit.appends) {
+    for (const { stream, events, cut } of commit.appends) {
       if (events.length === 0) continue;
       const key = fullNameOf(stream);
       let kept = this.#content.streams.get(key);
       if (kept === undefined)
-        this.#content.streams.set(key, (kept = { name: { type: stream.type, id: stream.id }, events: [] }));
+        this.#content.streams.set(key, (kept = { name: { type: stream.type, id: stream.id }, version: 0, events: [] }));
+      if (cut !== undefined) this.#cut(key, kept, cut);
       for (const event of events) {
-        const stored = new MemoryEvent(kept.name, event, kept.events.length + 1, this.#content.all.length + 1);
+        const stored = new MemoryEvent(kept.name, event, ++kept.version, this.#content.all.length + 1);
         kept.events.push(stored);
         this.#content.all.push(stored);
       }
@@ -99,17 +111,32 @@ export class MemoryEventStore implements EventStore {
     return { ok: true, position };
   }
 
+  /** Drops the events that a stream has. */
+  #cut(key: FullName, stream: MemoryStream, kind: CutKind): void {
+    for (const event of stream.events) event.isDropped = true;
+    stream.events = [];
+    stream.cut = { version: stream.version + 1, kind };
+    this.#content.snapshots.delete(key);
+  }
+
   async *readStream(
     stream: StreamName,
     options: { readonly from?: number } = {},
   ): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     this.#checkOpen();
-    yield* inBatches(this.#content.streams.get(fullNameOf(stream))?.events ?? [], options.from ?? 1);
+    const { events, cut } = this.#content.streams.get(fullNameOf(stream)) ?? { events: [] };
+    yield* inBatches(events, Math.max(1, (options.from ?? 1) - (cut?.version ?? 1) + 1));
   }
 
   async *readAll(options: ReadAllOptions = {}): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     this.#checkOpen();
-    yield* inBatches(this.#content.all, options.from ?? 1, options.to);
+    for (const batch of inBatches(this.#content.all, options.from ?? 1, options.to))
+      yield batch.filter(({ isDropped }) => !isDropped);
+  }
+
+  async isDropped(position: number): Promise<boolean> {
+    this.#checkOpen();
+    return this.#content.all[position - 1]?.isDropped === true;
   }
 
   async head(): Promise<number> {
@@ -169,6 +196,7 @@ export class MemoryEventStore implements EventStore {
   async listStreams(type?: string): Promise<readonly StreamName[]> {
     this.#checkOpen();
     const names = [...this.#content.streams.values()]
+      .filter(({ cut, version }) => !(cut?.kind === "deleted" && cut.version === version))
       .map(({ name }) => name)
       .filter((name) => type === undefined || name.type === type);
     return names.sort((a, b) => compareCodePoints(a.type, b.type) || compareCodePoints(a.id, b.id));
@@ -202,7 +230,9 @@ export class MemoryEventStore implements EventStore {
   }
 
   async saveSnapshot(stream: StreamName, snapshot: Snapshot): Promise<void> {
-    this.#content.snapshots.set(fullNameOf(stream), snapshot);
+    const key = fullNameOf(stream);
+    if (snapshot.version >= (this.#content.streams.get(key)?.cut?.version ?? 0))
+      this.#content.snapshots.set(key, snapshot);
   }
 
   release(_stream: StreamName): void {}
@@ -221,6 +251,7 @@ class MemoryEvent implements StoredEvent {
   readonly stream: StreamName;
   readonly version: number;
   readonly position: number;
+  isDropped = false;
   readonly #draft: EventDraft;
   readonly #meta: string | undefined;
 
@@ -262,11 +293,11 @@ class MemoryEvent implements StoredEvent {
   }
 }
 
-function* inBatches(
-  events: readonly StoredEvent[],
+function* inBatches<E extends StoredEvent>(
+  events: readonly E[],
   from: number,
   to = Infinity,
-): Generator<readonly StoredEvent[], void, undefined> {
+): Generator<readonly E[], void, undefined> {
   const end = Math.min(events.length, to);
   for (let start = from - 1; start < end; start += BATCH) yield events.slice(start, Math.min(end, start + BATCH));
 }

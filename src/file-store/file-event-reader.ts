@@ -89,6 +89,15 @@ export abstract class FileEventReader {
     }
   }
 
+  async isDropped(position: number): Promise<boolean> {
+    await this.refresh();
+    try {
+      return this.#parts.reader.isDropped(position);
+    } catch (error) {
+      throw this.#readError(error, this.#parts.paths.commitLog);
+    }
+  }
+
   async head(): Promise<number> {
     await this.refresh();
     return this.#parts.log.end.position;
@@ -202,7 +211,8 @@ export abstract class FileEventReader {
     } catch (error) {
       throw this.#readError(error, files.path(key));
     }
-    return snapshot;
+    // One that another process saved late.
+    return snapshot.version > this.#parts.cuts.startOf(key).version ? snapshot : undefined;
   }
 
   release(stream: StreamName): void {

@@ -72,12 +72,13 @@ export class FileEventStore extends FileEventReader implements EventStore {
 
   async #saveSnapshot(stream: StreamName, snapshot: Snapshot): Promise<void> {
     if (this.#closing !== undefined) return;
-    const { keys, index, guard, snapshots } = this.#parts;
+    const { keys, index, guard, snapshots, cuts } = this.#parts;
     try {
       guard.check();
       const key = keys.of(stream);
       const known = index.known(key);
-      if (known !== undefined) await snapshots.save(key, snapshot, known.end);
+      if (known !== undefined && snapshot.version > cuts.startOf(key).version)
+        await snapshots.save(key, snapshot, known.end);
     } catch {
       // Only a cache.
     }

@@ -74,13 +74,14 @@ async function open(
       parts.closeFiles();
       lockFile.close();
     };
-    const { index, head, guard, unapplied, watchers } = parts;
+    const { index, cuts, head, guard, unapplied, watchers } = parts;
     const follower = new ReadOnlyFollower({
       ...{ log, head, guard, unapplied, directory: paths.commitLog },
       observers: [...parts.observers, watchers],
       // After an addition to a copy that was cut off, only what was announced is whole.
       isUnlocked: () => isUnlocked(lockFile) && copyState(fs, paths).kind === "settled",
     });
+    cuts.open(marker, marker.cut);
     index.open(marker);
     await follower.open();
     index.check();

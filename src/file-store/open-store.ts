@@ -15,7 +15,6 @@ import { type StorePaths, storePaths } from "./disk/store-paths.ts";
 import type { StreamKey } from "./disk/stream-key.ts";
 import { FileEventStore } from "./file-event-store.ts";
 import { CommitLog, type CommitLogOptions, DEFAULT_LOG_OPTIONS } from "./log/commit-log.ts";
-import type { LogPlace } from "./log/log-place.ts";
 import { listSegments } from "./log/segment.ts";
 import { Checkpointer } from "./recovery/checkpointer.ts";
 import { type Marker, readMarker } from "./recovery/marker.ts";
@@ -46,7 +45,7 @@ interface Opening {
   readonly options: FileEventStoreOptions;
 }
 
-export const LOG_START: LogPlace = { segment: 1, offset: 0, position: 0 };
+export const LOG_START: Marker = { cut: 0, segment: 1, offset: 0, position: 0 };
 
 /** Opens the store in a directory: creates it when missing, and recovers it when needed. */
 export async function openFileEventStore(
@@ -114,8 +113,9 @@ async function openLocked(
   const marker = readMarker(fs, paths.marker) ?? { ...LOG_START, consumers: [] };
   const log = new CommitLog(fs, paths.commitLog, logOptions, marker);
   checkStart(fs, log, marker);
-  const { store, recovery, checkpointer, index, guard, closeFiles } = wire(opening, log, marker);
+  const { store, recovery, checkpointer, index, cuts, guard, closeFiles } = wire(opening, log, marker);
   try {
+    cuts.open(marker, marker.cut);
     index.open(marker);
     await recovery.recover();
     index.check();
@@ -139,7 +139,7 @@ async function makeLog(
 }
 
 /** Throws when the log lacks its beginning, or ends before the marker. */
-export function checkStart(fs: FileSystem, log: CommitLog, marker: LogPlace): void {
+export function checkStart(fs: FileSystem, log: CommitLog, marker: Marker): void {
   const [first] = log.scanner.segments();
   if (first !== undefined && first !== 1)
     throw log.scanner.corruption(LOG_START, `the first segment is missing; the next is ${first}`);
@@ -180,5 +180,5 @@ function wire({ fs, paths, lock, hash, options }: Opening, log: CommitLog, marke
       backup(shared, target, { ...copying, settle: (path) => settleDirectory(fs, path) }),
     capabilities: { durable: durability === "flush", multiProcess: true },
   });
-  return { store, recovery, checkpointer, index, guard, closeFiles: reading.closeFiles };
+  return { store, recovery, checkpointer, index, cuts: reading.cuts, guard, closeFiles: reading.closeFiles };
 }

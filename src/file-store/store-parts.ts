@@ -13,6 +13,7 @@ import type { LogReader } from "./log/log-reader.ts";
 import type { StoreGuard } from "./log/store-guard.ts";
 import type { ProgressLog } from "./progress/progress-log.ts";
 import type { Checkpointer } from "./recovery/checkpointer.ts";
+import type { Cuts } from "./streams/cuts.ts";
 import type { StreamFiles } from "./streams/stream-files.ts";
 import type { StreamIndex } from "./streams/stream-index.ts";
 import type { StreamKeys } from "./streams/stream-keys.ts";
@@ -27,6 +28,7 @@ export interface ReadingParts {
   readonly files: StreamFiles;
   readonly keys: StreamKeys;
   readonly index: StreamIndex;
+  readonly cuts: Cuts;
   readonly list: StreamList;
   readonly streams: StreamReader;
   readonly unapplied: UnappliedRecords;

@@ -15,6 +15,7 @@ import { StoreGuard, type StoreGuardParts } from "./log/store-guard.ts";
 import { ProgressLog } from "./progress/progress-log.ts";
 import type { ReadingParts } from "./store-parts.ts";
 import { AdoptedPositions } from "./streams/adopted-positions.ts";
+import { Cuts } from "./streams/cuts.ts";
 import { StreamFiles } from "./streams/stream-files.ts";
 import { StreamIndex } from "./streams/stream-index.ts";
 import { StreamKeys } from "./streams/stream-keys.ts";
@@ -54,10 +55,11 @@ export function wireReading({ fs, paths, hash, log, lock, consumers, mayRewrite 
   const keys = new StreamKeys(fs, paths);
   const unapplied = new UnappliedRecords();
   const positions = new AdoptedPositions(log);
-  const index = new StreamIndex({ fs, path: paths.streamEnds, log, files, unapplied });
-  const streams = new StreamReader({ log, files, index, unapplied, positions });
+  const cuts = new Cuts(fs, paths.cuts, log);
+  const index = new StreamIndex({ fs, path: paths.streamEnds, log, files, unapplied, cuts });
+  const streams = new StreamReader({ log, files, index, unapplied, positions, cuts });
   const list = new StreamList({ fs, paths, files, registry, index, keys, unapplied });
-  const reader = new LogReader(log, recent, (stream, key) => streams.origin(stream, key));
+  const reader = new LogReader(log, recent, cuts, (stream, key) => streams.origin(stream, key));
 
   const checkpointFiles = new CheckpointFiles(fs, paths, {
     hash,
@@ -71,10 +73,10 @@ export function wireReading({ fs, paths, hash, log, lock, consumers, mayRewrite 
     for (const part of [files, registry, index, head, log]) part.close();
   };
   return {
-    ...{ fs, paths, log, head, files, registry, keys, index, list, streams, unapplied, reader, progress, guard },
+    ...{ fs, paths, log, head, files, registry, keys, index, cuts, list, streams, unapplied, reader, progress, guard },
     ...{ snapshots, checkpoints, closeFiles },
     watchers: new CommitWatchers(),
     sizes: () => storeSizes(fs, paths),
-    observers: [index, progress, positions, recent],
+    observers: [cuts, index, progress, positions, recent],
   };
 }

@@ -18,7 +18,9 @@ export class Caches {
       `select state, version, position from ${s}.snapshots where aggregate = $1 and id = $2 and fingerprint = $3`,
     );
     this.#saveSnapshot = statement(
-      `insert into ${s}.snapshots (aggregate, id, version, position, fingerprint, state) values ($1, $2, $3, $4, $5, $6)
+      `insert into ${s}.snapshots (aggregate, id, version, position, fingerprint, state)
+      select $1, $2, $3::bigint, $4::bigint, $5, $6::json where not exists (
+        select from ${s}.events e where e.aggregate = $1 and e.id = $2 and e.cut is not null and e.version > $3::bigint)
       on conflict (aggregate, id) do update
       set version = excluded.version, position = excluded.position, fingerprint = excluded.fingerprint, state = excluded.state`,
     );

@@ -89,9 +89,11 @@ export class PostgresEventStore implements EventStore {
       },
       abandoned: (batch) => watcher.abandoned(batch),
     });
-    const first = `select aggregate, id from ${schema}.events where version = 1`;
-    this.#streams = statement(`${first} order by aggregate, id`);
-    this.#streamsOfType = statement(`${first} and aggregate = $1 order by id`);
+    const first = `select e.aggregate, e.id from ${schema}.events e where (e.version = 1 or e.cut is not null) and e.dropped_at is null
+      and not (e.cut is not distinct from 'deleted' and not exists (
+        select from ${schema}.events l where l.aggregate = e.aggregate and l.id = e.id and l.version > e.version))`;
+    this.#streams = statement(`${first} order by e.aggregate, e.id`);
+    this.#streamsOfType = statement(`${first} and e.aggregate = $1 order by e.id`);
     const isCache = "c.relname in ('snapshots', 'checkpoints')";
     this.#size = statement(
       `select coalesce(sum(pg_total_relation_size(c.oid)) filter (where not ${isCache}), 0)::text,
@@ -155,6 +157,10 @@ export class PostgresEventStore implements EventStore {
     } catch (error) {
       throw readFailed(error, "the events");
     }
+  }
+
+  isDropped(position: number): Promise<boolean> {
+    return this.#read("a position", () => this.#reader.isDropped(position));
   }
 
   head(): Promise<number> {

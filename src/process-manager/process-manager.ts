@@ -1,4 +1,4 @@
-import { type AnyContract, type CommandOf, eventNames } from "../aggregate/aggregate.ts";
+import { type AnyContract, type CommandOf, handledNames } from "../aggregate/aggregate.ts";
 import { checkHandlerMap } from "../aggregate/handler-map.ts";
 import { checkInitial } from "../aggregate/initial-state.ts";
 import type { CommandEnvelope } from "../aggregate/messages.ts";
@@ -129,7 +129,7 @@ function define(definition: ProcessManagerDefinition): object {
           `process manager ${name} handles ${aggregate.type} twice; put all its reactions into one .on`,
         );
       }
-      checkHandlerMap(`process manager ${name}, events of ${aggregate.type}`, eventNames(aggregate), handlers, "any");
+      checkHandlerMap(`process manager ${name}, events of ${aggregate.type}`, handledNames(aggregate), handlers, "any");
       // A copy: later changes of the object do not count.
       return define({ ...definition, sources: [...sources, { aggregate, handlers: { ...handlers } }] });
     },

@@ -58,10 +58,10 @@ export class LogCursor {
     for await (const batch of this.#events.readAll({ from: since + 1, wanted: this.#wanted })) {
       const start = (batch[0]?.position ?? since + 1) - 1;
       this.#batchSince = start;
-      if (!this.#isVerified) this.#verify(batch);
+      if (!this.#isVerified) await this.#verify(batch);
       yield start >= this.#position ? batch : batch.filter(({ position }) => position > this.#position);
     }
-    if (!this.#isVerified) throw new ChangedHistoryError();
+    if (!this.#isVerified) await this.#verifyDropped();
     // Unwanted events were left out.
     this.#position = Math.max(this.#position, head);
   }
@@ -84,10 +84,20 @@ export class LogCursor {
     };
   }
 
-  #verify(batch: readonly StoredEvent[]): void {
-    const last = batch.find(({ position }) => position === this.#lastPosition);
+  async #verify(batch: readonly StoredEvent[]): Promise<void> {
+    const last = batch.find(({ position }) => position >= this.#lastPosition);
     if (last === undefined) return;
+    if (last.position > this.#lastPosition) {
+      await this.#verifyDropped();
+      return;
+    }
     if (eventDigest(last) !== this.#last) throw new ChangedHistoryError();
+    this.#isVerified = true;
+  }
+
+  /** The store no longer gives the last event: that is no change of history if the event's stream was cut since. */
+  async #verifyDropped(): Promise<void> {
+    if (!(await this.#events.isDropped(this.#lastPosition))) throw new ChangedHistoryError();
     this.#isVerified = true;
   }
 }

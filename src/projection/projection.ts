@@ -1,18 +1,18 @@
-import { type AnyContract, type DeepReadonly, eventNames } from "../aggregate/aggregate.ts";
+import { type AnyContract, type DeepReadonly, handledNames } from "../aggregate/aggregate.ts";
 import { checkInitial } from "../aggregate/initial-state.ts";
 import { checkHandlerMap } from "../aggregate/handler-map.ts";
-import type { Message, RecordedEvent } from "../aggregate/messages.ts";
+import type { Deletion, Message, RecordedEvent } from "../aggregate/messages.ts";
 import type { DataOf } from "../aggregate/payload.ts";
 import { EventfoldError } from "../errors.ts";
 import { checkCodeVersion, type CodeVersion } from "../fingerprint.ts";
 import { checkConsumerName } from "./consumer-name.ts";
 import { sharedWeakMap } from "../shared-map.ts";
 
-/** A function for each event type that is of interest. */
+/** A function for each event type that is of interest; `$deleted` is called when an instance was deleted. */
 export type EventHandlers<A extends AnyContract, State, Result> = {
-  readonly [K in keyof A["~types"]["payloads"] & string]?: (
+  readonly [K in (keyof A["~types"]["payloads"] & string) | "$deleted"]?: (
     state: State,
-    event: RecordedEvent<A["type"], Message<K, DataOf<A["~types"]["payloads"][K]>>>,
+    event: RecordedEvent<A["type"], K extends "$deleted" ? Deletion : Message<K, DataOf<A["~types"]["payloads"][K]>>>,
   ) => Result;
 };
 
@@ -95,7 +95,7 @@ function define(definition: ProjectionDefinition): object {
           `projection ${name} handles ${aggregate.type} twice; put all its handlers into one .on`,
         );
       }
-      checkHandlerMap(`projection ${name}, events of ${aggregate.type}`, eventNames(aggregate), handlers, "any");
+      checkHandlerMap(`projection ${name}, events of ${aggregate.type}`, handledNames(aggregate), handlers, "any");
       // A copy: later changes of the object do not count.
       return define({ ...definition, sources: [...sources, { aggregate, handlers: { ...handlers } }] });
     },

@@ -1,12 +1,12 @@
 import type { AnyAggregate, AnyContract, EventOf } from "../aggregate/aggregate.ts";
 import { type EventReader, recordedEvent } from "../aggregate/event-reader.ts";
-import type { RecordedEvent } from "../aggregate/messages.ts";
+import type { Deletion, RecordedEvent } from "../aggregate/messages.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventTypes, StoredEvent } from "../event-store/event-store.ts";
 
-/** A recorded event of one of the given aggregates. */
+/** What a reader gets of the given aggregates: their events, and their deletions. */
 export type RecordedEventOf<A extends AnyContract> = A extends AnyContract
-  ? RecordedEvent<A["type"], EventOf<A>>
+  ? RecordedEvent<A["type"], EventOf<A> | Deletion>
   : never;
 
 /** Selects events. A filter that is left out selects all. */

@@ -9,8 +9,10 @@ import type * as copyMarkerModule from "../../src/file-store/recovery/copy-marke
 import type * as lineMovesModule from "../../src/file-store/apply/line-moves.ts";
 import type * as markerModule from "../../src/file-store/recovery/marker.ts";
 import type * as scheduledCommandsModule from "../../src/process-manager/scheduled-commands.ts";
+import type * as cutsModule from "../../src/file-store/streams/cuts.ts";
+import type * as sectionsModule from "../../src/file-store/log/record-sections.ts";
 import type * as commitLogModule from "../../src/file-store/log/commit-log.ts";
-import type { CommitObserver } from "../../src/file-store/log/committed-record.ts";
+import type { CommitObserver, CommittedRecord } from "../../src/file-store/log/committed-record.ts";
 import { readRecord } from "../../src/file-store/log/record-format.ts";
 import { readSections } from "../../src/file-store/log/record-sections.ts";
 import type * as commitRecordModule from "../../src/file-store/log/record-format.ts";
@@ -207,6 +209,7 @@ const MARKER = "../../src/file-store/recovery/marker.ts";
 const EXPORT_STORE = "../../src/transfer/export-store.ts";
 const IMPORT_STORE = "../../src/transfer/import-store.ts";
 const KNOWN_NOTES = "../../src/transfer/known-notes.ts";
+const CUTS = "../../src/file-store/streams/cuts.ts";
 const LINE_MOVES = "../../src/file-store/apply/line-moves.ts";
 
 const MUTATIONS: readonly Mutation[] = [
@@ -245,6 +248,39 @@ const MUTATIONS: readonly Mutation[] = [
           });
         }
       },
+    }),
+  },
+  {
+    what: "the marker does not say that there are deletions before it",
+    kind: "deletions",
+    module: CUTS,
+    mutate: ({ Cuts }: typeof cutsModule) => ({
+      Cuts: class extends Cuts {
+        override async save(): Promise<number> {
+          return 0;
+        }
+      },
+    }),
+  },
+  {
+    what: "a process does not learn of the deletions of another",
+    kind: "one of two processes is killed while both delete",
+    module: CUTS,
+    mutate: ({ Cuts }: typeof cutsModule) => ({
+      Cuts: class extends Cuts {
+        override onCommitted(record: CommittedRecord): void {
+          if (record.isOwn) super.onCommitted(record);
+        }
+      },
+    }),
+  },
+  {
+    what: "the log does not tell a deletion from other events",
+    kind: "deletions",
+    module: "../../src/file-store/log/record-sections.ts",
+    mutate: ({ sectionHeader }: typeof sectionsModule) => ({
+      sectionHeader: (section: sectionsModule.Section, bytes: number) =>
+        sectionHeader({ ...section, cut: undefined }, bytes),
     }),
   },
   {
@@ -391,7 +427,8 @@ const MUTATIONS: readonly Mutation[] = [
     seed: 1,
     module: MARKER,
     mutate: ({ writeMarker }: typeof markerModule) => ({
-      writeMarker: (...[fs, path, place]: Parameters<typeof writeMarker>) => writeMarker(fs, path, place, []),
+      writeMarker: (...[fs, path, place]: Parameters<typeof writeMarker>) =>
+        writeMarker(fs, path, { ...place, consumers: [] }),
     }),
   },
   {

@@ -52,7 +52,10 @@ const last: Shape = { table: `${PROJECTION}: key in last` };
 const EVENTS = "streams/<type>/<name>/app.jsonl";
 const event: Shape = {
   table: `${EVENTS}: key`,
-  below: { meta: { table: `${EVENTS}: key in meta`, below: { dispatch: { table: `${EVENTS}: key in dispatch` } } } },
+  below: {
+    data: { table: `${EVENTS}: key in data of a cut` },
+    meta: { table: `${EVENTS}: key in meta`, below: { dispatch: { table: `${EVENTS}: key in dispatch` } } },
+  },
 };
 const note: Shape = {
   table: `${NOTE}: key in note`,
@@ -117,6 +120,7 @@ const FILES: readonly (readonly [path: RegExp, shape: Shape])[] = [
   [/^process_managers\/[^/]+\/dead_letters\.jsonl$/, letter],
   [/^meta\/streams\.jsonl$/, { table: "meta/streams.jsonl: key" }],
   [/^meta\/marker\.json$/, { table: "meta/marker.json: key" }],
+  [/^meta\/cuts\.json$/, { table: "meta/cuts.json: key", below: { cuts: { table: "meta/cuts.json: key in cuts" } } }],
 ];
 /** Described byte by byte, and tested in format.test.ts. */
 const NO_JSON = /^meta\/(head|lock|turn|stream_ends)$/;
@@ -270,6 +274,7 @@ async function writeEverything(directory: string, round: number, time: number): 
     await store.projection(Sums);
     let read = 0;
     for await (const _ of store.subscribe({ name: "reader" })) if (++read > 2) break;
+    await store.delete(Counter, "b", { reason: "asked to" });
   }
   // Code that does not declare all events.
   const { Noted: _, ...events } = Counter.contract.events;

@@ -86,8 +86,9 @@ export async function checkLog({ disk, store, commits }: CrashRemains<FileEventS
   }
   const events: SeenEvent[] = [];
   for await (const batch of store.readAll()) events.push(...batch.map(seen));
-  checkEvents(events, commits);
-  checkStoreFiles(disk, "/store", events);
+  const others = checkStoreFiles(disk, "/store", events);
+  const logged = [...events, ...others].sort((a, b) => a.position - b.position);
+  checkEvents(logged, commits);
   const streams = new Map<string, string[]>();
   for (const event of events) {
     const name = `${event.aggregate}/${event.id}`;
@@ -95,7 +96,9 @@ export async function checkLog({ disk, store, commits }: CrashRemains<FileEventS
   }
   for (const name of listed) if (!streams.has(name)) throw new Error(`${name} is listed and has no events`);
   for (const [name, lines] of streams) {
-    if (!listed.includes(name)) throw new Error(`${name} has events and is not listed`);
+    const isDeleted = lines.at(-1)?.includes('"type":"$deleted"') === true;
+    if (listed.includes(name) === isDeleted)
+      throw new Error(`${name} has events and is ${isDeleted ? "listed although it was deleted" : "not listed"}`);
     const [type = "", id = ""] = name.split("/");
     let version = 0;
     for await (const batch of store.readStream({ type, id })) {
@@ -108,7 +111,7 @@ export async function checkLog({ disk, store, commits }: CrashRemains<FileEventS
     if (version !== lines.length)
       throw new Error(`${name}: readAll gave ${lines.length} events, readStream ${version}`);
   }
-  return events.map(line);
+  return logged.map(line);
 }
 
 /** An event as one line, as `checkLog` gives it. */
@@ -133,11 +136,29 @@ function line(event: SeenEvent): string {
   return JSON.stringify(event);
 }
 
-/** How many events a stream has. */
+/** The version of a stream's last event. */
 export async function versionOf(store: Pick<FileEventStore, "readStream">, id: string): Promise<number> {
   let version = 0;
-  for await (const batch of store.readStream({ type: "s", id })) version += batch.length;
+  for await (const batch of store.readStream({ type: "s", id })) version = batch.at(-1)?.version ?? version;
   return version;
+}
+
+/** Deletes a stream in one tracked commit, which is retried while other commits come first. */
+export function drop(
+  world: CrashWorld<FileEventStore>,
+  id: string,
+  store: FileEventStore = world.store,
+): Promise<unknown> {
+  return world.commit(async ({ correlationId }) => {
+    for (;;) {
+      const expectedVersion = await versionOf(store, id);
+      const data = JSON.stringify({ version: expectedVersion + 1, final: false });
+      const event = { ...draft(correlationId, expectedVersion), type: "$deleted", data };
+      const append = { stream: { type: "s", id }, expectedVersion, events: [event], cut: "deleted" } as const;
+      const result = await store.commit({ appends: [append] });
+      if (result.ok) return result;
+    }
+  });
 }
 
 /**

@@ -24,7 +24,18 @@ import {
   transfersScenario,
   type TransferScenario,
 } from "./crash-transfers.ts";
-import { add, append, checkLog, checkSums, openLog, openSums, Sum, type SumStore, versionOf } from "./crash-stores.ts";
+import {
+  add,
+  append,
+  checkLog,
+  checkSums,
+  drop,
+  openLog,
+  openSums,
+  Sum,
+  type SumStore,
+  versionOf,
+} from "./crash-stores.ts";
 
 type SumScenario = CrashScenario<SumStore>;
 type LogScenario = CrashScenario<FileEventStore>;
@@ -152,6 +163,57 @@ export const WORKLOADS: readonly Workload[] = [
         await other.close();
         await append(world, { c: 1 });
       }, littleRoom),
+  },
+  {
+    kind: "deletions",
+    scenario: () =>
+      onLog(async (world) => {
+        let { store } = world;
+        for (let i = 0; i < 4; i++) {
+          await Promise.all([append(world, { a: 2, b: 1 }, store), append(world, { c: 1 }, store)]);
+          await Promise.all([drop(world, "a", store), append(world, { b: 1 }, store)]);
+          if (i % 2 === 0) await append(world, { a: 1 }, store);
+          await store.close();
+          ({ store } = await world.open());
+        }
+        await Promise.all([drop(world, "b", store), drop(world, "c", store), append(world, { a: 1 }, store)]);
+      }),
+  },
+  {
+    kind: "instances are deleted, and one of them for good",
+    scenario: () =>
+      onSums(async (world) => {
+        for (let i = 0; i < 4; i++) await add(world, "ada", [i, i]);
+        await world.commit((context) => world.store.delete(Sum, "ada", { ...context, reason: "asked to" }));
+        await Promise.all([add(world, "ada", [1, 2]), add(world, "gone", [3])]);
+        await world.commit((context) => world.store.delete(Sum, "gone", { ...context, final: true }));
+        await world.store.close();
+        const { store } = await world.open();
+        for (let i = 0; i < 3; i++) await add({ ...world, store }, "ada", [i, i]);
+        await world.commit((context) => store.delete(Sum, "ada", context));
+      }),
+  },
+  {
+    kind: "one of two processes is killed while both delete",
+    scenario: (n) =>
+      onLog(async (world) => {
+        const { store: other, process } = await world.open();
+        const doomed = (async () => {
+          for (let i = 0; i < 6; i++) {
+            await append(world, { a: 2, c: 1 }, other);
+            await drop(world, i % 2 === 0 ? "a" : "c", other);
+          }
+        })().catch(() => {});
+        const killed = killAfter(world.disk, process, 5 + ((n * 13) % 140));
+        for (let i = 0; i < 4; i++) {
+          await append(world, { a: 1, b: 1 });
+          await drop(world, i % 2 === 0 ? "b" : "a");
+        }
+        await killed;
+        await doomed;
+        await append(world, { c: 1 });
+        await checkLog({ disk: world.disk, store: world.store, commits: world.commits(), begun: 0, killed: true });
+      }),
   },
   {
     kind: "one of two processes is killed",

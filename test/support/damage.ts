@@ -103,7 +103,7 @@ export async function itemStore(): Promise<Image> {
   return imageOf(disk);
 }
 
-/** A store whose log has several segments, and streams that grow in turns. */
+/** A store whose log has several segments, and streams that grow in turns. One of them is deleted on the way. */
 export async function segmentedStore(): Promise<Image> {
   const disk = new SimulatedDisk();
   const store = await openFileEventStore(disk, STORE, { log: SMALL_LOG });
@@ -123,6 +123,17 @@ export async function segmentedStore(): Promise<Image> {
       return { stream: { type: "s", id }, expectedVersion, events: [event] };
     });
     await store.commit({ appends });
+    if (n !== 8) continue;
+    const version = (versions.get("q") ?? 0) + 1;
+    versions.set("q", version);
+    const deletion = {
+      ...{ type: "$deleted", data: JSON.stringify({ version, final: false }), schemaVersion: 0 },
+      ...{ timestamp: 1_700_000_000_000 + n, eventId: "deletion" },
+    };
+    const name = { type: "s", id: "q" };
+    await store.commit({
+      appends: [{ stream: name, expectedVersion: version - 1, events: [deletion], cut: "deleted" }],
+    });
   }
   await store.close();
   return imageOf(disk);

@@ -99,8 +99,10 @@ export class WaitingEventStore implements EventStore {
     for await (const batch of read()) yield batch.filter(({ position }) => position <= seen);
   }
 
-  bookmark(): unknown {
-    return undefined;
+  async isDropped(position: number): Promise<boolean> {
+    if (this.#isClosed) await closed();
+    await latency();
+    return this.remote.isDropped(position);
   }
 
   async head(): Promise<number> {

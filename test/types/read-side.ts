@@ -153,7 +153,10 @@ export async function subscriptions(store: AggregateStore<typeof Account | typeo
     yes<Same<typeof event.aggregate, "ledger">>();
     yes<Same<typeof event.data, unknown>>();
   }
-  for await (const event of store.events({ aggregates: [Ledger] })) yes<Same<typeof event.type, "Noted">>();
+  for await (const event of store.events({ aggregates: [Ledger] }))
+    yes<Same<typeof event.type, "Noted" | "$deleted">>();
+  for await (const event of store.events({ aggregates: [Ledger], types: ["$deleted"] }))
+    yes<Same<typeof event.data.final, boolean>>();
   for await (const event of store.events({ from: 5, to: 10, ids: ["a"], correlationId: "c", reverse: true, limit: 1 }))
     yes<Same<typeof event.aggregate, "account" | "transfer">>();
   // @ts-expect-error a limit is a number

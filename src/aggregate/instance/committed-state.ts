@@ -1,3 +1,5 @@
+import { EventfoldError } from "../../errors.ts";
+import { type CutData, cutOfType } from "../../event-store/cut.ts";
 import type { EventStore, StoredEvent, StreamName } from "../../event-store/event-store.ts";
 import { refreshBeforeReading } from "../../event-store/freshness.ts";
 import { loading, type LoadTrace } from "../../tracing/tracing.ts";
@@ -37,6 +39,8 @@ export class CommittedState {
   #loadedSnapshot = 0;
   /** Read when the first command with an idempotency key arrives. */
   #keys: IdempotencyKeys | undefined;
+  /** The last deletion that was read. */
+  #deletion: { readonly version: number; readonly isFinal: boolean } | undefined;
   /** Ids of all events; read when the first event is injected. */
   #eventIds: Set<string> | undefined;
 
@@ -83,6 +87,26 @@ export class CommittedState {
     return this.#keys;
   }
 
+  /** Whether the stream has events that count: it was never deleted, or has a new life. */
+  get exists(): boolean {
+    return this.#version > 0 && this.#deletion?.version !== this.#version;
+  }
+
+  /** Whether the instance was deleted and must not live again. */
+  get isFinal(): boolean {
+    return this.#deletion?.isFinal === true;
+  }
+
+  /** Throws `INSTANCE_DELETED` if the instance must not live again. */
+  checkMayLive(): void {
+    if (this.#deletion?.isFinal !== true) return;
+    const { type, id } = this.stream;
+    throw new EventfoldError(
+      "INSTANCE_DELETED",
+      `${type} ${JSON.stringify(id)} was deleted for good at version ${this.#deletion.version}; use another id`,
+    );
+  }
+
   /** The outcome of a command that changes nothing. */
   get outcome(): CommandOutcome {
     return { events: [], state: this.#state, version: this.#version, position: this.#position };
@@ -124,6 +148,7 @@ export class CommittedState {
     this.#position = snapshot?.position ?? 0;
     this.#keys = undefined;
     this.#eventIds = undefined;
+    this.#deletion = undefined;
     try {
       await this.#readNewEvents();
     } catch (error) {
@@ -144,10 +169,17 @@ export class CommittedState {
     this.#freshness = "reading";
     let state = this.#state;
     let last: StoredEvent | undefined;
+    let deletion = this.#deletion;
     try {
       for await (const batch of this.#store.readStream(this.stream, { from: this.#version + 1 })) {
         for (const event of batch) {
           state = this.#model.fold(state, event, this.#environment.onUnknownEvent);
+          const cut = cutOfType(event.type);
+          if (cut !== undefined) {
+            this.#forgetEvents();
+            if (cut === "deleted")
+              deletion = { version: event.version, isFinal: (event.data as CutData | null)?.final === true };
+          }
           this.#keys?.recordEvent(event);
           if (event.eventId !== undefined) this.#eventIds?.add(event.eventId);
           last = event;
@@ -160,11 +192,18 @@ export class CommittedState {
       throw await explained(error, this.stream, this.#environment);
     }
     this.#state = state;
+    this.#deletion = deletion;
     if (last !== undefined) {
       this.#version = last.version;
       this.#position = last.position;
     }
     this.#becomeCurrent();
+  }
+
+  /** No earlier event of the stream counts any more. */
+  #forgetEvents(): void {
+    if (this.#keys !== undefined) this.#keys = new IdempotencyKeys();
+    if (this.#eventIds !== undefined) this.#eventIds = new Set();
   }
 
   /** A commit of another process may have been noticed while the events were read: then they are read again before the next use. */

@@ -248,6 +248,7 @@ export class Instance {
     let decision: Decision;
     this.#phase.begin("deciding");
     try {
+      this.#committed.checkMayLive();
       const { state, version } = this.#decided;
       decision = this.#model.decide({ id: this.stream.id, state, version }, command, this.#environment);
     } catch (error) {

@@ -33,6 +33,21 @@ export class Lease {
     return this.#held().version;
   }
 
+  /** Whether the instance has events that count. */
+  get exists(): boolean {
+    return this.#held().exists;
+  }
+
+  /** Whether the instance was deleted and must not live again. */
+  get isFinal(): boolean {
+    return this.#held().isFinal;
+  }
+
+  /** Throws `INSTANCE_DELETED` if the instance must not live again. */
+  checkMayLive(): void {
+    this.#held().checkMayLive();
+  }
+
   /** False when another process is known to have committed to the stream. */
   get isCurrent(): boolean {
     return this.#held().isCurrent;
@@ -56,7 +71,7 @@ export class Lease {
   }
 
   decide(situation: Situation, command: Command): Decision {
-    this.#held();
+    this.#held().checkMayLive();
     return this.#model.decide(situation, command, this.#environment);
   }
 

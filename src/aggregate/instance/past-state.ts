@@ -1,4 +1,5 @@
 import { EventfoldError, isEventfoldError } from "../../errors.ts";
+import { type CutData, cutOfType } from "../../event-store/cut.ts";
 import type { EventStore, StreamName } from "../../event-store/event-store.ts";
 import { freeze } from "../freeze.ts";
 import { type AggregateModel, type Environment } from "../model.ts";
@@ -27,9 +28,13 @@ export async function stateAt(
   let state = model.initial();
   let version = 0;
   let position = 0;
-  if (lastVersion > 0) {
+  if (until.version !== 0) {
     read: for await (const batch of store.readStream(stream)) {
       for (const event of batch) {
+        const cut = cutOfType(event.type);
+        // The events that a compaction has put in place of others make no state before the last of them.
+        const first = cut === undefined ? 0 : event.version + ((event.data as CutData).events ?? 0);
+        if (lastVersion < first) throw droppedVersions(stream, first, until);
         if (event.version > lastVersion) break read;
         try {
           state = model.fold(state, event, environment.onUnknownEvent);
@@ -55,6 +60,14 @@ export async function stateAt(
 export async function explained(error: unknown, { type }: StreamName, environment: Environment): Promise<unknown> {
   if (!isEventfoldError(error, "UNKNOWN_EVENT")) return error;
   return (await environment.unknownEvents?.errorOf(type, error)) ?? error;
+}
+
+function droppedVersions({ type, id }: StreamName, first: number, { version }: PointInTime): EventfoldError {
+  const asked = version === undefined ? "a time" : `version ${version}`;
+  return new EventfoldError(
+    "VERSION_NOT_FOUND",
+    `expected ${asked} of ${type} ${JSON.stringify(id)} to be at or after version ${first}; found that the events before were deleted or compacted`,
+  );
 }
 
 /**

@@ -36,7 +36,8 @@ export class SnapshotSchedule {
    * are saved in the background. After a failure, as many events pass as after a snapshot before the next attempt.
    */
   async save(committed: CommittedState): Promise<void> {
-    if (committed.isAbsent || committed.version <= this.#savedVersion || this.#isSaving) return;
+    // A snapshot would hide the deletion from the next load.
+    if (committed.isAbsent || !committed.exists || committed.version <= this.#savedVersion || this.#isSaving) return;
     this.#isSaving = true;
     const { stream, state, version, position } = committed;
     try {

@@ -7,7 +7,8 @@ import { CONSUMER_DIRECTORIES } from "./check-consumers.ts";
 import type { Problem } from "../findings.ts";
 
 const META = new Set([
-  ...["streams.jsonl", "marker.json", "head", "lock", "turn", "stream_ends", "quarantine", "moves", "copying.json"],
+  ...["streams.jsonl", "marker.json", "head", "lock", "turn", "stream_ends", "cuts.json"],
+  ...["quarantine", "moves", "copying.json"],
   "declared",
 ]);
 const TOP = new Set<string>(["streams", "commit_log", "meta", ...CONSUMER_DIRECTORIES]);

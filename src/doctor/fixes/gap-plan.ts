@@ -6,6 +6,7 @@ import { DEFAULT_LOG_OPTIONS } from "../../file-store/log/commit-log.ts";
 import { segmentHeader, segmentPath } from "../../file-store/log/segment.ts";
 import { readRecord } from "../../file-store/log/record-format.ts";
 import { readSections } from "../../file-store/log/record-sections.ts";
+import { type CutLine, cutOfLine } from "../../file-store/lines/cut-line.ts";
 import { isOurLine } from "../../file-store/lines/line-scanner.ts";
 import type { StorePaths } from "../../file-store/disk/store-paths.ts";
 import { correctRecord, SURE_BYTES } from "../scan/one-byte-correction.ts";
@@ -34,6 +35,7 @@ interface PlacedLine {
   readonly line: UncoveredLine;
   readonly bytes: Buffer;
   readonly adopted: boolean;
+  readonly cut: CutLine | undefined;
 }
 
 /** The record in a gap when only one of its bytes is damaged. */
@@ -83,12 +85,13 @@ export function fillGap(
   for (const [position, line] of chosen) {
     const bytes = streams.bytes(line.key, line.from, line.to);
     const inLog = line.readable ? undefined : salvaged.get(position);
-    if (inLog?.length === bytes.length) placed.set(position, { line, bytes: inLog, adopted: false });
+    if (inLog?.length === bytes.length) placed.set(position, { line, bytes: inLog, adopted: false, cut: cutIn(inLog) });
     else
       placed.set(position, {
         line,
         bytes,
         adopted: line.position === undefined || !isOurLine(bytes.toString("utf8").trimEnd()),
+        cut: cutIn(bytes),
       });
   }
   const mostBytes = lost.length > 0 || found.lastPosition !== undefined ? Infinity : mostBytesOf(placed);
@@ -123,6 +126,10 @@ export function fillGap(
       isNew: false,
     });
   return { gap, runs, lost, used, mostBytes };
+}
+
+function cutIn(line: Buffer): CutLine | undefined {
+  return cutOfLine(line.toString("utf8").trimEnd());
 }
 
 /** More events than this are not looked at one by one. */
@@ -247,6 +254,8 @@ function encode(
       next?.line.key === start.line.key &&
       next.line.from === end &&
       next.adopted === start.adopted &&
+      next.cut === undefined &&
+      bytes.length !== start.cut?.events &&
       size < RECORD_BYTES;
       next = placed.get(++position)
     ) {
@@ -255,7 +264,8 @@ function encode(
       end = next.line.to;
     }
     const before = { version: start.line.version - 1, end: start.line.from, crc: undefined };
-    writer.addLines(start.line.key, before, bytes.length, Buffer.concat(bytes), start.adopted);
+    const kind = { adopted: start.adopted, cut: start.cut?.kind };
+    writer.addLines(start.line.key, before, bytes.length, Buffer.concat(bytes), kind);
     if (writer.bytes < RECORD_BYTES || position > last) continue;
     seal();
     writer = new RecordWriter(Buffer.allocUnsafe(RECORD_BYTES), position);

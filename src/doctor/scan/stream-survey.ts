@@ -2,6 +2,7 @@ import { isUtf8 } from "node:buffer";
 import { type FileHandle, type FileSystem, systemErrorCode } from "../../fs/file-system.ts";
 import { findStreams } from "../../file-store/streams/stream-list.ts";
 import type { RecordHeader } from "../../file-store/log/record-format.ts";
+import type { CutRow } from "../../file-store/streams/cuts.ts";
 import type { Section } from "../../file-store/log/record-sections.ts";
 import { parseLine } from "../../file-store/lines/parse-line.ts";
 import type { StorePaths } from "../../file-store/disk/store-paths.ts";
@@ -66,6 +67,8 @@ const NEWLINE = 0x0a;
 /** Follows the streams through the log and compares each section with the stream's own file. */
 export class StreamSurvey {
   readonly streams: Map<StreamKey, SurveyedStream> = new Map();
+  /** Where the log cuts streams, in its order. */
+  readonly cuts: CutRow[] = [];
   /** Files that the system does not let us read. */
   readonly unreadable: Map<string, unknown> = new Map();
   readonly #fs: FileSystem;
@@ -89,7 +92,7 @@ export class StreamSurvey {
     base: number,
     segment: Pick<LogBytes, "path" | "segment">,
   ): void {
-    const { key, version, at, events, adopted, start, end } = section;
+    const { key, version, at, events, adopted, cut, start, end } = section;
     const source = { ...segment, offset: base + start, length: end - start };
     let stream = this.streams.get(key);
     if (stream === undefined) {
@@ -124,7 +127,8 @@ export class StreamSurvey {
     const wrong = checkLines(buffer, section);
     if (wrong !== undefined) stream.contradictions.push(`${where}: ${wrong}`);
     this.#compare(stream, section, buffer, source);
-    stream.crc = crcOfLines(buffer, start, end, stream.crc);
+    if (cut !== undefined) this.cuts.push([key, { version, at, position: section.position, events, kind: cut }]);
+    stream.crc = crcOfLines(buffer, start, end, cut === undefined ? stream.crc : 0);
     stream.version = version + events - 1;
     stream.end = at + end - start;
   }

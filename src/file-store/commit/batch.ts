@@ -18,7 +18,7 @@ export class Batch {
   }
 
   /** Adds the events of one append, and moves the stream's end past them. */
-  addAppend({ stream, key, events }: QueuedAppend, end: WrittenEnd): void {
+  addAppend({ stream, key, events, cut }: QueuedAppend, end: WrittenEnd): void {
     let position = this.record.nextPosition;
     let lines = "";
     for (const { draft, meta } of events) lines += lineOf(draft, meta, position++);
@@ -27,6 +27,7 @@ export class Batch {
       const seconds = Math.floor(first.draft.timestamp / 1000);
       this.created.push({ stream, seconds, mayBeKnown: this.existing.has(key) });
     }
-    this.record.addEvents(key, end, events.length, lines);
+    if (cut === undefined) this.record.addEvents(key, end, events.length, lines);
+    else this.record.addCut(key, end, events.length, lines, cut);
   }
 }

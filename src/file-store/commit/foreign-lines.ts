@@ -54,7 +54,7 @@ export class ForeignLines {
       return;
     }
     if (end.version === 0) batch.created.push({ stream: streamOfKey(key), seconds: 0, mayBeKnown: true });
-    batch.record.addLines(key, end, events, lines, true);
+    batch.record.addLines(key, end, events, lines, { adopted: true });
   }
 
   /** Throws for a line that this library wrote: the log has lost its event. */

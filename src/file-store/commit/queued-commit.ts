@@ -1,3 +1,4 @@
+import type { CutKind } from "../../event-store/cut.ts";
 import type { Commit, CommitResult, EventDraft, StreamName } from "../../event-store/event-store.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 import { metaText } from "../lines/event-line.ts";
@@ -15,6 +16,7 @@ export interface QueuedAppend {
   readonly expectedVersion: number;
   /** Without events, the append only checks the version. */
   readonly events: readonly QueuedEvent[];
+  readonly cut: CutKind | undefined;
 }
 
 /** A commit that waits to be written. */
@@ -35,11 +37,12 @@ export function queuedCommit(
   resolve: QueuedCommit["resolve"],
   reject: QueuedCommit["reject"],
 ): QueuedCommit {
-  const appends = commit.appends.map(({ stream, expectedVersion, events }) => ({
+  const appends = commit.appends.map(({ stream, expectedVersion, events, cut }) => ({
     stream,
     key: keyOf(stream),
     expectedVersion,
     events: events.map((draft) => ({ draft, meta: metaText(draft) })),
+    cut,
   }));
   return { appends, consumer: commit.consumer, chain: commit.chain, resolve, reject };
 }

@@ -16,6 +16,8 @@ export interface StorePaths {
   readonly copying: string;
   /** Where each stream ends. */
   readonly streamEnds: string;
+  /** Where streams were cut. */
+  readonly cuts: string;
   /** Foreign lines that are being moved to after committed ones. */
   readonly moves: string;
   /** Bytes that recovery, adoption or `repair` removed. Nothing reads them. */
@@ -37,6 +39,7 @@ export function storePaths(base: string): StorePaths {
     marker: `${meta}/marker.json`,
     copying: `${meta}/copying.json`,
     streamEnds: `${meta}/stream_ends`,
+    cuts: `${meta}/cuts.json`,
     moves: `${meta}/moves`,
     quarantine: `${meta}/quarantine`,
   };

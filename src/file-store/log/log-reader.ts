@@ -57,11 +57,18 @@ interface Pass {
   readonly known: LineStart[];
 }
 
+/** Tells which events no longer count. */
+export interface DroppedSections {
+  readonly isEmpty: boolean;
+  isDropped(section: Section): boolean;
+}
+
 /** Reads the commit log front to back: all events of the store in their global order. */
 export class LogReader {
   readonly #log: CommitLog;
   readonly #recent: RecordCache;
   readonly #origin: (stream: StreamName, key: StreamKey) => LineOrigin;
+  readonly #dropped: DroppedSections;
   readonly #places = new PlaceIndex();
   /** Places that come from checkpoints. */
   readonly #hints = new PlaceIndex();
@@ -70,8 +77,14 @@ export class LogReader {
   #passes = 0;
   readonly #starts = new WeakMap<ReadonlySet<string>, readonly LineStart[]>();
 
-  constructor(log: CommitLog, recent: RecordCache, origin: (stream: StreamName, key: StreamKey) => LineOrigin) {
+  constructor(
+    log: CommitLog,
+    recent: RecordCache,
+    dropped: DroppedSections,
+    origin: (stream: StreamName, key: StreamKey) => LineOrigin,
+  ) {
     this.#log = log;
+    this.#dropped = dropped;
     this.#recent = recent;
     this.#origin = origin;
   }
@@ -171,6 +184,23 @@ export class LogReader {
     return hint;
   }
 
+  /** Whether the event at a position was dropped. */
+  isDropped(position: number): boolean {
+    let isDropped = false;
+    const place = this.start(position);
+    if (this.#dropped.isEmpty || position > this.#log.end.position || place === undefined) return false;
+    const { end, invalid } = this.#log.scanner.scan(place, this.#log.end, (header, buffer, base) => {
+      if (header.position + header.events <= position) return true;
+      readSections(buffer, header, base, (section) => {
+        if (section.position <= position && position < section.position + section.events)
+          isDropped = this.#dropped.isDropped(section);
+      });
+      return false;
+    });
+    if (invalid !== undefined) throw this.#log.scanner.corruption(end, invalid);
+    return isDropped;
+  }
+
   /** Whether a hint is a place in this log: a record that begins with the next position must be there. */
   #isPlace(hint: LogPlace): boolean {
     let found = false;
@@ -188,6 +218,7 @@ export class LogReader {
     if (searched !== undefined && !header.adopted && searched.every((text) => !body.includes(text))) return;
     const ascii = isAscii(body);
     const visit = (section: Section, record: RecordText): void => {
+      if (!this.#dropped.isEmpty && this.#dropped.isDropped(section)) return;
       const { type, origin } = this.#source(section.key, pass.streams);
       const wanted = pass.wanted === undefined ? EVERYTHING : pass.wanted.get(type);
       if (wanted === undefined) return;

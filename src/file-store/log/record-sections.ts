@@ -1,3 +1,4 @@
+import type { CutKind } from "../../event-store/cut.ts";
 import type { StoredDeadLetter } from "../../event-store/event-store.ts";
 import { isCount } from "../../json.ts";
 import { storedKey, type StreamKey } from "../disk/stream-key.ts";
@@ -12,6 +13,8 @@ export interface Section {
   readonly events: number;
   /** The lines are foreign: the Rust crate wrote them to the stream's file, without `pos`. */
   readonly adopted: boolean;
+  /** The section is a cut: no earlier event of its stream counts. */
+  readonly cut?: CutKind | undefined;
   /** Offset in the stream's file. */
   readonly at: number;
   /** Where the lines are in the buffer. */
@@ -22,11 +25,12 @@ export interface Section {
 }
 
 export function sectionHeader(
-  section: Pick<Section, "key" | "version" | "at" | "events" | "adopted">,
+  section: Pick<Section, "key" | "version" | "at" | "events" | "adopted" | "cut">,
   bytes: number,
 ): string {
-  const { key, version, at, events, adopted } = section;
-  return `{"stream":${JSON.stringify(key)},"version":${version},"at":${at},"events":${events},"bytes":${bytes}${adopted ? ',"adopted":true' : ""}}\n`;
+  const { key, version, at, events, adopted, cut } = section;
+  const kind = adopted ? ',"adopted":true' : cut === undefined ? "" : `,"cut":"${cut}"`;
+  return `{"stream":${JSON.stringify(key)},"version":${version},"at":${at},"events":${events},"bytes":${bytes}${kind}}\n`;
 }
 
 /** What a process manager notes in the log: a header line `{"manager":…}` and one line of JSON. */
@@ -47,6 +51,8 @@ export function noteLines(section: NoteSection): string {
   return `{"manager":${JSON.stringify(name)},"sequence":${sequence},"bytes":${Buffer.byteLength(body)}}\n${body}`;
 }
 
+const LETTER_C = 0x63;
+const LETTER_D = 0x64;
 const LETTER_M = 0x6d;
 const COMMA = 0x2c;
 interface NoteHeader {
@@ -126,15 +132,23 @@ export function readSections(
     const fileOffset = number(',"at":'.length);
     const events = number(',"events":'.length);
     const bytes = number(',"bytes":'.length);
-    const adopted = text.charCodeAt(cursor) === COMMA;
+    const isPlain = text.charCodeAt(cursor) !== COMMA;
+    const cut = isPlain ? undefined : cutAt(text, cursor);
+    const adopted = !isPlain && cut === undefined;
     const start = bodyStart + lineEnd + 1;
     if (start + bytes > end || cursor > lineEnd)
       throw new MalformedRecordError("a section of a commit record is longer than the record");
-    const section = { key, version, position, events, adopted, at: fileOffset, start, end: start + bytes };
+    const section = { key, version, position, events, adopted, cut, at: fileOffset, start, end: start + bytes };
     at = section.end - bodyStart;
     position += events;
     visit(section, record);
   }
+}
+
+/** The kind in the `,"cut":"…"` at a place of a section's header; nothing for `,"adopted":true`. */
+function cutAt(text: string, at: number): CutKind | undefined {
+  if (text.charCodeAt(at + 2) !== LETTER_C) return undefined;
+  return text.charCodeAt(at + ',"cut":"'.length) === LETTER_D ? "deleted" : "compacted";
 }
 
 /** Whether a text of bytes is what it seems: ASCII, without a backslash. */

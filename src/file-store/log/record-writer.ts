@@ -1,3 +1,4 @@
+import type { CutKind } from "../../event-store/cut.ts";
 import { crcOfSection } from "../lines/line-reader.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 import { HEADER_ROOM, sealRecord } from "./record-format.ts";
@@ -20,6 +21,7 @@ interface OpenSection {
   readonly version: number;
   readonly at: number;
   readonly position: number;
+  readonly cut?: CutKind | undefined;
   events: number;
   bytes: number;
   text: string | Buffer;
@@ -73,13 +75,24 @@ export class RecordWriter {
     this.#advance(stream, events, bytes);
   }
 
-  /** Adds lines that already are in the stream's file; `adopted` if the Rust crate wrote them. */
-  addLines(key: StreamKey, stream: WrittenEnd, events: number, lines: Buffer, adopted: boolean): void {
+  /** Adds the lines of a cut, as a section of their own. */
+  addCut(key: StreamKey, stream: WrittenEnd, events: number, lines: string, cut: CutKind): void {
+    this.addLines(key, stream, events, Buffer.from(lines), { cut });
+  }
+
+  /** Adds lines that already are in the stream's file; `adopted` if the Rust crate wrote them, `cut` if they are a cut. */
+  addLines(
+    key: StreamKey,
+    stream: WrittenEnd,
+    events: number,
+    lines: Buffer,
+    { adopted = false, cut }: { readonly adopted?: boolean; readonly cut?: CutKind | undefined },
+  ): void {
     this.finish();
     const { version, end: at } = stream;
     const position = this.nextPosition;
     this.#advance(stream, events, lines.length);
-    this.#write({ key, stream, version, at, position, events, bytes: lines.length, text: lines }, adopted);
+    this.#write({ key, stream, version, at, position, cut, events, bytes: lines.length, text: lines }, adopted);
   }
 
   /** Adds what a consumer notes. */
@@ -116,8 +129,8 @@ export class RecordWriter {
     stream.end += bytes;
   }
 
-  #write({ key, stream, version, at, position, events, bytes, text }: OpenSection, adopted: boolean): void {
-    const header = sectionHeader({ key, version: version + 1, at, events, adopted }, bytes);
+  #write({ key, stream, version, at, position, cut, events, bytes, text }: OpenSection, adopted: boolean): void {
+    const header = sectionHeader({ key, version: version + 1, at, events, adopted, cut }, bytes);
     const headerBytes = Buffer.byteLength(header);
     this.#reserve(headerBytes + bytes);
     this.buffer.write(header, this.end, headerBytes, "utf8");
@@ -125,9 +138,11 @@ export class RecordWriter {
     if (typeof text === "string") this.buffer.write(text, start, bytes, "utf8");
     else text.copy(this.buffer, start);
     this.end = start + bytes;
+    // A stream's checksum begins at its last cut.
+    if (cut !== undefined) stream.crc = 0;
     if (stream.crc !== undefined) stream.crc = crcOfSection(this.buffer, start, this.end, adopted, stream.crc);
     const { crc } = stream;
-    this.sections.push({ key, version: version + 1, position, events, at, start, end: this.end, adopted, crc });
+    this.sections.push({ key, version: version + 1, position, events, at, start, end: this.end, adopted, cut, crc });
   }
 
   #reserve(bytes: number): void {

@@ -9,6 +9,7 @@ import type { CommitLog } from "../log/commit-log.ts";
 import { scannedRecord } from "../log/committed-record.ts";
 import { earliest, isBefore, type LogPlace } from "../log/log-place.ts";
 import type { ProgressLog } from "../progress/progress-log.ts";
+import type { Cuts } from "../streams/cuts.ts";
 import type { StreamIndex } from "../streams/stream-index.ts";
 import type { StreamRegistry } from "../streams/stream-registry.ts";
 import type { UnappliedRecords } from "../streams/unapplied-records.ts";
@@ -30,6 +31,7 @@ export interface CheckpointerParts {
   readonly unapplied: UnappliedRecords;
   readonly index: StreamIndex;
   readonly progress: ProgressLog;
+  readonly cuts: Cuts;
 }
 
 /**
@@ -91,7 +93,7 @@ export class Checkpointer {
   }
 
   async #move(): Promise<void> {
-    const { fs, paths, log, lock, dirty, unapplied, unsettled, index, progress } = this.#parts;
+    const { fs, paths, log, lock, dirty, unapplied, unsettled, index, progress, cuts } = this.#parts;
     if (!unsettled.isEmpty) await lock.hold(() => unsettled.settleAll(0));
     const end = earliest(log.end, unapplied.start, unsettled.start);
     if (!isBefore(this.#marked, end) && !index.needsSaving) return;
@@ -106,8 +108,9 @@ export class Checkpointer {
         await index.save(ends, end.position);
         // Another process may be further.
         const marked = readMarker(fs, paths.marker);
-        if (marked === undefined || isBefore(marked, end))
-          await writeMarker(fs, paths.marker, end, progress.consumers());
+        if (marked !== undefined && !isBefore(marked, end)) return;
+        const cut = await cuts.save(end);
+        await writeMarker(fs, paths.marker, { ...end, cut, consumers: progress.consumers() });
       });
     } catch (error) {
       index.saveFailed();

@@ -5,6 +5,7 @@ import { compareCodePoints } from "../../event-store/stream-order.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { RecordWriter } from "../log/record-writer.ts";
 import { CommitLog, type CommitLogOptions } from "../log/commit-log.ts";
+import { type CutLine, cutOfLine } from "../lines/cut-line.ts";
 import { parseLine } from "../lines/parse-line.ts";
 import { isOurLine } from "../lines/line-scanner.ts";
 import type { StorePaths } from "../disk/store-paths.ts";
@@ -26,6 +27,7 @@ interface FoundLine {
   readonly position: number | undefined;
   /** It is written as we write lines, position and all; whatever we find in the log without a mark is taken to be. */
   readonly isOurs: boolean;
+  readonly cut: CutLine | undefined;
 }
 
 /**
@@ -110,16 +112,18 @@ function findLines(
           version++;
           let position: number | undefined;
           let isOurs = false;
+          let cut: CutLine | undefined;
           try {
             if (text === undefined) throw new Error("not UTF-8");
             const line = parseLine(text, (why) => new Error(why));
             time = Math.min(line.ts * 1000 + (line.ms ?? 0), Number.MAX_SAFE_INTEGER);
             position = line.pos;
             isOurs = isOurLine(text);
+            cut = cutOfLine(text);
           } catch {
             // Unreadable: it stays an event of its stream, at the time of the one before, and reading it says what is wrong.
           }
-          found.push({ key, version, offset, end, time, position, isOurs });
+          found.push({ key, version, offset, end, time, position, isOurs, cut });
         }
       }
     } finally {
@@ -225,6 +229,8 @@ async function writeLog(
         next?.key === first.key &&
         next.offset === last.end &&
         next.isOurs === first.isOurs &&
+        next.cut === undefined &&
+        events !== first.cut?.events &&
         next.end - first.offset < RECORD_BYTES;
         next = lines[i + events]
       ) {
@@ -238,13 +244,10 @@ async function writeLog(
       } finally {
         file.close();
       }
-      record.addLines(
-        first.key,
-        { version: first.version - 1, end: first.offset, crc: undefined },
-        events,
-        bytes,
-        !first.isOurs,
-      );
+      record.addLines(first.key, { version: first.version - 1, end: first.offset, crc: undefined }, events, bytes, {
+        adopted: !first.isOurs,
+        cut: first.cut?.kind,
+      });
       i += events;
       if (record.bytes > RECORD_BYTES / 2) await write();
     }

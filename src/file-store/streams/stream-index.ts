@@ -7,6 +7,7 @@ import type { CommitLog } from "../log/commit-log.ts";
 import type { CommitObserver, CommittedRecord } from "../log/committed-record.ts";
 import { isBefore, type LogPlace } from "../log/log-place.ts";
 import { readSections, type Section } from "../log/record-sections.ts";
+import type { Cuts } from "./cuts.ts";
 import { endOfFile, hasLinesAfter, STREAM_START, type StreamEnd } from "./stream-end.ts";
 import type { StreamFiles } from "./stream-files.ts";
 import { DamagedStreamIndexError, StreamIndexFile } from "./stream-index-file.ts";
@@ -33,6 +34,7 @@ export interface StreamIndexParts {
   readonly log: CommitLog;
   readonly files: StreamFiles;
   readonly unapplied: UnappliedRecords;
+  readonly cuts: Cuts;
 }
 
 /**
@@ -115,6 +117,19 @@ export class StreamIndex implements CommitObserver {
   verified(key: StreamKey, stream: KnownStream, from: number): void {
     const known = this.#known.get(key);
     if (known === stream) known.verifiedFrom = Math.min(known.verifiedFrom, from);
+  }
+
+  /** Whether a stream was deleted and has no new life. */
+  isDeleted(key: StreamKey): boolean {
+    const { cuts } = this.#parts;
+    if (cuts.last(key)?.kind !== "deleted") return false;
+    const end = this.#known.get(key)?.end ?? this.#committedEnd(key) ?? this.applied(key);
+    return end !== undefined && cuts.isDeleted(key, end.version);
+  }
+
+  /** Where a stream ends by records that are committed and not applied. */
+  #committedEnd(key: StreamKey): StreamEnd | undefined {
+    return [...this.#committed.values()].findLast((ends) => ends.has(key))?.get(key);
   }
 
   /** Forgets a stream that is not in use any more, unless its end is known only here. */
@@ -274,10 +289,11 @@ export class StreamIndex implements CommitObserver {
 
 /** Where a stream that ended at `before` ends after a section. */
 function sectionEnd(before: StreamEnd, section: Section, buffer: Buffer): StreamEnd {
-  const { version, events, at, start, end, adopted } = section;
+  const { version, events, at, start, end, adopted, cut } = section;
+  const crc = cut === undefined ? before.crc : 0;
   return {
     version: version + events - 1,
     end: at + end - start,
-    crc: section.crc ?? (before.crc === undefined ? undefined : crcOfSection(buffer, start, end, adopted, before.crc)),
+    crc: section.crc ?? (crc === undefined ? undefined : crcOfSection(buffer, start, end, adopted, crc)),
   };
 }

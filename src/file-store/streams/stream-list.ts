@@ -42,7 +42,8 @@ export class StreamList {
     const streams = this.#applied();
     const names = new Set(streams.map(fullNameOf));
     for (const { created } of this.#parts.unapplied.list)
-      for (const { stream } of created) if (!names.has(fullNameOf(stream))) streams.push(stream);
+      for (const { stream } of created)
+        if (!names.has(fullNameOf(stream)) && !this.#isDeleted(stream)) streams.push(stream);
     const wanted = type === undefined ? streams : streams.filter((stream) => stream.type === type);
     return wanted.sort((a, b) => compareCodePoints(a.type, b.type) || compareCodePoints(a.id, b.id));
   }
@@ -57,7 +58,7 @@ export class StreamList {
 
   /** The streams that have a directory; of those without events, the ones that are registered. */
   #readDirectories(): StreamName[] {
-    const { fs, paths, files, registry } = this.#parts;
+    const { fs, paths, files, registry, index } = this.#parts;
     const registered = new Map(registry.read().streams.map((stream) => [fullNameOf(stream), stream]));
     const streams: StreamName[] = [];
     // A damaged line of the registry can look like another stream's, so the directories decide.
@@ -67,7 +68,7 @@ export class StreamList {
         const key = streamKey(type.name, name);
         const stream = streamOfKey(key);
         const isRegistered = registered.delete(fullNameOf(stream));
-        if (directory && (isRegistered || (files.size(key) ?? 0) > 0)) streams.push(stream);
+        if (directory && (isRegistered || (files.size(key) ?? 0) > 0) && !index.isDeleted(key)) streams.push(stream);
       }
     }
     // A stream whose directory is gone is damaged, but it exists.
@@ -75,9 +76,15 @@ export class StreamList {
     return streams;
   }
 
+  #isDeleted(stream: StreamName): boolean {
+    return this.#parts.index.isDeleted(this.#parts.keys.of(stream));
+  }
+
   #hasEvents(stream: StreamName): boolean {
     try {
-      return (this.#parts.index.applied(this.#parts.keys.of(stream))?.version ?? 0) > 0;
+      const { index, keys } = this.#parts;
+      const key = keys.of(stream);
+      return (index.applied(key)?.version ?? 0) > 0 && !index.isDeleted(key);
     } catch {
       return false;
     }

@@ -9,12 +9,13 @@ import { LazyEvent, type LineOrigin, parsePayloads } from "../lines/lazy-event.t
 import { type LineStart, mayHaveKeyV, startOfOurs } from "../lines/line-scanner.ts";
 import { ioError } from "../disk/io-error.ts";
 import { crcOfLines, isBlank, type LineChunk, linesOf, readChunks, type ReadableFile } from "../lines/line-reader.ts";
+import type { Cuts } from "./cuts.ts";
 import type { AdoptedPositions } from "./adopted-positions.ts";
 import type { UnappliedRecords } from "./unapplied-records.ts";
 import { Slice } from "../../event-loop.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 import type { StreamFiles } from "./stream-files.ts";
-import { STREAM_START, type StreamEnd } from "./stream-end.ts";
+import type { StreamEnd } from "./stream-end.ts";
 import type { KnownStream, StreamIndex } from "./stream-index.ts";
 
 const CHUNK = 256 << 10;
@@ -27,6 +28,7 @@ export interface StreamReaderParts {
   readonly index: StreamIndex;
   readonly unapplied: UnappliedRecords;
   readonly positions: AdoptedPositions;
+  readonly cuts: Cuts;
 }
 
 /** Reads streams from their own files. The first read of a stream verifies its checksum. */
@@ -43,16 +45,17 @@ export class StreamReader {
     known: KnownStream,
     from: number,
   ): AsyncGenerator<readonly StoredEvent[], void, undefined> {
-    const { files, unapplied, index } = this.#parts;
+    const { files, unapplied, index, cuts } = this.#parts;
     const last = known.end;
-    const start = from > known.mark.version ? known.mark : STREAM_START;
+    const first = cuts.startOf(key);
+    const start = from > known.mark.version && known.mark.version > first.version ? known.mark : first;
     let { version, end: offset } = start;
     const file = files.openForReading(key);
     const origin = this.origin(stream, key);
     try {
       const readable = unapplied.overlay(key, file);
       if (readable !== undefined) {
-        const crc = await this.#verified(key, readable, known, start, last);
+        const crc = await this.#verified(key, readable, known, start.crc === undefined ? first : start, last);
         const slice = new Slice();
         const starts: LineStart[] = [];
         for (const chunk of readChunks(readable, offset, last.end)) {
@@ -98,18 +101,17 @@ export class StreamReader {
     key: StreamKey,
     file: ReadableFile,
     known: KnownStream,
-    start: StreamEnd,
+    from: StreamEnd,
     last: StreamEnd,
   ): Promise<number | undefined> {
     const { index } = this.#parts;
-    const from = start.crc === undefined ? STREAM_START : start;
     if (last.crc === undefined || from.end >= known.verifiedFrom) return last.crc;
     // Blank lines do not count, and there are hardly ever any.
     const isSound =
       (await crcOf(file, from, last.end, (bytes, crc) => crc32(bytes, crc))) === last.crc ||
       (await crcOf(file, from, last.end, (bytes, crc) => crcOfLines(bytes, 0, bytes.length, crc))) === last.crc;
     if (!isSound) {
-      const difference = this.#differenceFromLog(key, file, last.end);
+      const difference = this.#differenceFromLog(key, file, this.#parts.cuts.startOf(key).end, last.end);
       if (difference !== undefined) throw difference;
       // The file and the log agree, so the index is what is wrong.
       index.correct(key, known);
@@ -120,13 +122,13 @@ export class StreamReader {
   }
 
   /** The error for the first byte in which a stream's file and the commit log differ. */
-  #differenceFromLog(key: StreamKey, file: ReadableFile, end: number): CorruptionError | undefined {
+  #differenceFromLog(key: StreamKey, file: ReadableFile, start: number, end: number): CorruptionError | undefined {
     const { log } = this.#parts;
     let found: CorruptionError | undefined;
     let compared = 0;
     const { invalid } = log.scanner.scan(log.scanner.beginning(), log.end, (header, buffer, base) => {
       readSections(buffer, header, base, (section) => {
-        if (section.key !== key || found !== undefined || section.at >= end) return;
+        if (section.key !== key || found !== undefined || section.at < start || section.at >= end) return;
         const there = Buffer.alloc(section.end - section.start);
         const length = file.read(there, 0, there.length, section.at);
         const different = there.findIndex((byte, i) => i >= length || byte !== buffer[section.start + i]);

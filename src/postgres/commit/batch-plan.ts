@@ -22,9 +22,7 @@ export class BatchPlan<C extends PreparedCommit> {
   readonly #broken = new Set<CommitChain>();
 
   readonly #s: [aggregates: string[], ids: string[]] = [[], []];
-  readonly #e: [number[], number[], string[], string[], number[], number[], Nullable[], Nullable[], Nullable[]] = [
-    ...([[], [], [], [], [], [], [], [], []] as [[], [], [], [], [], [], [], [], []]),
-  ];
+  readonly #e: EventValues = [[], [], [], [], [], [], [], [], [], []];
   readonly #n: [names: string[], sequences: number[], notes: string[]] = [[], [], []];
   /** Dead letters in the order in which they come and go; one that is settled has no text. */
   readonly #l: [names: string[], keys: string[], letters: Nullable[]] = [[], [], []];
@@ -124,6 +122,12 @@ export class BatchPlan<C extends PreparedCommit> {
 }
 
 type Nullable = string | null;
+
+/** A list for each column: stream, version, and those of `EventColumns`. */
+type EventValues = [
+  ...[number[], number[], string[], string[], number[], number[]],
+  ...[Nullable[], Nullable[], Nullable[], Nullable[]],
+];
 
 /** Where a stream or consumer is: before the batch, and after what of the batch is accepted so far. */
 interface Place {

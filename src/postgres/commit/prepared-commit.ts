@@ -1,4 +1,5 @@
 import { InvalidPayloadError } from "../../errors.ts";
+import type { CutKind } from "../../event-store/cut.ts";
 import type { Commit, ConsumerAppend, EventDraft, StreamName } from "../../event-store/event-store.ts";
 import { toStored } from "../stored-text.ts";
 
@@ -14,6 +15,7 @@ export type EventColumns = readonly [
   eventId: string | null,
   actor: string | null,
   meta: string | null,
+  cut: CutKind | null,
 ];
 
 export interface PreparedAppend {
@@ -44,14 +46,23 @@ export interface PreparedCommit {
 /** Throws when the commit cannot be written as text, or is too large. */
 export function prepared({ appends, consumer, chain }: Commit): PreparedCommit {
   let size = 0;
-  const columns = ({ type, data, schemaVersion, timestamp, eventId, actor, meta }: EventDraft): EventColumns => {
+  const columns = (
+    { type, data, schemaVersion, timestamp, eventId, actor, meta }: EventDraft,
+    cut?: CutKind,
+  ): EventColumns => {
     const metaText = meta === undefined ? null : JSON.stringify(meta);
     size += 100 + data.length + (metaText?.length ?? 0) + (eventId?.length ?? 0) + (actor?.length ?? 0);
-    return [toStored(type), data, schemaVersion, timestamp, stored(eventId), stored(actor), metaText];
+    return [toStored(type), data, schemaVersion, timestamp, stored(eventId), stored(actor), metaText, cut ?? null];
   };
-  const preparedAppends = appends.map(({ stream, expectedVersion, events }) => {
+  const preparedAppends = appends.map(({ stream, expectedVersion, events, cut }) => {
     size += stream.id.length;
-    return { stream, key: `${stream.type}/${stream.id}`, expectedVersion, events: events.map(columns) };
+    const key = `${stream.type}/${stream.id}`;
+    return {
+      stream,
+      key,
+      expectedVersion,
+      events: events.map((event, i) => columns(event, i === 0 ? cut : undefined)),
+    };
   });
   const progress = consumer === undefined ? undefined : progressOf(consumer);
   if (progress !== undefined)

@@ -11,10 +11,11 @@ const QUERY_SIZE = 1 << 20;
 /** Positions of one query that leaves out what is not wanted. */
 const SPARSE_POSITIONS = 20_000;
 
-/** Reads events. Positions and versions have no holes, so a range of them needs neither sorting nor a limit. */
+/** Reads events. Positions have no holes, so a range of them needs no limit. The rows of dropped events are left out. */
 export class EventReader {
   readonly #database: Database;
   readonly #head: Statement;
+  readonly #dropped: Statement;
   readonly #stream: Statement;
   readonly #all: Statement;
   readonly #wanted: Statement;
@@ -23,11 +24,15 @@ export class EventReader {
   constructor(database: Database, s: string) {
     this.#database = database;
     this.#head = statement(`select coalesce(max(position), 0) from ${s}.events`);
+    this.#dropped = statement(`select e.dropped_at is not null from ${s}.events e where e.position = $1`);
     this.#stream = statement(
       `select ${EVENT_COLUMNS}, (select l.version from ${s}.events l where l.aggregate = $1 and l.id = $2 order by l.version desc limit 1)
-      from ${s}.events e where e.aggregate = $1 and e.id = $2 and e.version between $3::bigint and $4::bigint order by e.version`,
+      from ${s}.events e where e.aggregate = $1 and e.id = $2 and e.version <= $4::bigint
+        and e.version >= greatest($3::bigint, coalesce((
+          select c.version from ${s}.events c where c.aggregate = $1 and c.id = $2 and c.cut is not null order by c.version desc limit 1), 0))
+      order by e.version limit $5::bigint`,
     );
-    const all = `select ${EVENT_COLUMNS}, e.aggregate, e.id from ${s}.events e where e.position between $1::bigint and $2::bigint`;
+    const all = `select ${EVENT_COLUMNS}, e.aggregate, e.id from ${s}.events e where e.position between $1::bigint and $2::bigint and e.dropped_at is null`;
     this.#all = statement(`${all} order by e.position`);
     this.#undeclared = statement(
       `${all} and e.aggregate = any($3::text[]) and e.aggregate || '/' || e.type <> all($4::text[]) order by e.position`,
@@ -40,18 +45,24 @@ export class EventReader {
     return Number(row?.[0]);
   }
 
+  async isDropped(position: number): Promise<boolean> {
+    const [row] = await this.#database.read(this.#dropped, [position]);
+    return row?.[0] === "t";
+  }
+
   /** A stream's events from a version on, up to the last one at the time of the first query. */
   async *stream(stream: StreamName, from: number): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     const { type, id } = stream;
-    let last = Infinity;
+    let last = Number.MAX_SAFE_INTEGER;
     const query = (first: number, count: number): Promise<Row[]> =>
-      this.#database.read(this.#stream, [type, toStored(id), first, Math.min(first + count - 1, last)]);
+      this.#database.read(this.#stream, [type, toStored(id), first, last, count]);
     let rows = await query(from, FIRST_ROWS);
     // Every row has it, as of the same moment as the rows.
     last = Number(rows[0]?.[COLUMNS_AFTER] ?? 0);
-    for (let next = from; rows.length > 0;) {
+    while (rows.length > 0) {
       const events = rows.map((row) => new StoredRow(stream, row));
-      next += rows.length;
+      // A cut that was committed meanwhile may leave out versions.
+      const next = (events.at(-1)?.version ?? last) + 1;
       const following = next > last ? undefined : query(next, rowsAfter(rows, MOST_ROWS));
       // Its failure is met below, or by no one if the reader leaves.
       following?.catch(() => {});

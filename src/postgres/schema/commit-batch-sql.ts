@@ -10,6 +10,9 @@
  *   stream, or a number of a consumer) then has this batch's id, and the first answer is given once more. A first call that is still
  *   under way has the lock, or waits for it: whichever of the two comes second finds the slot taken.
  *
+ * A cut marks the earlier events of its stream as dropped. Those of a deleted instance lose their contents at once. Their rows stay, so
+ * that a batch whose answer was lost still finds its slot.
+ *
  * A batch that only compares versions writes nothing, and does not wait for the lock.
  *
  * Returns the position before the batch's first event; or -1 and, for each expectation that was wrong, three numbers: 0 for a stream
@@ -21,7 +24,7 @@ create function ${s}.commit_batch(
   batch_id uuid, again boolean, flushed boolean,
   s_aggregate text[], s_id text[], s_expected bigint[],
   c_name text[], c_expected bigint[],
-  e_stream integer[], e_version bigint[], e_type text[], e_data text[], e_schema integer[], e_time bigint[], e_id text[], e_actor text[], e_meta text[],
+  e_stream integer[], e_version bigint[], e_type text[], e_data text[], e_schema integer[], e_time bigint[], e_id text[], e_actor text[], e_meta text[], e_cut text[],
   n_name text[], n_sequence bigint[], n_note text[],
   l_name text[], l_key text[], l_letter text[]
 ) returns bigint[] language plpgsql as $$
@@ -77,10 +80,23 @@ begin
     return -1 || wrong;
   end if;
   if cardinality(e_type) > 0 then
-    insert into ${s}.events (position, aggregate, id, version, type, data, schema_version, timestamp, event_id, actor, meta, batch)
-      select head + u.number, s_aggregate[u.stream], s_id[u.stream], u.version, u.type, u.data::json, u.schema, u.time, u.event_id, u.actor, u.meta::json, batch_id
-      from unnest(e_stream, e_version, e_type, e_data, e_schema, e_time, e_id, e_actor, e_meta)
-        with ordinality as u(stream, version, type, data, schema, time, event_id, actor, meta, number);
+    insert into ${s}.events (position, aggregate, id, version, type, data, schema_version, timestamp, event_id, actor, meta, batch, cut)
+      select head + u.number, s_aggregate[u.stream], s_id[u.stream], u.version, u.type, u.data::json, u.schema, u.time, u.event_id, u.actor, u.meta::json, batch_id, u.cut
+      from unnest(e_stream, e_version, e_type, e_data, e_schema, e_time, e_id, e_actor, e_meta, e_cut)
+        with ordinality as u(stream, version, type, data, schema, time, event_id, actor, meta, cut, number);
+    for each in
+      select s_aggregate[u.stream] as aggregate, s_id[u.stream] as id, u.version, u.cut, head + u.number as position
+      from unnest(e_stream, e_version, e_cut) with ordinality as u(stream, version, cut, number)
+      where u.cut is not null order by u.number
+    loop
+      update ${s}.events e set dropped_at = each.position
+        where e.aggregate = each.aggregate and e.id = each.id and e.version < each.version and e.dropped_at is null;
+      if each.cut = 'deleted' then
+        update ${s}.events e set type = '', data = 'null', event_id = null, actor = null, meta = null
+          where e.aggregate = each.aggregate and e.id = each.id and e.version < each.version and e.type <> '';
+      end if;
+      delete from ${s}.snapshots n where n.aggregate = each.aggregate and n.id = each.id;
+    end loop;
   end if;
   if cardinality(n_name) > 0 then
     insert into ${s}.notes (consumer, sequence, note, batch)

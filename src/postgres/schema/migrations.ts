@@ -23,9 +23,11 @@ create table ${s}.events (
   actor text collate "C",
   meta json,
   batch uuid not null,
+  cut text,
+  dropped_at bigint,
   unique (aggregate, id, version)
 );
-create index events_first on ${s}.events (aggregate, id) where version = 1;
+create index events_first on ${s}.events (aggregate, id, version) where version = 1 or cut is not null;
 create table ${s}.notes (
   consumer text collate "C" not null,
   sequence bigint not null,

@@ -6,6 +6,7 @@ import { checkedVerdicts } from "./rules/checked-verdicts.ts";
 import { closing } from "./rules/closing.ts";
 import { commits } from "./rules/commits.ts";
 import { conflicts } from "./rules/conflicts.ts";
+import { cuts } from "./rules/cuts.ts";
 import { deadLetters } from "./rules/dead-letters.ts";
 import { durability } from "./rules/durability.ts";
 import { fields } from "./rules/fields.ts";
@@ -40,6 +41,7 @@ const RULES: readonly Rule[] = [
   ...checkedVerdicts,
   ...order,
   ...reading,
+  ...cuts,
   ...fields,
   ...names,
   ...snapshots,

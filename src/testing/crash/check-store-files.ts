@@ -9,13 +9,16 @@ const decoder = new TextDecoder();
 
 /**
  * Reads the commit log and the streams' files byte by byte, without the store's code, and compares them with each other
- * and with the events that the store returned. The store must have no pending work.
+ * and with the events that the store returned. The store must have no pending work. Returns the events that the log has and the
+ * store did not return: those of deleted and compacted instances, and those that say so.
  */
-export function checkStoreFiles(disk: StoreFiles, directory: string, events: readonly SeenEvent[]): void {
+export function checkStoreFiles(disk: StoreFiles, directory: string, events: readonly SeenEvent[]): SeenEvent[] {
   const log = `${directory}/commit_log/`;
   const files = disk.files();
   const ends = new Map<string, { at: number; version: number }>();
   const streams = new Map<string, Uint8Array>();
+  const logged: LoggedEvent[] = [];
+  const cuts = new Map<string, number>();
   let position = 0;
   for (const path of files.filter((file) => file.startsWith(log)).sort()) {
     const bytes = disk.bytesOf(path) ?? new Uint8Array();
@@ -59,7 +62,9 @@ export function checkStoreFiles(disk: StoreFiles, directory: string, events: rea
           throw new Error(
             `the copies of ${section.stream} from version ${section.version}, byte ${section.at} on differ`,
           );
-        for (let i = 0; i < section.events; i++) compare(line(), events[position++], section.stream);
+        if (section.cut !== undefined) cuts.set(section.stream, section.version);
+        for (let i = 0; i < section.events; i++)
+          logged.push({ line: line(), stream: section.stream, version: section.version + i, position: ++position });
         ends.set(section.stream, { at: section.at + section.bytes, version: known.version + section.events });
       }
       if (at !== end)
@@ -67,8 +72,7 @@ export function checkStoreFiles(disk: StoreFiles, directory: string, events: rea
     }
     if (!isZero(bytes, at)) throw new Error(`${path}: expected zeros after byte ${at}`);
   }
-  if (position !== events.length)
-    throw new Error(`the commit log has ${position} events, the store returned ${events.length}`);
+  const others = compareAll(logged, cuts, events);
   for (const path of files) {
     if (!path.startsWith(`${directory}/streams/`) || !path.endsWith("/app.jsonl")) continue;
     const key = path.slice(directory.length + "/streams/".length, -"/app.jsonl".length);
@@ -76,6 +80,60 @@ export function checkStoreFiles(disk: StoreFiles, directory: string, events: rea
     if (size !== (ends.get(key)?.at ?? 0))
       throw new Error(`${path}: expected ${ends.get(key)?.at ?? 0} bytes, as in the commit log, found ${size}`);
   }
+  return others;
+}
+
+/** An event as the log has it. */
+interface LoggedEvent {
+  readonly line: string;
+  readonly stream: string;
+  readonly version: number;
+  readonly position: number;
+}
+
+/** Compares the log's events with those that the store returned; `cuts` has the version of each stream's last cut. Returns the others. */
+function compareAll(
+  logged: readonly LoggedEvent[],
+  cuts: ReadonlyMap<string, number>,
+  events: readonly SeenEvent[],
+): SeenEvent[] {
+  const others: SeenEvent[] = [];
+  let next = 0;
+  for (const { line, stream, version, position } of logged) {
+    const written = JSON.parse(line) as WrittenLine;
+    const isDropped = version < (cuts.get(stream) ?? 0);
+    const event = events[next];
+    if (event?.position === position) {
+      if (isDropped) throw new Error(`expected ${nameOf(event)} to be dropped; the store returned it`);
+      compare(line, written, event, stream);
+      next++;
+      continue;
+    }
+    // What says that a stream was cut need not be among its events.
+    if (!isDropped && !written.type.startsWith("$"))
+      throw new Error(`${stream}: the store did not return the event ${line}`);
+    const slash = stream.indexOf("/");
+    others.push({
+      ...{ aggregate: idOf(stream.slice(0, slash)), id: idOf(stream.slice(slash + 1)), version, position },
+      ...{ type: written.type, data: written.data, correlationId: written.meta?.correlation_id },
+    });
+  }
+  const more = events[next];
+  if (more !== undefined)
+    throw new Error(`the store returned ${nameOf(more)}, which the commit log does not have in this place`);
+  return others;
+}
+
+/** The id that a directory's name stands for. */
+function idOf(name: string): string {
+  return name.startsWith("%") ? decodeURIComponent(name.slice(1)) : name;
+}
+
+interface WrittenLine {
+  readonly type: string;
+  readonly data: unknown;
+  readonly pos?: number;
+  readonly meta?: { readonly correlation_id?: string };
 }
 
 const NEWLINE = 0x0a;
@@ -87,6 +145,7 @@ interface Section {
   readonly at: number;
   readonly events: number;
   readonly bytes: number;
+  readonly cut?: string;
 }
 
 function streamBytes(disk: StoreFiles, directory: string, key: string, known: Map<string, Uint8Array>): Uint8Array {
@@ -96,9 +155,7 @@ function streamBytes(disk: StoreFiles, directory: string, key: string, known: Ma
   return bytes;
 }
 
-function compare(line: string, event: SeenEvent | undefined, stream: string): void {
-  const written = JSON.parse(line) as { readonly type: string; readonly data: unknown; readonly pos?: number };
-  if (event === undefined) throw new Error(`${stream}: the store did not return the event ${line}`);
+function compare(line: string, written: WrittenLine, event: SeenEvent, stream: string): void {
   if (
     written.type !== event.type ||
     (written.pos ?? event.position) !== event.position ||

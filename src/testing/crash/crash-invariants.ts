@@ -17,7 +17,7 @@ export interface InvariantOptions {
 /**
  * The default check for `exploreCrashes` with an `AggregateStore`. Every acknowledged commit is there; every commit is
  * whole or absent; versions and positions have no holes; and both copies of every event, in the commit log and in the
- * stream's file, are the same. Returns one line for each event, in global order.
+ * stream's file, are the same. Returns one line for each event of the log, in global order, also for those of deleted instances, which readers no longer get.
  */
 export async function checkInvariants(
   { disk, store, commits }: CrashRemains<EventReader>,
@@ -27,7 +27,8 @@ export async function checkInvariants(
   for (const { type, id } of await store.listStreams())
     for await (const event of store.readEvents(type, id)) events.push(event);
   events.sort((a, b) => a.position - b.position);
-  checkEvents(events, commits);
-  checkStoreFiles(disk, directory, events);
-  return events.map(nameOf);
+  const others = checkStoreFiles(disk, directory, events);
+  const all = [...events, ...others].sort((a, b) => a.position - b.position);
+  checkEvents(all, commits);
+  return all.map(nameOf);
 }
