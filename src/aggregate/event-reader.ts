@@ -1,4 +1,5 @@
 import { EventfoldError, InvalidPayloadError } from "../errors.ts";
+import { CUT_TYPES } from "../event-store/cut.ts";
 import type { EventDraft, StoredEvent } from "../event-store/event-store.ts";
 import type { NamedFunction } from "../fingerprint.ts";
 import { ignoreFailure, isPromise, messageOf } from "../realm.ts";
@@ -93,7 +94,10 @@ export class EventReader {
   /** The stored types of which events of the given types are made. */
   storedTypesOf(types: ReadonlySet<string>): Set<string> {
     const found = [...this.#readings].filter(([, { kind, to }]) => kind === "replaced" || types.has(to));
-    return new Set(found.map(([stored]) => stored));
+    const stored = new Set(found.map(([type]) => type));
+    // No contract declares it, and no history can rename it.
+    if (types.has(CUT_TYPES.deleted)) stored.add(CUT_TYPES.deleted);
+    return stored;
   }
 
   /** Whether events are read under the name that they are stored with, if their type is known at all. */
