@@ -1,5 +1,6 @@
 import { type UnknownEventPolicy, verdictOn } from "../aggregate/unknown-event-policy.ts";
 import { EventfoldError } from "../errors.ts";
+import { cutOfType } from "../event-store/cut.ts";
 import type { Checkpoint, EventStore, EventTypes, StoredEvent } from "../event-store/event-store.ts";
 import { unknownEvents } from "../tracing/tracing.ts";
 import { eventDigest } from "../event-store/event-digest.ts";
@@ -166,7 +167,7 @@ export class UnknownEvents {
     const found = new Map<string, { count: number; position: number }>();
     for await (const batch of this.#events.readAll({ from: from + 1, to, undeclared: declared })) {
       for (const event of batch) {
-        if (declared.get(event.stream.type)?.has(event.type) !== false) continue;
+        if (declared.get(event.stream.type)?.has(event.type) !== false || cutOfType(event.type) !== undefined) continue;
         const key = this.#add(event);
         const counted = found.get(key) ?? { count: 0, position: event.position };
         found.set(key, { ...counted, count: counted.count + 1 });
