@@ -22,6 +22,8 @@ export type FindingKind =
   | "stream-ahead"
   /** Events of the Rust crate that the next reading adopts. */
   | "foreign-events"
+  /** The first events of a stream are in an archive of the Rust crate, which this library does not read. */
+  | "archived-events"
   /** An event that no copy holds in a readable form. */
   | "event-lost"
   /** Two events of one stream have one id. */

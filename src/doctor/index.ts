@@ -1,4 +1,5 @@
 export { repair } from "./repair.ts";
+export { restoreArchives, type RestoreArchivesOptions, type RestoreArchivesReport } from "./restore-archives.ts";
 export { verify } from "./verify.ts";
 export type {
   Finding,

@@ -22,6 +22,11 @@ export function checkLayout(fs: FileSystem, paths: StorePaths): Problem[] {
     for (const { name, directory: isDirectory } of fs.readDirectory(directory)) {
       if (belongs(name, isDirectory)) continue;
       const file = `${directory}/${name}`;
+      if (name === "archive.jsonl.zst" && directory.startsWith(`${paths.streams}/`)) {
+        const message = "eventfold has moved the stream's first events here; restoreArchives puts them back";
+        problems.push({ kind: "archived-events", severity: "error", file, message });
+        continue;
+      }
       const original = name.endsWith(".tmp") ? name.slice(0, -4) : undefined;
       if (original !== undefined && !isDirectory && belongs(original, false)) {
         const message = "a file that was not written to its end; nothing reads it";

@@ -79,7 +79,7 @@ function checkNotRotated(fs: FileSystem, paths: StorePaths, key: StreamKey): voi
   if (fs.stat(archive) === undefined) return;
   throw new EventfoldError(
     "UNSUPPORTED_FORMAT",
-    `${archive}: eventfold has moved this stream's first events there, which this version cannot read; put them back before the first line of app.jsonl (zstd -d)`,
+    `${archive}: eventfold has moved this stream's first events there, which this library cannot read; call restoreArchives of eventfold-es/doctor, which puts them back before the first line of app.jsonl, for the Rust crate too`,
   );
 }
 
