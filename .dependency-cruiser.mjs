@@ -36,14 +36,14 @@ export default {
       name: "node-fs-only-in-fs",
       comment: "One importer of node:fs, so that a recording or failing file system can take its place.",
       severity: "error",
-      from: { path: "^src/", pathNot: "^src/fs/" },
+      from: { path: "^src/", pathNot: "^src/(fs|cli)/" },
       to: { path: "^(node:)?fs(/promises)?$" },
     },
     {
       name: "platform-only-in-fs-and-file-store",
       comment: "Everything else runs without Node, e.g. in a browser with another store.",
       severity: "error",
-      from: { path: "^src/", pathNot: "^src/(fs|file-store|doctor|tracing)/" },
+      from: { path: "^src/", pathNot: "^src/(fs|file-store|doctor|tracing|cli)/" },
       to: { dependencyTypes: ["core"] },
     },
     {
@@ -64,7 +64,7 @@ export default {
       comment:
         "src/ has two dependencies, both for files. Development dependencies and undeclared ones are none of them.",
       severity: "error",
-      from: { path: "^src/", pathNot: "^src/(fs|file-store)/" },
+      from: { path: "^src/", pathNot: "^src/(fs|file-store|cli)/" },
       to: { path: "node_modules" },
     },
     {
@@ -84,7 +84,7 @@ export default {
       name: "core-knows-no-postgres",
       comment: "The store in PostgreSQL is an entry point of its own, which nothing else imports.",
       severity: "error",
-      from: { path: "^src/", pathNot: "^src/postgres/" },
+      from: { path: "^src/", pathNot: "^src/(postgres|cli)/" },
       to: { path: "^src/postgres/" },
     },
     {
@@ -120,7 +120,7 @@ export default {
     {
       name: "nothing-imports-the-entry-points",
       severity: "error",
-      from: { path: "^src/", pathNot: "^src/testing/" },
+      from: { path: "^src/", pathNot: "^src/(testing|cli)/" },
       to: { path: "^src/((doctor/)?index\\.ts$|testing/)" },
     },
     {
@@ -133,7 +133,7 @@ export default {
       name: "nothing-imports-the-doctor",
       comment: "verify and repair are an entry point of their own. They know the file store, which does not know them.",
       severity: "error",
-      from: { path: "^src/", pathNot: "^src/doctor/" },
+      from: { path: "^src/", pathNot: "^src/(doctor|cli)/" },
       to: { path: "^src/doctor/" },
     },
     {
@@ -216,6 +216,19 @@ export default {
         pathNot:
           "^src/(aggregate/(aggregate|payload)\\.ts$|aggregate-store/instances\\.ts$|event-store/event-store\\.ts$|errors\\.ts$|testing/contract/)",
       },
+    },
+    {
+      name: "cli-uses-public-names",
+      comment: "The command line is a program like any other: it imports the package, not its files.",
+      severity: "error",
+      from: { path: "^src/cli/" },
+      to: { path: "^src/", pathNot: "^src/(cli/|(index|doctor/index|testing/index|postgres/index)\\.ts$)" },
+    },
+    {
+      name: "nobody-imports-cli",
+      severity: "error",
+      from: { path: "^src/", pathNot: "^src/cli/" },
+      to: { path: "^src/cli/" },
     },
     {
       name: "examples-use-public-names",

@@ -45,6 +45,21 @@ describe("the packed package", () => {
     expect(status, output).toBe(0);
   });
 
+  test("brings the command eventfold, which needs no other package", () => {
+    const main = path.join(project, "node_modules/eventfold-es/dist/cli/main.js");
+    expect(runSuite([main, "--version"])).toMatchObject({
+      status: 0,
+      output: expect.stringMatching(/^\d+\.\d+\.\d+$/m) as string,
+    });
+    const program = `require("eventfold-es").AggregateStore.open("./store").then((store) => store.close())`;
+    expect(runSuite(["--eval", program]).status).toBe(0);
+    expect(runSuite([main, "stats", "./store"])).toMatchObject({
+      status: 0,
+      output: expect.stringContaining("head     0") as string,
+    });
+    expect(runSuite([main, "stats", "./nothing"]).status).toBe(3);
+  });
+
   const jest = path.join(ROOT, "node_modules/jest/bin/jest.js");
   const jestConfig = (more: object): string =>
     JSON.stringify({ rootDir: project, transform: {}, testTimeout: 60_000, testMatch: ["**/jest/*.test.js"], ...more });

@@ -1,0 +1,133 @@
+import type { Command } from "commander";
+import type { CopyProgress, RecordedEvent } from "eventfold-es";
+import { isDeepStrictEqual } from "node:util";
+import { Found, UsageError } from "../exit-codes.ts";
+import { type CommonOptions, formatOf, time, wholeNumber, withFormats } from "../options.ts";
+import { progressOf } from "../progress.ts";
+import { writeDocument, writeEvent } from "../results.ts";
+import { checkDirectory, withStore } from "../target.ts";
+import type { Terminal } from "../terminal.ts";
+
+interface RestoreCommandOptions extends CommonOptions {
+  readonly position?: number;
+  readonly at?: number;
+}
+
+/** `backup`, `restore`, `follow`, `adopt` and `compare`. */
+export function addCopyCommands(cli: Command, terminal: Terminal): void {
+  const progress = (doing: string): ((progress: CopyProgress) => void) => {
+    const show = progressOf(terminal, doing, "bytes");
+    return ({ bytes, totalBytes }) => show(bytes, totalBytes);
+  };
+
+  withFormats(cli.command("backup <directory> <target>").description("copy a store while it is used"))
+    .option("--incremental", "add what is new to an earlier backup")
+    .addHelpText("after", "\nExample:\n  eventfold backup ./data /mnt/backup/data --incremental")
+    .action(async (directory: string, target: string, options: CommonOptions & { readonly incremental?: boolean }) =>
+      withStore(directory, { writes: true }, async ({ store }) => {
+        const { incremental = false } = options;
+        const report = await store.backup(target, { incremental, onProgress: progress("copying") });
+        const format = formatOf(options);
+        if (format !== "text") return writeDocument(terminal, format, report);
+        await terminal.line(`copied ${directory} to ${target}, up to position ${report.position}`);
+      }),
+    );
+
+  withFormats(cli.command("restore <source> <target>").description("make a store in an empty directory from a backup"))
+    .option("--position <n>", "up to this position", wholeNumber)
+    .option("--at <time>", "up to the last event that is not later than this time", time)
+    .addHelpText("after", "\nExample:\n  eventfold restore /mnt/backup/data ./data --at 2026-01-31T12:00:00Z")
+    .action(async (source: string, target: string, options: RestoreCommandOptions) => {
+      checkDirectory(source);
+      const { position, at } = options;
+      const { restore } = await import("eventfold-es");
+      const report = await restore(source, target, {
+        ...(position === undefined ? {} : { position }),
+        ...(at === undefined ? {} : { at }),
+        onProgress: progress("restoring"),
+      });
+      const format = formatOf(options);
+      if (format !== "text") return writeDocument(terminal, format, report);
+      await terminal.line(`restored ${target}, up to position ${report.position}`);
+    });
+
+  cli
+    .command("follow <source> <target>")
+    .description("keep a copy of a store up to date until you press Ctrl-C")
+    .addHelpText("after", "\nExample:\n  eventfold follow ./data /mnt/share/data")
+    .action(async (source: string, target: string) => {
+      checkDirectory(source);
+      const ended = new AbortController();
+      process.once("SIGINT", () => ended.abort());
+      process.once("SIGTERM", () => ended.abort());
+      const onProgress = ({ position }: { readonly position: number }): void =>
+        terminal.progress(`${target} is up to date, position ${position}`);
+      const { follow } = await import("eventfold-es");
+      const { position } = await follow(source, target, { signal: ended.signal, onProgress });
+      await terminal.line(`${target} has everything up to position ${position}`);
+    });
+
+  cli
+    .command("adopt <directory>")
+    .description("take over a directory of the Rust crate: builds the commit log")
+    .addHelpText("after", "\nExample:\n  eventfold adopt ./data")
+    .action(async (directory: string) => {
+      checkDirectory(directory);
+      await withStore(directory, { writes: true }, async ({ store }) => {
+        const { head, streams } = await store.status();
+        await terminal.line(`adopted ${directory}: ${head} events in ${streams} streams`);
+      });
+    });
+
+  withFormats(
+    cli.command("compare <store> <other>").description("compare the events of two stores; exit code 1 if they differ"),
+  )
+    .addHelpText("after", "\nExample:\n  eventfold compare ./data /mnt/backup/data")
+    .action((one: string, other: string, options: CommonOptions) => compare(terminal, one, other, options));
+}
+
+async function compare(terminal: Terminal, one: string, other: string, options: CommonOptions): Promise<void> {
+  if (one === other) throw new UsageError(`expected two stores, found ${one} twice`);
+  await withStore(one, {}, ({ store: first }) =>
+    withStore(other, {}, async ({ store: second }) => {
+      const others = second.events()[Symbol.asyncIterator]();
+      let count = 0;
+      for await (const event of first.events()) {
+        const next = await others.next();
+        const counterpart = next.done === true ? undefined : next.value;
+        if (!isDeepStrictEqual(event, counterpart))
+          return differ(terminal, options, { one, other, event, counterpart });
+        count++;
+      }
+      const rest = await others.next();
+      if (rest.done !== true)
+        return differ(terminal, options, { one, other, event: undefined, counterpart: rest.value });
+      const format = formatOf(options);
+      if (format === "text") return terminal.line(`equal: ${count} events`);
+      return writeDocument(terminal, format, { equal: true, events: count });
+    }),
+  );
+}
+
+interface Difference {
+  readonly one: string;
+  readonly other: string;
+  readonly event: RecordedEvent | undefined;
+  readonly counterpart: RecordedEvent | undefined;
+}
+
+async function differ(terminal: Terminal, options: CommonOptions, difference: Difference): Promise<never> {
+  const { one, other, event, counterpart } = difference;
+  const format = formatOf(options);
+  if (format === "text") {
+    for (const [name, found] of [
+      [one, event],
+      [other, counterpart],
+    ] as const) {
+      await terminal.line(terminal.colours.bold(`the first difference, in ${name}`));
+      if (found === undefined) await terminal.line("no more events");
+      else await writeEvent(terminal, found);
+    }
+  } else await writeDocument(terminal, format, { equal: false, first: event, second: counterpart });
+  throw new Found();
+}
