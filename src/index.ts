@@ -58,6 +58,7 @@ export type {
   EventStore,
   EventStoreCapabilities,
   EventTypes,
+  NameLease,
   ReadAllOptions,
   ReadStreamOptions,
   Snapshot,
@@ -84,7 +85,8 @@ export type { ReadProjectionOptions } from "./projection/projections.ts";
 export type { CompileError } from "./compile-error.ts";
 export type { DeleteOptions, DeleteResult } from "./aggregate-store/delete-instance.ts";
 export type { InjectedEvent, InjectOptions, InjectResult } from "./aggregate-store/inject-event.ts";
-export type { SubscribeOptions, Subscription } from "./subscription/subscription.ts";
+export type { HandlerOptions, SubscribeOptions, Subscription } from "./subscription/subscription.ts";
+export type { RetryOptions } from "./subscription/retry.ts";
 export {
   type AnyProcessManager,
   type ProcessManager,

@@ -1,6 +1,7 @@
 import type { AnyAggregate, AnyContract, EventOf } from "../aggregate/aggregate.ts";
 import type { CommandLimits } from "../aggregate/instance/command-limits.ts";
 import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
+import { EventfoldError } from "../errors.ts";
 import type { EventStore } from "../event-store/event-store.ts";
 import type { Unfinished } from "../event-store/unfinished.ts";
 import { projectionAt } from "../projection/past-projection.ts";
@@ -25,11 +26,13 @@ import { dispatch } from "./dispatch.ts";
 import {
   handleEach,
   subscribe,
+  type HandlerOptions,
   type SubscribeOptions,
   type Subscription,
   type SubscriptionPlace,
   type SubscriptionSource,
 } from "../subscription/subscription.ts";
+import { consumerOf, SubscriptionLetters, subscriptionOfKey } from "../subscription/subscription-letters.ts";
 import { type IdleOptions, untilIdle } from "./idle.ts";
 import type { DeleteOptions, DeleteResult } from "./delete-instance.ts";
 import type { InjectedEvent, InjectOptions, InjectResult } from "./inject-event.ts";
@@ -63,6 +66,7 @@ export class AggregateStore<A extends AnyAggregate = AnyAggregate, P extends Any
   >();
   readonly #loops: SubscriptionSource["loops"] = new Set();
   readonly #entry: OpenStoreEntry;
+  readonly #clocks: Pick<SubscriptionSource, "now" | "backoffClock">;
   #closing: Promise<void> | undefined;
 
   /** @internal Use `AggregateStore.open` or `AggregateStore.builder`. */
@@ -73,9 +77,11 @@ export class AggregateStore<A extends AnyAggregate = AnyAggregate, P extends Any
     managers: ProcessManagers,
     entry: OpenStoreEntry,
     unknown: UnknownEvents,
+    clocks: Pick<SubscriptionSource, "now" | "backoffClock">,
   ) {
     super(events, instances, projections, managers, unknown);
     this.#entry = entry;
+    this.#clocks = clocks;
     this.#unknown = unknown;
     this.#managers = managers;
     this.#events = events;
@@ -251,22 +257,37 @@ export class AggregateStore<A extends AnyAggregate = AnyAggregate, P extends Any
     return this.#managers.schedules();
   }
 
-  /** Commands of process managers and schedules that could not be delivered, of one manager or of all. */
-  async deadLetters(manager?: AnyProcessManager | string): Promise<DeadLetter[]> {
+  /**
+   * Commands of process managers and schedules that could not be delivered, and events that subscriptions could not handle: all of them,
+   * or those of a process manager or a subscription.
+   */
+  async deadLetters(of?: AnyProcessManager | string | { readonly subscription: string }): Promise<DeadLetter[]> {
     this.#instances.checkOpen();
-    return this.#managers.deadLetters(typeof manager === "object" ? manager.name : manager);
+    const name = typeof of !== "object" ? of : "subscription" in of ? consumerOf(of.subscription) : of.name;
+    return this.#managers.deadLetters(name);
   }
 
-  /** Sends a dead letter's command once more. It still takes effect at most once; if it fails again the letter stays and this throws. */
+  /**
+   * Sends a dead letter's command once more; it still takes effect at most once. Or gives a dead letter's event to the handler of its
+   * subscription, which must be running in this store. If it fails again, the letter stays and this throws.
+   */
   async replayDeadLetter(key: string): Promise<void> {
     this.#instances.checkWritable("replayDeadLetter");
-    await this.#managers.replay(key);
+    const name = subscriptionOfKey(key);
+    if (name === undefined) return this.#managers.replay(key);
+    for (const [, running] of this.#subscriptions) if (running.name === name) return running.place.replay?.(key);
+    throw new EventfoldError(
+      "INVALID_ARGUMENT",
+      `replayDeadLetter expected the subscription ${name} to be running in this store, because its handler gets the event; start it first`,
+    );
   }
 
   /** Gives a dead letter up. */
   async dropDeadLetter(key: string): Promise<void> {
     this.#instances.checkWritable("dropDeadLetter");
-    await this.#managers.drop(key);
+    const name = subscriptionOfKey(key);
+    if (name === undefined) return this.#managers.drop(key);
+    await new SubscriptionLetters(this.#events, name).drop(key);
   }
 
   /**
@@ -278,13 +299,10 @@ export class AggregateStore<A extends AnyAggregate = AnyAggregate, P extends Any
   ): AsyncIterable<SelectedEvent<A, N, T>>;
   /** Calls a handler for each event; one that fails is called again with the same event, later and later. */
   subscribe<const N extends AnyContract | string = A, const T extends string = string>(
-    options: SubscribeOptions<N, T>,
+    options: HandlerOptions<N, T>,
     handler: (event: SelectedEvent<A, N, T>) => unknown,
   ): Subscription;
-  subscribe(
-    options: SubscribeOptions = {},
-    handler?: (event: never) => unknown,
-  ): AsyncIterable<unknown> | Subscription {
+  subscribe(options: HandlerOptions = {}, handler?: (event: never) => unknown): AsyncIterable<unknown> | Subscription {
     if (options.name === undefined) this.#instances.checkOpen();
     // Its position is saved under the name.
     else this.#instances.checkWritable(`a subscription with a name, ${JSON.stringify(options.name)}`);
@@ -295,6 +313,7 @@ export class AggregateStore<A extends AnyAggregate = AnyAggregate, P extends Any
       loops: this.#loops,
       names: this.#entry.names,
       checkName: (name: string) => this.#entry.checkName(name),
+      ...this.#clocks,
     };
     if (handler === undefined) return subscribe(source, options);
     const place: SubscriptionPlace = {};

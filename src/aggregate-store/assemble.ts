@@ -9,8 +9,9 @@ import { AggregateStore } from "./aggregate-store.ts";
 import { Instances } from "./instances.ts";
 import { OpenStoreEntry } from "./open-stores.ts";
 import { MiddlewareChain } from "./middleware.ts";
+import { monotonicNow } from "../real-timers.ts";
 import { keepParts } from "./store-parts.ts";
-import { sourcesOf, type StoreOptions } from "./store-options.ts";
+import { DEFAULT_OPTIONS, sourcesOf, type StoreOptions } from "./store-options.ts";
 import type { Wiring } from "./wiring.ts";
 
 /** Puts an aggregate store together on an open event store, which it closes if that fails. */
@@ -33,7 +34,10 @@ export async function assemble<A extends AnyAggregate, P extends AnyProjection>(
   const projections = new Projections(events, unknown);
   for (const projection of wiring.projections) projections.register(projection);
   const managers = new ProcessManagers(wiring.managers, events, instances, sources, onProcessManagerError, unknown);
-  const kept = (store: AggregateStore<A, P>): AggregateStore<A, P> => {
+  const isInjected = options.clock !== DEFAULT_OPTIONS.clock;
+  const clocks = { now: sources.now, backoffClock: isInjected ? sources.now : monotonicNow };
+  const make = (entry: OpenStoreEntry): AggregateStore<A, P> => {
+    const store = new AggregateStore<A, P>(events, instances, projections, managers, entry, unknown, clocks);
     keepParts(store, {
       events,
       instances,
@@ -42,10 +46,7 @@ export async function assemble<A extends AnyAggregate, P extends AnyProjection>(
     });
     return store;
   };
-  if (options.readOnly)
-    return kept(
-      new AggregateStore(events, instances, projections, managers, new OpenStoreEntry(undefined, []), unknown),
-    );
+  if (options.readOnly) return make(new OpenStoreEntry(undefined, []));
   try {
     await managers.begin();
   } catch (error) {
@@ -54,6 +55,5 @@ export async function assemble<A extends AnyAggregate, P extends AnyProjection>(
   }
   const isAutomatic = processManagerMode === "automatic";
   if (isAutomatic) managers.start();
-  const entry = new OpenStoreEntry(events.location, isAutomatic ? wiring.managers : []);
-  return kept(new AggregateStore(events, instances, projections, managers, entry, unknown));
+  return make(new OpenStoreEntry(events.location, isAutomatic ? wiring.managers : []));
 }

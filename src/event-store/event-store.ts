@@ -223,6 +223,13 @@ export interface StoreProgress {
   readonly consumers: ReadonlyMap<string, number>;
 }
 
+/** The exclusive use of a name. */
+export interface NameLease {
+  /** False if another process may have taken the name all the same, because the lock's file was removed. */
+  isHeld(): boolean;
+  release(): void;
+}
+
 export interface EventStore {
   readonly capabilities: EventStoreCapabilities;
 
@@ -289,6 +296,12 @@ export interface EventStore {
   listCheckpoints(kind: ConsumerKind): Promise<readonly string[]>;
   /** Replaces a consumer's checkpoint as a whole. */
   saveCheckpoint(kind: ConsumerKind, name: string, checkpoint: Checkpoint): Promise<void>;
+
+  /**
+   * Takes the exclusive use of a subscription's name, which ends with `release` or with the process. `undefined` if another store has it,
+   * in this process or another. Only a storage that can has it.
+   */
+  acquireName?(name: string): Promise<NameLease | undefined>;
 
   /** How many bytes the store takes in its storage, if it can tell. An estimate. */
   sizes?(): Promise<StoreSizes>;

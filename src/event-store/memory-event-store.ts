@@ -11,6 +11,7 @@ import type {
   EventDraft,
   EventStore,
   EventStoreCapabilities,
+  NameLease,
   ReadAllOptions,
   Snapshot,
   StoredDeadLetter,
@@ -45,6 +46,8 @@ export class MemoryContent {
   readonly checkpoints: Map<string, string> = new Map();
   readonly notes: Map<string, string[]> = new Map();
   readonly letters: Map<string, Map<string, StoredDeadLetter>> = new Map();
+  /** The names of which a store has the exclusive use. */
+  readonly names: Set<string> = new Set();
   /** Called after each commit, with the store that made it. */
   readonly observers: Set<(committer: MemoryEventStore, commit: Commit) => void> = new Set();
 }
@@ -142,6 +145,13 @@ export class MemoryEventStore implements EventStore {
   async head(): Promise<number> {
     this.#checkOpen();
     return this.#content.all.length;
+  }
+
+  async acquireName(name: string): Promise<NameLease | undefined> {
+    const { names } = this.#content;
+    if (names.has(name)) return undefined;
+    names.add(name);
+    return { isHeld: () => true, release: () => void names.delete(name) };
   }
 
   async listConsumers(): Promise<readonly string[]> {

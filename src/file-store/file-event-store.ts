@@ -8,6 +8,7 @@ import type {
   ConsumerKind,
   EventStore,
   EventStoreCapabilities,
+  NameLease,
   Snapshot,
   StreamName,
 } from "../event-store/event-store.ts";
@@ -45,6 +46,11 @@ export class FileEventStore extends FileEventReader implements EventStore {
     return new Promise((resolve, reject) => {
       committer.add(queuedCommit(commit, (stream) => keys.of(stream), resolve, reject));
     });
+  }
+
+  async acquireName(name: string): Promise<NameLease | undefined> {
+    this.checkOpen();
+    return this.#parts.acquireName(name);
   }
 
   async saveCheckpoint(kind: ConsumerKind, name: string, checkpoint: Checkpoint): Promise<void> {

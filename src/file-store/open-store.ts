@@ -11,6 +11,7 @@ import { backup } from "./copy/backup.ts";
 import { refuseIncompleteCopy, settleCopy } from "./recovery/copy-marker.ts";
 import { ioError } from "./disk/io-error.ts";
 import { StoreLock } from "./disk/store-lock.ts";
+import { acquireName } from "./disk/name-lock.ts";
 import { type StorePaths, storePaths } from "./disk/store-paths.ts";
 import type { StreamKey } from "./disk/stream-key.ts";
 import { FileEventStore } from "./file-event-store.ts";
@@ -176,6 +177,7 @@ function wire({ fs, paths, lock, hash, options }: Opening, log: CommitLog, marke
 
   const store = new FileEventStore({
     ...{ ...shared, checkpointer, committer, foreign },
+    acquireName: (name) => acquireName(fs, paths, name),
     backup: (target: string, copying: BackupOptions) =>
       backup(shared, target, { ...copying, settle: (path) => settleDirectory(fs, path) }),
     capabilities: { durable: durability === "flush", multiProcess: true },

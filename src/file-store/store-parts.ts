@@ -1,4 +1,10 @@
-import type { BackupOptions, BackupReport, EventStoreCapabilities, StoreSizes } from "../event-store/event-store.ts";
+import type {
+  BackupOptions,
+  BackupReport,
+  EventStoreCapabilities,
+  StoreSizes,
+  NameLease,
+} from "../event-store/event-store.ts";
 import type { CommitWatchers } from "./apply/commit-watchers.ts";
 import type { LogFollower } from "./apply/log-follower.ts";
 import type { UnsettledStreams } from "./apply/unsettled-streams.ts";
@@ -54,6 +60,7 @@ export interface StoreParts extends ReadingParts {
   readonly checkpointer: Checkpointer;
   readonly committer: Committer;
   readonly foreign: ForeignWatch;
+  readonly acquireName: (name: string) => NameLease | undefined;
   /** Copies the store to a directory. */
   readonly backup: (directory: string, options: BackupOptions) => Promise<BackupReport>;
 }

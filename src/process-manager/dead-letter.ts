@@ -1,10 +1,11 @@
 import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
 import { InvalidCommandError, isCommandRejected, isEventfoldError } from "../errors.ts";
 import type { StoredDeadLetter } from "../event-store/event-store.ts";
+import { subscriptionOf } from "../subscription/subscription-letters.ts";
 import type { Cause } from "./reaction.ts";
 import { messageOf } from "../realm.ts";
 
-/** A command of a process manager or a schedule that could not be delivered. */
+/** A command of a process manager or a schedule that could not be delivered, or an event that a subscription could not handle. */
 export interface DeadLetter {
   /** For `replayDeadLetter` and `dropDeadLetter`. */
   readonly key: string;
@@ -12,6 +13,8 @@ export interface DeadLetter {
   readonly processManager?: string;
   /** The key of the schedule that sent it. */
   readonly schedule?: string;
+  /** The subscription whose handler failed. Then `cause` is the event, `aggregate` and `id` are its instance, and there is no command. */
+  readonly subscription?: string;
   readonly aggregate: string;
   readonly id: string;
   readonly command: unknown;
@@ -142,11 +145,21 @@ function commandOf(command: unknown): { readonly type: string; readonly data?: u
   return { type: only[0], data: only[1] as unknown };
 }
 
+function shownEvent(subscription: string, { key, letter }: StoredDeadLetter): DeadLetter {
+  const event = letter["event"] as NonNullable<DeadLetter["cause"]>;
+  const { ts, ms, error } = letter as { readonly ts: number; readonly ms: number; readonly error: string };
+  const { aggregate, id, version, position, eventId } = event;
+  const cause = { aggregate, id, version, position, eventId };
+  return { key, subscription, aggregate, id, command: undefined, error, timestamp: ts * 1000 + ms, cause };
+}
+
 /** A dead letter as users see it. */
 export function shownLetter(processManager: string, { key, letter }: StoredDeadLetter): DeadLetter {
   const envelope = (letter["envelope"] ?? {}) as Partial<StoredEnvelope>;
   const seconds = typeof letter["ts"] === "number" ? letter["ts"] : 0;
   const cause = letter["cause"] as DeadLetter["cause"];
+  const subscription = subscriptionOf(processManager);
+  if (subscription !== undefined) return shownEvent(subscription, { key, letter });
   const schedule = letter["schedule"];
   return {
     key,

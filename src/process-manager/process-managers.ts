@@ -194,11 +194,16 @@ export class ProcessManagers {
   /** Dead letters of one manager, or of all. */
   async deadLetters(manager?: string): Promise<DeadLetter[]> {
     await refreshBeforeReading(this.#events);
-    const names = manager === undefined ? [...this.#workers.keys(), SCHEDULES] : [manager];
+    const names = manager === undefined ? [...this.#workers.keys(), ...(await this.#ownConsumers())] : [manager];
     const lists = await Promise.all(
       names.map(async (name) => (await this.#events.deadLetters(name)).map((letter) => shownLetter(name, letter))),
     );
     return lists.flat();
+  }
+
+  /** The consumers that are no process managers: schedules and subscriptions. */
+  async #ownConsumers(): Promise<readonly string[]> {
+    return (await this.#events.listConsumers()).filter((name) => name.includes(":"));
   }
 
   /** How far each manager is, with its scheduled commands and the number of its dead letters. */

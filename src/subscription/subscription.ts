@@ -3,17 +3,18 @@ import type { AnyContract } from "../aggregate/aggregate.ts";
 import type { RecordedEvent } from "../aggregate/messages.ts";
 import { EventfoldError } from "../errors.ts";
 import { CommitSignal } from "../event-store/commit-signal.ts";
-import type { EventStore } from "../event-store/event-store.ts";
+import type { EventStore, NameLease, StoredEvent } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { checkConsumerName } from "../projection/consumer-name.ts";
 import { ChangedHistoryError, LogCursor } from "../projection/log-cursor.ts";
 import { type EventFilter, EventSelection, type ReaderOf } from "./event-filter.ts";
-import { callSafely } from "../realm.ts";
-import { monotonicNow, startTimer } from "../real-timers.ts";
+import { EventDelivery } from "./event-delivery.ts";
+import { checkRetry, pause, type RetryOptions } from "./retry.ts";
+import { SubscriptionLetters } from "./subscription-letters.ts";
+import { monotonicNow } from "../real-timers.ts";
 
-/** A handler that fails is tried again after this long, then twice as long, and so on. */
-const FIRST_RETRY_MS = 50;
-const LONGEST_RETRY_MS = 30_000;
+/** A process that waits for the exclusive use of a name looks this often whether it is free, in ms. */
+const LOOK_FOR_NAME_MS = 100;
 /** The position of a named subscription is saved after this much time, and when it ends. */
 const SAVE_AFTER_MS = 200;
 
@@ -32,10 +33,26 @@ export interface SubscribeOptions<
    */
   readonly name?: string;
   /**
+   * Waits until no other process has this named subscription running, so that one at a time works on it. When that one ends, in whatever
+   * way, the next one continues after the position that was saved.
+   */
+  readonly exclusive?: boolean;
+  /**
    * Told each time a handler fails (then with the event) or the events cannot be read; both are tried again, with growing pauses. If
    * left out, the error goes to the console. A loop gets its errors thrown instead.
    */
   readonly onError?: (error: unknown, event: RecordedEvent | undefined) => void;
+}
+
+/** Options of a subscription with a handler. */
+export interface HandlerOptions<
+  N extends AnyContract | string = AnyContract | string,
+  T extends string = string,
+> extends SubscribeOptions<N, T> {
+  /** After so many attempts, an event becomes a dead letter of the subscription, which needs a name. If left out, the handler is tried for ever. */
+  readonly retry?: RetryOptions;
+  /** With `"instance"`, the events of an instance that come after a dead letter become dead letters, too, until that one is replayed or dropped. */
+  readonly order?: "instance";
 }
 
 /** What a subscription needs of its store. */
@@ -50,6 +67,10 @@ export interface SubscriptionSource {
   readonly names: Set<string>;
   /** Throws if another store of this process runs a subscription of this name. */
   readonly checkName: (name: string) => void;
+  /** The store's clock, in milliseconds since 1970. */
+  readonly now: () => number;
+  /** What the pauses between attempts are measured with: the clock that the program has injected, or a monotonic one. */
+  readonly backoffClock: () => number;
 }
 
 /** Delivers events in global order: first those that are there, then each new one, without a gap or a double. */
@@ -58,12 +79,18 @@ export function subscribe(
   options: SubscribeOptions,
 ): AsyncGenerator<RecordedEvent, void, undefined> {
   checkOptions(source, options);
+  const { retry, order } = options as HandlerOptions;
+  if (retry !== undefined || order !== undefined)
+    throw new EventfoldError(
+      "INVALID_ARGUMENT",
+      "retry and order expected a handler; a loop handles its errors by itself",
+    );
   const optionsWithStart = withStart(source.events, options);
   const run = async function* (): AsyncGenerator<RecordedEvent, void, undefined> {
     const release = reserveName(source, options);
     source.loops.add(loop);
     try {
-      yield* follow(source, optionsWithStart, {});
+      for await (const { recorded } of follow(source, optionsWithStart, {})) yield* recorded;
     } finally {
       source.loops.delete(loop);
       release();
@@ -78,15 +105,23 @@ export interface SubscriptionPlace {
   cursor?: LogCursor;
   /** The error of the last attempt, if it failed. */
   failure?: { readonly error: unknown } | undefined;
+  /** Gives the event of a dead letter to the handler once more, and removes the letter. */
+  replay?: (key: string) => Promise<void>;
+}
+
+/** An event and what readers see of it. */
+interface Delivered {
+  readonly event: StoredEvent;
+  readonly recorded: readonly RecordedEvent[];
 }
 
 async function* follow(
   source: SubscriptionSource,
   options: WithStart,
   place: SubscriptionPlace,
-): AsyncGenerator<RecordedEvent, void, undefined> {
+): AsyncGenerator<Delivered, void, undefined> {
   const { events } = source;
-  const { name, signal } = options;
+  const { name, signal, exclusive } = options;
   const selection = new EventSelection(options, source.reader);
   const { signal: ended, release } = anyAborted([signal, source.closing]);
   const commits = new CommitSignal(events, ended);
@@ -95,6 +130,7 @@ async function* follow(
     const { cursor } = place;
     if (name === undefined || cursor === undefined || cursor.position === saved.position || !cursor.isVerified) return;
     if (!final && monotonicNow() - saved.time < SAVE_AFTER_MS) return;
+    if (lease?.isHeld() === false) throw lostName(name);
     const mark = cursor.mark();
     try {
       await events.saveCheckpoint("subscription", name, { state: null, ...mark });
@@ -104,7 +140,10 @@ async function* follow(
       saved = { ...saved, time: monotonicNow() };
     }
   };
+  let lease: NameLease | undefined;
   try {
+    if (exclusive === true && name !== undefined) lease = await exclusiveUse(events, name, ended);
+    if (ended.aborted) return;
     const cursor = (place.cursor ??= await startOf(events, options));
     saved = { position: cursor.position, time: monotonicNow() };
     while (!ended.aborted) {
@@ -114,7 +153,8 @@ async function* follow(
         for await (const batch of place.cursor.read()) {
           for (const event of batch) {
             if (ended.aborted) return;
-            for (const recorded of selection.of(event)) yield recorded;
+            const recorded = selection.of(event);
+            if (recorded.length > 0) yield { event, recorded };
             // The reader has handled an event when it asks for the next one.
             place.cursor.pass(event);
             if (name !== undefined && monotonicNow() - saved.time >= SAVE_AFTER_MS) await save(false);
@@ -134,6 +174,9 @@ async function* follow(
     commits.close();
     release();
     await save(true);
+    lease?.release();
+    // Another process may go on from here, so the next attempt begins at the saved position.
+    if (lease !== undefined) delete place.cursor;
   }
 }
 
@@ -151,39 +194,29 @@ export interface Subscription {
 /** Calls `handler` for each event, one after the other; a handler that fails is called again with the same event, with growing pauses. */
 export function handleEach(
   source: SubscriptionSource,
-  options: SubscribeOptions,
+  options: HandlerOptions,
   handler: (event: RecordedEvent) => unknown,
   place: SubscriptionPlace,
 ): Subscription {
   checkOptions(source, options);
+  checkHandlerOptions(options);
   const release = reserveName(source, options);
   const optionsWithStart = withStart(source.events, options);
   const stop = new AbortController();
   const { signal: ended, release: unlink } = anyAborted([options.signal, stop.signal, source.closing]);
-  /** Does something until it succeeds. False when the end came first. */
-  const untilDone = async (work: () => unknown, event?: RecordedEvent): Promise<boolean> => {
-    for (let wait = FIRST_RETRY_MS; ; wait = Math.min(wait * 2, LONGEST_RETRY_MS)) {
-      try {
-        await work();
-        place.failure = undefined;
-        return true;
-      } catch (error) {
-        place.failure = { error };
-        reportError(options, error, event);
-        await pause(wait, ended);
-        if (ended.aborted) return false;
+  const delivery = new EventDelivery(source, options, handler, { place, ended });
+  place.replay = (key) => delivery.replay(key);
+  const done = delivery
+    .untilDone(async () => {
+      for await (const { event, recorded } of follow(source, { ...optionsWithStart, signal: ended }, place)) {
+        // Not handled: the position must not move on.
+        if (!(await delivery.deliver(event, recorded))) return;
       }
-    }
-  };
-  const done = untilDone(async () => {
-    for await (const event of follow(source, { ...optionsWithStart, signal: ended }, place)) {
-      // Not handled: the position must not move on.
-      if (!(await untilDone(() => handler(event), event))) return;
-    }
-  }).then(() => {
-    unlink();
-    release();
-  });
+    })
+    .then(() => {
+      unlink();
+      release();
+    });
   return {
     done,
     close: async () => {
@@ -191,6 +224,23 @@ export function handleEach(
       await done;
     },
   };
+}
+
+/** Waits until no other process uses a name. `undefined` if the end came first. */
+async function exclusiveUse(events: EventStore, name: string, ended: AbortSignal): Promise<NameLease | undefined> {
+  while (!ended.aborted) {
+    const lease = await events.acquireName?.(name);
+    if (lease !== undefined) return lease;
+    await pause(LOOK_FOR_NAME_MS, ended);
+  }
+  return undefined;
+}
+
+function lostName(name: string): EventfoldError {
+  return new EventfoldError(
+    "STORE_REPLACED",
+    `the lock of the exclusive subscription ${name} is not at its place any more, so another process may have taken the name; put the store's directory back`,
+  );
 }
 
 /** Reserves a subscription's name: two subscriptions of one name would overwrite each other's position. Returns the function that frees it. */
@@ -204,13 +254,6 @@ function reserveName({ names, checkName }: SubscriptionSource, { name }: Subscri
   checkName(name);
   names.add(name);
   return () => void names.delete(name);
-}
-
-function reportError({ onError }: SubscribeOptions, error: unknown, event: RecordedEvent | undefined): void {
-  // Without a listener the error must neither pass unnoticed nor end the program.
-  if (onError === undefined) console.error(error);
-  // A listener that fails must not end the subscription.
-  callSafely(() => onError?.(error, event));
 }
 
 /** Options with `"now"` made a position: that of the call, not of the first event that is asked for. */
@@ -228,15 +271,32 @@ type WithStart = SubscribeOptions & { readonly after: Promise<number> };
 async function startOf(events: EventStore, options: WithStart): Promise<LogCursor> {
   const { name } = options;
   const checkpoint = name === undefined ? undefined : await events.loadCheckpoint("subscription", name);
-  return checkpoint === undefined ? beginningOf(events, options) : new LogCursor(events, checkpoint);
+  if (checkpoint === undefined) return beginningOf(events, options);
+  const passed = await passedOf(events, options);
+  return new LogCursor(events, checkpoint.position < passed ? passed : checkpoint);
 }
 
-async function beginningOf(events: EventStore, { after }: WithStart): Promise<LogCursor> {
-  return new LogCursor(events, await after);
+async function beginningOf(events: EventStore, options: WithStart): Promise<LogCursor> {
+  return new LogCursor(events, Math.max(await options.after, await passedOf(events, options)));
 }
 
-function checkOptions({ reader }: SubscriptionSource, options: SubscribeOptions): void {
-  const { from, name } = options;
+/** Up to where a named subscription has dealt with all events when it last wrote a dead letter: the log knows, whatever became of the checkpoint. */
+async function passedOf(events: EventStore, { name }: WithStart): Promise<number> {
+  return name === undefined ? 0 : new SubscriptionLetters(events, name).passed();
+}
+
+function checkOptions({ reader, events }: SubscriptionSource, options: SubscribeOptions): void {
+  const { from, name, exclusive } = options;
+  if (exclusive === true && name === undefined)
+    throw new EventfoldError(
+      "INVALID_ARGUMENT",
+      "exclusive expected a name beside it, which one process at a time uses",
+    );
+  if (exclusive === true && events.acquireName === undefined)
+    throw new EventfoldError(
+      "INVALID_ARGUMENT",
+      "exclusive expected a storage that can lock a name between processes, as files can; run this subscription in one process",
+    );
   void new EventSelection(options, reader);
   if (name !== undefined) checkConsumerName("subscription", name);
   if (from !== undefined && from !== "now" && !(Number.isSafeInteger(from) && from >= 1)) {
@@ -244,15 +304,12 @@ function checkOptions({ reader }: SubscriptionSource, options: SubscribeOptions)
   }
 }
 
-function pause(ms: number, ended: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const finish = (): void => {
-      cancel();
-      ended.removeEventListener("abort", finish);
-      resolve();
-    };
-    const cancel = startTimer(finish, ms, "foreground");
-    ended.addEventListener("abort", finish);
-    if (ended.aborted) finish();
-  });
+function checkHandlerOptions({ name, retry, order }: HandlerOptions): void {
+  if (retry !== undefined) checkRetry(retry);
+  if (order !== undefined && order !== "instance")
+    throw new EventfoldError("INVALID_ARGUMENT", `order expected "instance", found ${JSON.stringify(order)}`);
+  if (order !== undefined && retry === undefined)
+    throw new EventfoldError("INVALID_ARGUMENT", "order expected retry beside it: without it, all later events wait");
+  if (retry !== undefined && name === undefined)
+    throw new EventfoldError("INVALID_ARGUMENT", "retry expected a name beside it, which the dead letters have");
 }

@@ -11,6 +11,7 @@ import type * as markerModule from "../../src/file-store/recovery/marker.ts";
 import type * as scheduledCommandsModule from "../../src/process-manager/scheduled-commands.ts";
 import type * as cutsModule from "../../src/file-store/streams/cuts.ts";
 import type * as sectionsModule from "../../src/file-store/log/record-sections.ts";
+import type * as subscriptionLettersModule from "../../src/subscription/subscription-letters.ts";
 import type * as commitLogModule from "../../src/file-store/log/commit-log.ts";
 import type { CommitObserver, CommittedRecord } from "../../src/file-store/log/committed-record.ts";
 import { readRecord } from "../../src/file-store/log/record-format.ts";
@@ -51,6 +52,8 @@ interface Breakage extends Place {
   readonly what: string;
   readonly broken: (fileSystem: FileSystem) => FileSystem;
 }
+
+type NoteArguments = [note: { readonly passed?: number }, letters: object];
 
 const BREAKAGES: readonly Breakage[] = [
   {
@@ -439,6 +442,20 @@ const MUTATIONS: readonly Mutation[] = [
     mutate: ({ applySchedule }: typeof scheduledCommandsModule) => ({
       applySchedule: (...[commands, { scheduled = [], ...note }]: Parameters<typeof applySchedule>) =>
         applySchedule(commands, { ...note, scheduled: note.fired === undefined ? scheduled : [] }),
+    }),
+  },
+  {
+    what: "a subscription passes an event before its dead letter is written",
+    kind: "dead letters of a subscription",
+    seed: 1,
+    module: "../../src/subscription/subscription-letters.ts",
+    mutate: ({ SubscriptionLetters }: typeof subscriptionLettersModule) => ({
+      SubscriptionLetters: class extends SubscriptionLetters {
+        protected override async note(...[note, letters]: NoteArguments): Promise<void> {
+          await super.note(note, {});
+          await super.note({}, letters);
+        }
+      },
     }),
   },
   {

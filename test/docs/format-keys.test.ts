@@ -123,7 +123,7 @@ const FILES: readonly (readonly [path: RegExp, shape: Shape])[] = [
   [/^meta\/cuts\.json$/, { table: "meta/cuts.json: key", below: { cuts: { table: "meta/cuts.json: key in cuts" } } }],
 ];
 /** Described byte by byte, and tested in format.test.ts. */
-const NO_JSON = /^meta\/(head|lock|turn|stream_ends)$/;
+const NO_JSON = /^(meta\/(head|lock|turn|stream_ends)|subscriptions\/[^/]+\/lock)$/;
 
 const seen = new Set<string>();
 
@@ -273,7 +273,12 @@ async function writeEverything(directory: string, round: number, time: number): 
     await store.injectEvent(Counter, "a", { type: "Added", data: { myNumber: 2 }, eventId: `other-${round}` });
     await store.projection(Sums);
     let read = 0;
-    for await (const _ of store.subscribe({ name: "reader" })) if (++read > 2) break;
+    for await (const _ of store.subscribe({ name: "reader", exclusive: true })) if (++read > 2) break;
+    const failing = store.subscribe({ name: "failing", retry: { attempts: 1 }, onError: () => {} }, () => {
+      throw new RangeError("a bad event");
+    });
+    while ((await store.deadLetters({ subscription: "failing" })).length === 0) await new Promise(setImmediate);
+    await failing.close();
     await store.delete(Counter, "b", { reason: "asked to" });
   }
   // Code that does not declare all events.

@@ -16,6 +16,7 @@ import {
 } from "./crash-copies.ts";
 import { notesScenario } from "./crash-notes.ts";
 import { type ScheduleScenario, schedulesScenario } from "./crash-schedules.ts";
+import { type SubscriptionScenario, subscriptionsScenario } from "./crash-subscriptions.ts";
 import { killAfter } from "./kill-after.ts";
 import { RustCrate } from "./rust-crate.ts";
 import {
@@ -64,7 +65,9 @@ const onLog = (workload: LogScenario["workload"], open: LogScenario["open"] = op
 export interface Workload {
   readonly kind: string;
   /** A scenario without seed and limits; `n` selects a variant. */
-  readonly scenario: (n: number) => SumScenario | LogScenario | TransferScenario | ScheduleScenario;
+  readonly scenario: (
+    n: number,
+  ) => SumScenario | LogScenario | TransferScenario | ScheduleScenario | SubscriptionScenario;
 }
 
 export const WORKLOADS: readonly Workload[] = [
@@ -112,6 +115,7 @@ export const WORKLOADS: readonly Workload[] = [
   { kind: "a process that writes beside backups is killed", scenario: killedWriterScenario },
   { kind: "a restoration to a position", scenario: restoreScenario },
   { kind: "scheduled commands", scenario: schedulesScenario },
+  { kind: "dead letters of a subscription", scenario: subscriptionsScenario },
   { kind: "an import that goes on", scenario: importScenario },
   { kind: "new log segments", scenario: () => onLog(segments) },
   { kind: "new log segments without preallocation", scenario: () => onLog(segments, withoutRoom) },

@@ -3,6 +3,7 @@ import type { FileSystem } from "../../fs/file-system.ts";
 import type { StorePaths } from "../../file-store/disk/store-paths.ts";
 import { decodeId, encodeId, isPlainName, isTypeName } from "../../stream-names.ts";
 import { CHECKPOINT, CRATE_CHECKPOINT } from "../../file-store/caches/checkpoint-files.ts";
+import { NAME_LOCK } from "../../file-store/disk/name-lock.ts";
 import { CONSUMER_DIRECTORIES } from "./check-consumers.ts";
 import type { Problem } from "../findings.ts";
 
@@ -63,7 +64,8 @@ export function checkLayout(fs: FileSystem, paths: StorePaths): Problem[] {
         (file) =>
           file === CHECKPOINT ||
           (file === CRATE_CHECKPOINT && (kind === "projections" || kind === "process_managers")) ||
-          (file === "dead_letters.jsonl" && kind === "process_managers"),
+          (file === "dead_letters.jsonl" && kind === "process_managers") ||
+          (file === NAME_LOCK && kind === "subscriptions"),
       );
       absent(`${directory}/${name}/${CHECKPOINT}`, kind === "subscriptions" ? "it begins at the first event" : AGAIN);
     }
