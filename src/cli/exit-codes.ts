@@ -15,9 +15,23 @@ export class Found extends Error {}
 export class UsageError extends Error {}
 
 /** Errors of the library that lie in what was asked for, not in the store. */
-const ASKED = new Set(["INVALID_ARGUMENT", "INVALID_ID", "ID_TOO_LONG", "INVALID_DEFINITION", "TARGET_NOT_EMPTY"]);
+const ASKED = new Set([
+  "INVALID_ARGUMENT",
+  "INVALID_ID",
+  "ID_TOO_LONG",
+  "INVALID_DEFINITION",
+  "TARGET_NOT_EMPTY",
+  "VERSION_NOT_FOUND",
+]);
 /** Errors of commands that were sent, not of the store. */
-const SENT = new Set(["COMMAND_REJECTED", "CONFLICT", "UNKNOWN_AGGREGATE", "UNKNOWN_COMMAND", "DEAD_LETTER_NOT_FOUND"]);
+const SENT = new Set([
+  "COMMAND_REJECTED",
+  "CONFLICT",
+  "UNKNOWN_AGGREGATE",
+  "UNKNOWN_COMMAND",
+  "UNKNOWN_DEAD_LETTER",
+  "INSTANCE_DELETED",
+]);
 
 /** Says on the error output what went wrong, and returns the exit code for it. */
 export function exitCodeOf(error: unknown, terminal: Terminal): number {

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { addCopyCommands } from "./commands/copies.ts";
 import { addDoctorCommands } from "./commands/doctor.ts";
 import { addManagerCommands } from "./commands/managers.ts";
+import { addModelCommands } from "./commands/model.ts";
 import { addReadingCommands } from "./commands/reading.ts";
 import { addStatusCommands } from "./commands/status.ts";
 import { addTransferCommands } from "./commands/transfer.ts";
@@ -29,6 +30,7 @@ Exit codes: 0 done, 1 something was found (or a command failed), 2 usage, 3 the 
     );
   addReadingCommands(cli, terminal);
   addStatusCommands(cli, terminal);
+  addModelCommands(cli, terminal);
   addManagerCommands(cli, terminal);
   addDoctorCommands(cli, terminal);
   addCopyCommands(cli, terminal);

@@ -1,6 +1,7 @@
 import { AggregateStore } from "eventfold-es";
 import * as fs from "node:fs";
 import * as path from "node:path";
+import { pathToFileURL } from "node:url";
 import { expect, test } from "vitest";
 import { Account } from "../support/account.ts";
 import { cli } from "../support/cli.ts";
@@ -92,6 +93,38 @@ test("stats and projections print how far the readers are, and a projection's st
   expect((await cli(["projections", directory, "--app", MODEL])).out).toContain("totals");
   const state = await cli(["projections", directory, "totals", "--app", MODEL, "--jsonl"]);
   expect(JSON.parse(state.out)).toEqual({ total: 12 });
+});
+
+test("explain and diff print what has changed a state, and a projection can be read at a position", async () => {
+  const directory = await filledStore();
+  const ada = [directory, "account", "ada"];
+  const { out } = await cli(["explain", ...ada, "balance", "--app", MODEL]);
+  expect(out).toContain('Deposited  {"amount":7}  by desk\n         balance: 5 → 12\n');
+  expect(out.indexOf("5 → 12")).toBeLessThan(out.indexOf("0 → 5"));
+  expect((await cli(["diff", ...ada, "1", "3", "--app", MODEL])).out).toBe("         balance: 0 → 12\n");
+  expect((await cli(["diff", ...ada, "2", "2", "--app", MODEL])).out).toBe("no difference\n");
+  const past = await cli(["projections", directory, "totals", "--at-position", "4", "--app", MODEL, "--jsonl"]);
+  expect(JSON.parse(past.out)).toEqual({ total: 5 });
+  expect(await cli(["diff", ...ada, "1", "9", "--app", MODEL])).toMatchObject({ code: 2 });
+});
+
+test("check-replay lists what new code makes of a store", async () => {
+  const directory = await filledStore();
+  expect(await cli(["check-replay", directory, "--old", MODEL, "--app", MODEL])).toMatchObject({
+    code: 0,
+    out: "no difference\n",
+  });
+  const changed = path.join(temporaryDirectory(), "model.ts");
+  const source = fs.readFileSync(path.join(import.meta.dirname, "../support/account.ts"), "utf8");
+  const library = pathToFileURL(path.join(import.meta.dirname, "../../src/index.ts")).href;
+  fs.writeFileSync(
+    changed,
+    source.replace("s.balance + amount", "s.balance + amount + 1").replace('"eventfold-es"', JSON.stringify(library)),
+  );
+  const { code, out } = await cli(["check-replay", directory, "--old", MODEL, "--app", changed]);
+  expect(code).toBe(1);
+  expect(out).toContain("instance account/ada\n");
+  expect(out).toContain("balance: 5 → 6\n");
 });
 
 test("a reading command changes nothing in the store, open or closed", async () => {

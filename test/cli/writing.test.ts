@@ -109,6 +109,14 @@ test("rebuild folds a projection again", async () => {
   expect(unknown).toMatchObject({ code: 2, err: expect.stringContaining("found totals") as string });
 });
 
+test("delete deletes an instance, once", async () => {
+  const directory = await filledStore();
+  const remove = ["delete", directory, "account", "bob", "--reason", "closed", "--app", MODEL];
+  expect(await cli(remove)).toMatchObject({ code: 0, out: "deleted account/bob\n" });
+  expect((await cli(["streams", directory])).out).toBe("aggregate  id\naccount    ada\n");
+  expect(await cli(remove)).toMatchObject({ code: 1 });
+});
+
 test("dead letters are listed, shown, replayed and dropped", async () => {
   const directory = temporaryDirectory();
   {

@@ -15,6 +15,7 @@ import {
 import { writeDocument, writeEach, writeEvent, writeList } from "../results.ts";
 import { UsageError } from "../exit-codes.ts";
 import { withStore } from "../target.ts";
+import { aggregateOf } from "./model.ts";
 import type { Terminal } from "../terminal.ts";
 
 /** `streams`, `events`, `tail` and `show`. */
@@ -128,11 +129,7 @@ async function show(
     throw new UsageError("show expected a version or a time, found both; leave one out");
   const format = formatOf(options);
   await withStore(target, options, async ({ store, model }) => {
-    const aggregate = model.aggregates.find((candidate) => candidate.type === type);
-    if (options.app !== undefined && aggregate === undefined)
-      throw new UsageError(
-        `expected the module of --app to export an aggregate ${JSON.stringify(type)}, found ${model.aggregates.map((known) => known.type).join(", ")}`,
-      );
+    const aggregate = options.app === undefined ? undefined : aggregateOf(model, type);
     const events: RecordedEvent[] = [];
     for await (const event of store.readEvents(type, id)) {
       if (event.version > (version ?? Infinity) || event.timestamp > (at ?? Infinity)) break;

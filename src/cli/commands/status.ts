@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { ConsumerStatus } from "eventfold-es";
-import { type CommonOptions, formatOf, withApp, withFormats } from "../options.ts";
+import { type CommonOptions, formatOf, wholeNumber, withApp, withFormats } from "../options.ts";
 import { progressOf } from "../progress.ts";
 import { sizeText, writeDocument, writeList } from "../results.ts";
 import { UsageError } from "../exit-codes.ts";
@@ -12,6 +12,10 @@ const CONSUMER: readonly Column<ConsumerStatus>[] = [
   { title: "position", value: ({ position }) => position, align: "right" },
   { title: "lag", value: ({ lag }) => lag, align: "right" },
 ];
+
+interface ProjectionOptions extends CommonOptions {
+  readonly atPosition?: number;
+}
 
 /** `stats`, `projections` and `rebuild`. */
 export function addStatusCommands(cli: Command, terminal: Terminal): void {
@@ -45,12 +49,18 @@ export function addStatusCommands(cli: Command, terminal: Terminal): void {
     ),
     "required",
   )
+    .option("--at-position <n>", "the state after the event at this position", wholeNumber)
     .addHelpText("after", "\nExample:\n  eventfold projections ./data balances --app ./model.js")
-    .action(async (target: string, name: string | undefined, options: CommonOptions) =>
+    .action(async (target: string, name: string | undefined, options: ProjectionOptions) =>
       withStore(target, options, async (opened) => {
         const format = formatOf(options);
+        const { atPosition } = options;
         if (name !== undefined) {
-          const state = await opened.store.projection(projectionOf(opened, name));
+          const projection = projectionOf(opened, name);
+          const state: unknown =
+            atPosition === undefined
+              ? await opened.store.projection(projection)
+              : await opened.store.projectionAt(projection, atPosition);
           return writeDocument(terminal, format, state);
         }
         const { projections } = await opened.store.status();
