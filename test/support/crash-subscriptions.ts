@@ -35,7 +35,7 @@ async function runSubscription(store: Store): Promise<void> {
   const subscription = store.subscribe(
     { name: "copier", aggregates: [Sum], retry: { attempts: 1 }, onError: () => {} },
     async (event) => {
-      if (event.id === HANDLED) return;
+      if (event.type !== "Added" || event.id === HANDLED) return;
       if (event.data.by === BAD) throw new RangeError("a bad event");
       await store.dispatch(Sum.at(HANDLED).Add({ by: [event.position] }), { idempotencyKey: event.eventId });
     },

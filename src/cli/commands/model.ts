@@ -123,5 +123,5 @@ async function writeDifference(terminal: Terminal, difference: ReplayDifference)
 }
 
 function valueText(value: unknown): string {
-  return value === undefined ? "nothing" : plain(JSON.stringify(value) ?? String(value));
+  return value === undefined ? "nothing" : plain(JSON.stringify(value));
 }
