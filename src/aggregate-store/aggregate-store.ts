@@ -4,13 +4,7 @@ import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventStore } from "../event-store/event-store.ts";
 import type { Unfinished } from "../event-store/unfinished.ts";
-import { projectionAt } from "../projection/past-projection.ts";
-import {
-  type AnyProjection,
-  definitionOf,
-  type ProjectionState,
-  type ReadProjection,
-} from "../projection/projection.ts";
+import type { AnyProjection, ReadProjection } from "../projection/projection.ts";
 import type { RebuildOptions } from "../projection/projection-runner.ts";
 import type { Projections, ReadProjectionOptions } from "../projection/projections.ts";
 import type { UnknownEvents } from "../projection/unknown-events.ts";
@@ -181,17 +175,6 @@ export class AggregateStore<A extends AnyAggregate = AnyAggregate, P extends Any
     this.#instances.checkOpen();
     const read = await this.#projections.read(projection, options);
     return options.withPosition === true ? read : read.state;
-  }
-
-  /** A projection's state after the event at a position, beside the live one. Folds all events up to there, and uses no checkpoint. */
-  projectionAt<X extends AnyProjection, S extends Of.StoreTypes = Of.StoreTypes>(
-    this: S,
-    projection: Of.RegisteredProjection<X, S>,
-    position: number,
-  ): Promise<ProjectionState<X>>;
-  async projectionAt(this: AggregateStore, projection: AnyProjection, position: number): Promise<unknown> {
-    this.#instances.checkOpen();
-    return projectionAt(definitionOf(projection), this.#events, this.#unknown, position);
   }
 
   /**

@@ -3,6 +3,8 @@ import type { RecordedEvent } from "../aggregate/messages.ts";
 import type { BackupReport, EventStore, StreamName } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import type { ProcessManagers } from "../process-manager/process-managers.ts";
+import { projectionAt } from "../projection/past-projection.ts";
+import { type AnyProjection, definitionOf, type ProjectionState } from "../projection/projection.ts";
 import type { Projections } from "../projection/projections.ts";
 import type { UnknownEvents } from "../projection/unknown-events.ts";
 import type { SelectedEvent } from "../subscription/event-filter.ts";
@@ -10,6 +12,7 @@ import { type ExportOptions, exportStore } from "../transfer/export-store.ts";
 import { backup, type StoreBackupOptions } from "./backup.ts";
 import type { Instances } from "./instances.ts";
 import { checkReadOptions, readEvents, type ReadEventsOptions } from "./read-events.ts";
+import type * as Of from "./registered.ts";
 import { type StoreStatus, storeStatus } from "./store-status.ts";
 
 /** What can be read of an open store as a whole. */
@@ -56,6 +59,17 @@ export abstract class StoreReads<A extends AnyAggregate> {
     this.#instances.checkOpen();
     checkReadOptions(options);
     return readEvents(this.#events, this.#instances, options) as AsyncIterable<SelectedEvent<A, N, T>>;
+  }
+
+  /** A projection's state after the event at a position, beside the live one. Folds all events up to there, and uses no checkpoint. */
+  projectionAt<X extends AnyProjection, S extends Of.StoreTypes = Of.StoreTypes>(
+    this: S,
+    projection: Of.RegisteredProjection<X, S>,
+    position: number,
+  ): Promise<ProjectionState<X>>;
+  async projectionAt(this: StoreReads<AnyAggregate>, projection: AnyProjection, position: number): Promise<unknown> {
+    this.#instances.checkOpen();
+    return projectionAt(definitionOf(projection), this.#events, this.#unknown, position);
   }
 
   /** Position of the last committed event, of any process; 0 if there is none. */
