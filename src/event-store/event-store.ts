@@ -181,6 +181,11 @@ export interface ReadAllOptions {
    * one of `wanted` and `undeclared` is given.
    */
   readonly undeclared?: EventTypes | undefined;
+  /**
+   * Reads dropped events too, as far as the store still has them. Only their streams, versions and positions are certain. Not together
+   * with `wanted` or `undeclared`.
+   */
+  readonly dropped?: boolean | undefined;
 }
 
 /** How many bytes the parts of a store take. */

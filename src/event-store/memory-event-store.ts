@@ -134,7 +134,7 @@ export class MemoryEventStore implements EventStore {
   async *readAll(options: ReadAllOptions = {}): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     this.#checkOpen();
     for (const batch of inBatches(this.#content.all, options.from ?? 1, options.to))
-      yield batch.filter(({ isDropped }) => !isDropped);
+      yield options.dropped === true ? batch : batch.filter(({ isDropped }) => !isDropped);
   }
 
   async isDropped(position: number): Promise<boolean> {

@@ -146,14 +146,14 @@ export class PostgresEventStore implements EventStore {
     }
   }
 
-  async *readAll({ from = 1, to, wanted, undeclared }: ReadAllOptions = {}): AsyncGenerator<
+  async *readAll({ from = 1, to, wanted, undeclared, dropped }: ReadAllOptions = {}): AsyncGenerator<
     readonly StoredEvent[],
     void,
     undefined
   > {
     this.#checkOpen();
     try {
-      yield* this.#whileOpen(this.#reader.all(Math.max(from, 1), to, wanted, undeclared));
+      yield* this.#whileOpen(this.#reader.all(Math.max(from, 1), to, wanted, undeclared, dropped === true));
     } catch (error) {
       throw readFailed(error, "the events");
     }

@@ -4,6 +4,7 @@ import type {
   CommitResult,
   EventDraft,
   EventStore,
+  StreamAppend,
   StreamName,
 } from "../event-store/event-store.ts";
 
@@ -62,6 +63,18 @@ export class CommitWindow {
     }
     await this.#commitRun();
     this.#run = { stream, expectedVersion, events: [event], bytes, check };
+  }
+
+  /** Adds an event that cuts its stream. */
+  async addCut(append: StreamAppend, check: Run["check"]): Promise<void> {
+    await this.add({
+      commit: { appends: [append] },
+      bytes: 200,
+      check: (result) => {
+        check(result, append.events.length);
+        this.#changed(append.stream);
+      },
+    });
   }
 
   async add(pending: Pending): Promise<void> {

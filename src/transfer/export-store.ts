@@ -1,10 +1,10 @@
 import { EventfoldError } from "../errors.ts";
 import { turn } from "../event-loop.ts";
-import type { EventStore, StoredDeadLetter } from "../event-store/event-store.ts";
+import type { EventStore, StoredDeadLetter, StoredEvent } from "../event-store/event-store.ts";
 import { eventDigest } from "../event-store/event-digest.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { compareCodePoints } from "../event-store/stream-order.ts";
-import { eventLine, lineText, type NoteLine, TRANSFER_FORMAT } from "./transfer-line.ts";
+import { droppedLine, eventLine, lineText, type NoteLine, TRANSFER_FORMAT } from "./transfer-line.ts";
 
 const NOTES = 500;
 
@@ -43,10 +43,16 @@ export async function* exportStore(
     }
   }
   let events = 0;
+  let position = 0;
   onProgress({ events, head });
   for await (const batch of store.readAll({ to: head })) {
     for (const event of batch) {
       signal?.throwIfAborted();
+      for await (const dropped of droppedEvents(store, position + 1, event.position - 1)) {
+        events++;
+        yield lineText(droppedLine(dropped));
+      }
+      ({ position } = event);
       events++;
       yield lineText(eventLine(event));
     }
@@ -57,10 +63,19 @@ export async function* exportStore(
   yield lineText({ end: true, events, notes });
 }
 
-/** Identifies the first event of a store. */
+/** Identifies the first event of a store; nothing if it has none, or if that one was dropped. */
 export async function firstEvent(store: EventStore): Promise<string | undefined> {
   for await (const batch of store.readAll({ to: 1 })) for (const event of batch) return eventDigest(event);
   return undefined;
+}
+
+/** The dropped events between two visible ones. */
+async function* droppedEvents(
+  store: EventStore,
+  from: number,
+  to: number,
+): AsyncGenerator<StoredEvent, void, undefined> {
+  if (from <= to) for await (const batch of store.readAll({ from, to, dropped: true })) yield* batch;
 }
 
 /** Those with notes or dead letters, and those of which there is only a checkpoint of the Rust crate. */

@@ -1,4 +1,5 @@
 import { EventfoldError } from "../errors.ts";
+import { type CutData, cutOfType } from "../event-store/cut.ts";
 import { eventDigest } from "../event-store/event-digest.ts";
 import type { CommitResult, EventStore, StoredEvent, StreamName } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
@@ -8,6 +9,7 @@ import { KnownNotes } from "./known-notes.ts";
 import { Renumbering } from "./renumbering.ts";
 import {
   draftOfLine,
+  DROPPED_TYPE,
   type EventLine,
   invalid,
   type NoteLine,
@@ -119,7 +121,7 @@ class Import {
     switch (parsed.kind) {
       case "header":
         this.#head = parsed.line.head;
-        this.#isRenumbered = this.#before > 0 && (await firstEvent(this.#store)) !== parsed.line.first;
+        this.#isRenumbered = this.#before > 0 && differs(await firstEvent(this.#store), parsed.line.first);
         return;
       case "note":
         this.#notesSeen++;
@@ -161,7 +163,8 @@ class Import {
       return this.#reportSometimes();
     }
     if (!this.#isRenumbered && line.pos <= this.#before) this.#beginRenumbering(line);
-    if (this.#isRenumbered) {
+    if (this.#isRenumbered && line.type === DROPPED_TYPE) this.#skipped++;
+    else if (this.#isRenumbered) {
       const version = await this.#renumbering.versionFor(line);
       if (version === undefined) this.#skipped++;
       else await this.#commitEvent(line, version);
@@ -175,7 +178,11 @@ class Import {
     if (next === undefined || next.done === true || next.value.position !== line.pos) return false;
     const stream = { type: line.aggregate, id: line.instance };
     const { version, type, id: eventId } = line;
-    return eventDigest(next.value) === eventDigest({ stream, version, type, eventId, timestamp: timestampOf(line) });
+    const found = next.value;
+    const isSamePlace = found.version === version && found.stream.type === stream.type && found.stream.id === stream.id;
+    // An event that was dropped here or there has nothing but its place.
+    if (isSamePlace && (type === DROPPED_TYPE || (await this.#store.isDropped(line.pos)))) return true;
+    return eventDigest(found) === eventDigest({ stream, version, type, eventId, timestamp: timestampOf(line) });
   }
 
   /** The store has another event in the place of this one. */
@@ -193,11 +200,15 @@ class Import {
     this.#store.checkName(stream);
     const event = draftOfLine(line);
     const position = ++this.#position;
-    await this.#window.addEvent(stream, expectedVersion, event, (result, events) => {
+    const check = (result: CommitResult, events: number): void => {
       checkCommitted(result);
       // The events of one commit follow each other.
       if (!this.#isRenumbered && result.ok && result.position !== position + events - 1) throw disturbed();
-    });
+    };
+    const cut = cutOfType(event.type);
+    if (cut === undefined) return this.#window.addEvent(stream, expectedVersion, event, check);
+    const data = JSON.stringify({ ...(line.data as CutData), version: expectedVersion + 1 });
+    return this.#window.addCut({ stream, expectedVersion, events: [{ ...event, data }], cut }, check);
   }
 
   async #addSubscription({ subscription, position, last }: SubscriptionLine): Promise<void> {
@@ -217,6 +228,11 @@ class Import {
   }
 }
 
+/** Whether two stores certainly begin with different events. */
+function differs(here: string | undefined, there: string | undefined): boolean {
+  return here !== undefined && there !== undefined && here !== there;
+}
+
 function checkCommitted(result: CommitResult): void {
   if (!result.ok) throw disturbed();
 }
@@ -230,5 +246,5 @@ function disturbed(): EventfoldError {
 
 async function* eventsOf(store: EventStore, to: number): AsyncGenerator<StoredEvent, void, undefined> {
   if (to === 0) return;
-  for await (const batch of store.readAll({ to })) yield* batch;
+  for await (const batch of store.readAll({ to, dropped: true })) yield* batch;
 }

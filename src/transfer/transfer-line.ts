@@ -6,6 +6,9 @@ import { isCount, isWellFormed } from "../json.ts";
 /** The number in `"format"` of the first line. */
 export const TRANSFER_FORMAT = 1;
 
+/** Type of the line that keeps the place of an event that was dropped. */
+export const DROPPED_TYPE = "$dropped";
+
 /** The first line of an export. */
 export interface HeaderLine {
   readonly "eventfold-es": "export";
@@ -123,6 +126,12 @@ export function eventLine(event: StoredEvent): EventLine {
     instance: event.stream.id,
     version: event.version,
   };
+}
+
+/** The line that keeps the place of a dropped event. It has nothing of the event but its stream, version and position. */
+export function droppedLine({ stream, version, position }: StoredEvent): EventLine {
+  const { type: aggregate, id: instance } = stream;
+  return { type: DROPPED_TYPE, data: null, ts: 0, ms: 0, pos: position, aggregate, instance, version };
 }
 
 export function timestampOf({ ts, ms }: EventLine): number {

@@ -53,7 +53,7 @@ const EVENTS = "streams/<type>/<name>/app.jsonl";
 const event: Shape = {
   table: `${EVENTS}: key`,
   below: {
-    data: { table: `${EVENTS}: key in data of a cut` },
+    data: { table: "Cuts: key in data of a cut" },
     meta: { table: `${EVENTS}: key in meta`, below: { dispatch: { table: `${EVENTS}: key in dispatch` } } },
   },
 };

@@ -71,6 +71,30 @@ async function fill(store: Awaited<ReturnType<typeof open>>, ids: readonly strin
 }
 
 describe("a backup", () => {
+  test("has the deletions of the store, and goes back to before them", async () => {
+    const { source, target, other } = directories();
+    const store = await open(source);
+    for (const id of ["ada", "bob"]) await store.get(Account, id).execute(Account.commands.Open({ owner: id }));
+    await store.backup(target);
+    await store.delete(Account, "ada");
+    await store.get(Account, "ada").execute(Account.commands.Open({ owner: "Eve" }));
+    await store.backup(target, { incremental: true });
+    expect(await readCopy(target)).toEqual(await eventsOf(store));
+    expect((await eventsOf(store)).map(({ id, type }) => `${id} ${type}`)).toEqual([
+      "bob Opened",
+      "ada $deleted",
+      "ada Opened",
+    ]);
+    await store.close();
+    await restore(target, `${other}-3`, { position: 3 });
+    expect((await readCopy(`${other}-3`)).map(({ id, type }) => `${id} ${type}`)).toEqual([
+      "bob Opened",
+      "ada $deleted",
+    ]);
+    await restore(target, `${other}-2`, { position: 2 });
+    expect((await readCopy(`${other}-2`)).map(({ id, type }) => `${id} ${type}`)).toEqual(["ada Opened", "bob Opened"]);
+  });
+
   test("has every acknowledged commit and opens as a store", async () => {
     const { source, target } = directories();
     const store = await open(source);

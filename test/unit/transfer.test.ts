@@ -147,6 +147,61 @@ describe("export and import", () => {
     expect(await eventsOf(store)).toEqual(await eventsOf(source));
   });
 
+  test("keep the places of deleted events, and nothing else of them", async () => {
+    const source = await open(memory());
+    for (const id of ["ada", "bob", "cyd"]) {
+      await source.get(Account, id).execute(Account.commands.Open({ owner: `secret ${id}` }));
+      await source.get(Account, id).execute(Account.commands.Deposit({ amount: 5 }));
+    }
+    await source.delete(Account, "ada");
+    await source.delete(Account, "cyd", { final: true });
+    await source.get(Account, "ada").execute(Account.commands.Open({ owner: "Eve" }));
+    await source.delete(Account, "bob");
+    await source.get(Account, "bob").execute(Account.commands.Open({ owner: "Bob" }));
+    const exported = await linesOf(source);
+    expect(exported.join("")).not.toContain("secret");
+    const directory = temporaryDirectory();
+    const targets = [directory, memory()];
+    for (const target of targets) {
+      const store = await open(target);
+      expect(await store.import(exported)).toMatchObject({ renumbered: false, position: await source.head() });
+      expect(await store.import(exported)).toMatchObject({ events: 0, renumbered: false });
+      expect(await eventsOf(store)).toEqual(await eventsOf(source));
+      expect(await store.list(Account)).toEqual(["ada", "bob"]);
+      expect(await linesOf(store)).toEqual(exported);
+      await expect(store.get(Account, "cyd").execute(Account.commands.Close())).rejects.toMatchObject({
+        code: "INSTANCE_DELETED",
+      });
+      await store.close();
+    }
+    expect((await verify(directory)).findings).toEqual([]);
+    // What the source has done since.
+    await source.delete(Account, "ada");
+    const store = await open(directory);
+    expect(await store.import(await linesOf(source))).toMatchObject({ events: 1, renumbered: false });
+    expect(await store.list(Account)).toEqual(["bob"]);
+    await store.close();
+    await source.close();
+  });
+
+  test("delete again in a store with other events", async () => {
+    const source = await open(memory());
+    await source.get(Account, "ada").execute(Account.commands.Open({ owner: "Ada" }));
+    await source.delete(Account, "ada");
+    await source.get(Account, "ada").execute(Account.commands.Open({ owner: "Eve" }));
+    const target = await open(memory());
+    await target.get(Account, "zoe").execute(Account.commands.Open({ owner: "Zoe" }));
+    await target.get(Account, "ada").execute(Account.commands.Open({ owner: "Other" }));
+    expect(await target.import(await linesOf(source))).toMatchObject({ events: 2, skipped: 1, renumbered: true });
+    expect((await eventsOf(target)).map(({ id, type, version }) => `${id} ${type} ${version}`)).toEqual([
+      "zoe Opened 1",
+      "ada $deleted 2",
+      "ada Opened 3",
+    ]);
+    await source.close();
+    await target.close();
+  });
+
   test("append to a store that has other events, once", async () => {
     await using source = await open(memory());
     await fill(source);

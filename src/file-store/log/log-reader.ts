@@ -52,6 +52,7 @@ interface Pass {
   readonly wanted: ReadonlyMap<string, Wanted> | undefined;
   /** Stands in every record that has a line of ours with a wanted type; nothing if that is not worth looking for. */
   readonly searched: readonly Buffer[] | undefined;
+  readonly withDropped: boolean;
   readonly streams: Streams;
   /** Beginnings of lines that were come across. */
   readonly known: LineStart[];
@@ -94,12 +95,13 @@ export class LogReader {
     to = Infinity,
     wanted,
     undeclared,
+    dropped = false,
   }: ReadAllOptions): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     const limit = this.#log.end;
     if (from > Math.min(limit.position, to)) return;
     let place = this.start(from);
     if (place === undefined) return;
-    const pass = this.#begin(from, wanted, undeclared);
+    const pass = this.#begin(from, wanted, undeclared, dropped);
     const cursor = new ScanCursor();
     const slice = new Slice();
     try {
@@ -140,13 +142,14 @@ export class LogReader {
     return end;
   }
 
-  #begin(from: number, wanted: EventTypes | undefined, undeclared: EventTypes | undefined): Pass {
+  #begin(from: number, wanted: EventTypes | undefined, undeclared: EventTypes | undefined, withDropped: boolean): Pass {
     this.#passes++;
     this.#streams ??= { sources: new Map(), keys: new Map() };
     return {
       from,
       wanted: this.#wanted(wanted, false) ?? this.#wanted(undeclared, true),
       searched: wanted === undefined ? undefined : this.#searched(wanted),
+      withDropped,
       streams: this.#streams,
       known: [],
     };
@@ -218,7 +221,7 @@ export class LogReader {
     if (searched !== undefined && !header.adopted && searched.every((text) => !body.includes(text))) return;
     const ascii = isAscii(body);
     const visit = (section: Section, record: RecordText): void => {
-      if (!this.#dropped.isEmpty && this.#dropped.isDropped(section)) return;
+      if (!this.#dropped.isEmpty && !pass.withDropped && this.#dropped.isDropped(section)) return;
       const { type, origin } = this.#source(section.key, pass.streams);
       const wanted = pass.wanted === undefined ? EVERYTHING : pass.wanted.get(type);
       if (wanted === undefined) return;

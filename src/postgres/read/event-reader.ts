@@ -20,6 +20,7 @@ export class EventReader {
   readonly #all: Statement;
   readonly #wanted: Statement;
   readonly #undeclared: Statement;
+  readonly #withDropped: Statement;
 
   constructor(database: Database, s: string) {
     this.#database = database;
@@ -32,7 +33,9 @@ export class EventReader {
           select c.version from ${s}.events c where c.aggregate = $1 and c.id = $2 and c.cut is not null order by c.version desc limit 1), 0))
       order by e.version limit $5::bigint`,
     );
-    const all = `select ${EVENT_COLUMNS}, e.aggregate, e.id from ${s}.events e where e.position between $1::bigint and $2::bigint and e.dropped_at is null`;
+    const range = `select ${EVENT_COLUMNS}, e.aggregate, e.id from ${s}.events e where e.position between $1::bigint and $2::bigint`;
+    this.#withDropped = statement(`${range} order by e.position`);
+    const all = `${range} and e.dropped_at is null`;
     this.#all = statement(`${all} order by e.position`);
     this.#undeclared = statement(
       `${all} and e.aggregate = any($3::text[]) and e.aggregate || '/' || e.type <> all($4::text[]) order by e.position`,
@@ -77,11 +80,13 @@ export class EventReader {
     to: number | undefined,
     wanted: EventTypes | undefined,
     undeclared: EventTypes | undefined,
+    withDropped: boolean,
   ): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     const head = Math.min(await this.head(), to ?? Infinity);
     const types = wanted === undefined ? undefined : fullTypes(wanted);
     const query = (first: number, count: number): Promise<Row[]> => {
       const range = [first, Math.min(first + count - 1, head)];
+      if (withDropped) return this.#database.read(this.#withDropped, range);
       if (undeclared !== undefined)
         return this.#database.read(this.#undeclared, [...range, [...undeclared.keys()], fullTypes(undeclared)]);
       return types === undefined

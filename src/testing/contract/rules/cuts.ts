@@ -64,6 +64,16 @@ export const cuts: readonly Rule[] = [
     },
   },
   {
+    name: "a reader that asks for dropped events gets their streams, versions and positions",
+    async run({ store }) {
+      await withDeletion(store);
+      const found: string[] = [];
+      for await (const batch of store.readAll({ dropped: true }))
+        for (const { stream: name, version, position } of batch) found.push(`${name.id}@${version}:${position}`);
+      equal(found, ["ada@1:1", "ada@2:2", "bob@1:3", "bob@2:4", "ada@3:5"], "places");
+    },
+  },
+  {
     name: "a deleted stream is listed again when it has a new event",
     async run({ store }) {
       await withDeletion(store);
