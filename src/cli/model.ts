@@ -9,6 +9,8 @@ export interface Model {
   readonly aggregates: readonly AnyAggregate[];
   readonly projections: readonly AnyProjection[];
   readonly processManagers: readonly AnyProcessManager[];
+  /** The exported names of those that are exports themselves. */
+  readonly names: ReadonlyMap<unknown, string>;
 }
 
 /**
@@ -16,7 +18,7 @@ export interface Model {
  * the program.
  */
 export async function loadModel(app: string | undefined): Promise<Model> {
-  if (app === undefined) return { aggregates: [], projections: [], processManagers: [] };
+  if (app === undefined) return { aggregates: [], projections: [], processManagers: [], names: new Map() };
   const path = resolve(app);
   if (!existsSync(path)) throw new UsageError(`expected a module at ${path} (--app), found nothing there`);
   let module: object;
@@ -38,7 +40,8 @@ export async function loadModel(app: string | undefined): Promise<Model> {
     throw new UsageError(
       `expected ${path} (--app) to export aggregates, found ${Object.keys(module).join(", ") || "no exports"}`,
     );
-  return { aggregates, projections, processManagers };
+  const names = new Map(Object.entries(module).map(([name, value]) => [value as unknown, name]));
+  return { aggregates, projections, processManagers, names };
 }
 
 function partsOf(exported: unknown): readonly unknown[] {

@@ -6,6 +6,7 @@ import { addManagerCommands } from "./commands/managers.ts";
 import { addModelCommands } from "./commands/model.ts";
 import { addReadingCommands } from "./commands/reading.ts";
 import { addStatusCommands } from "./commands/status.ts";
+import { addToTestCommand } from "./commands/to-test.ts";
 import { addTransferCommands } from "./commands/transfer.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -31,6 +32,7 @@ Exit codes: 0 done, 1 something was found (or a command failed), 2 usage, 3 the 
   addReadingCommands(cli, terminal);
   addStatusCommands(cli, terminal);
   addModelCommands(cli, terminal);
+  addToTestCommand(cli, terminal);
   addManagerCommands(cli, terminal);
   addDoctorCommands(cli, terminal);
   addCopyCommands(cli, terminal);

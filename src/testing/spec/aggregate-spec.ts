@@ -16,6 +16,8 @@ export interface AggregateSpec<A extends AnyAggregate> {
   givenStored(...events: readonly StoredMessage[]): AggregateSpec<A>;
   /** The time that `handle` sees. Default: 2000-01-01. */
   at(now: Date | number): AggregateSpec<A>;
+  /** Expects this state after the given events, without a command. */
+  thenState(expected: Expected<StateOf<A>>): void;
   /** The command to decide. Nothing runs before an expectation is called. */
   when(command: CommandOf<A>, context?: CommandContext): AggregateOutcome<A>;
 }
@@ -51,19 +53,21 @@ export function aggregateSpec(
 ): AggregateSpec<AnyAggregate> {
   const model = AggregateModel.of(aggregate);
   const stored = given.map((event, index) => asStored({ aggregate: aggregate.type, id: "spec", ...event }, index));
+  const state = (): unknown =>
+    freeze(stored.reduce((folded, event) => model.fold(folded, event, "error"), model.initial()));
   return {
     given: (...events) => aggregateSpec(aggregate, [...given, ...(events as typeof given)], now),
     givenStored: (...events) =>
       aggregateSpec(aggregate, [...given, ...events.map((event) => ({ step: 0, ...event }))], now),
     at: (time) => aggregateSpec(aggregate, given, isDate(time) ? time.getTime() : time),
+    thenState: (expected) => expectState(state(), expected),
     when(command, context = {}) {
       const { type } = command as { readonly type: string };
       const decide = (): ReturnType<AggregateModel["decide"]> => {
-        const state = freeze(stored.reduce((folded, event) => model.fold(folded, event, "error"), model.initial()));
         const validated = model.validateCommand(command, context);
         let ids = 0;
         const environment = { now: () => now, nextId: () => `event-${++ids}`, onUnknownEvent: "error" as const };
-        return model.decide({ id: "spec", state, version: stored.length }, validated, environment);
+        return model.decide({ id: "spec", state: state(), version: stored.length }, validated, environment);
       };
       const accepted = (): Extract<ReturnType<typeof decide>, { readonly kind: "events" }> => {
         const decision = decide();
