@@ -8,10 +8,8 @@ import type { AnyProjection, ReadProjection } from "../projection/projection.ts"
 import type { RebuildOptions } from "../projection/projection-runner.ts";
 import type { Projections, ReadProjectionOptions } from "../projection/projections.ts";
 import type { UnknownEvents } from "../projection/unknown-events.ts";
-import type { AnyProcessManager } from "../process-manager/process-manager.ts";
 import type { ProcessManagerReport } from "../process-manager/process-manager-runner.ts";
 import type { Schedule, ScheduleOptions } from "../process-manager/schedule-runner.ts";
-import type { DeadLetter } from "../process-manager/dead-letter.ts";
 import type { ProcessManagers } from "../process-manager/process-managers.ts";
 import { type ImportOptions, type ImportReport, importStore } from "../transfer/import-store.ts";
 import { AggregateHandle } from "./aggregate-handle.ts";
@@ -26,7 +24,7 @@ import {
   type SubscriptionPlace,
   type SubscriptionSource,
 } from "../subscription/subscription.ts";
-import { consumerOf, SubscriptionLetters, subscriptionOfKey } from "../subscription/subscription-letters.ts";
+import { SubscriptionLetters, subscriptionOfKey } from "../subscription/subscription-letters.ts";
 import { type IdleOptions, untilIdle } from "./idle.ts";
 import type { DeleteOptions, DeleteResult } from "./delete-instance.ts";
 import type { InjectedEvent, InjectOptions, InjectResult } from "./inject-event.ts";
@@ -232,22 +230,6 @@ export class AggregateStore<A extends AnyAggregate = AnyAggregate, P extends Any
     this.#instances.checkOpen();
     this.#instances.checkWritable("cancelSchedule");
     return this.#managers.cancelSchedule(key);
-  }
-
-  /** The commands that programs have scheduled and that are still to be sent, the next one first. */
-  async schedules(): Promise<readonly Schedule[]> {
-    this.#instances.checkOpen();
-    return this.#managers.schedules();
-  }
-
-  /**
-   * Commands of process managers and schedules that could not be delivered, and events that subscriptions could not handle: all of them,
-   * or those of a process manager or a subscription.
-   */
-  async deadLetters(of?: AnyProcessManager | string | { readonly subscription: string }): Promise<DeadLetter[]> {
-    this.#instances.checkOpen();
-    const name = typeof of !== "object" ? of : "subscription" in of ? consumerOf(of.subscription) : of.name;
-    return this.#managers.deadLetters(name);
   }
 
   /**

@@ -2,11 +2,15 @@ import type { AnyAggregate, AnyContract } from "../aggregate/aggregate.ts";
 import type { RecordedEvent } from "../aggregate/messages.ts";
 import type { BackupReport, EventStore, StreamName } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
+import type { DeadLetter } from "../process-manager/dead-letter.ts";
+import type { AnyProcessManager } from "../process-manager/process-manager.ts";
+import type { Schedule } from "../process-manager/schedule-runner.ts";
 import type { ProcessManagers } from "../process-manager/process-managers.ts";
 import { projectionAt } from "../projection/past-projection.ts";
 import { type AnyProjection, definitionOf, type ProjectionState } from "../projection/projection.ts";
 import type { Projections } from "../projection/projections.ts";
 import type { UnknownEvents } from "../projection/unknown-events.ts";
+import { consumerOf } from "../subscription/subscription-letters.ts";
 import type { SelectedEvent } from "../subscription/event-filter.ts";
 import { type ExportOptions, exportStore } from "../transfer/export-store.ts";
 import { backup, type StoreBackupOptions } from "./backup.ts";
@@ -104,5 +108,21 @@ export abstract class StoreReads<A extends AnyAggregate> {
   export(options: ExportOptions = {}): AsyncIterable<string> {
     this.#instances.checkOpen();
     return exportStore(this.#events, options);
+  }
+
+  /** The commands that programs have scheduled and that are still to be sent, the next one first. */
+  async schedules(): Promise<readonly Schedule[]> {
+    this.#instances.checkOpen();
+    return this.#managers.schedules();
+  }
+
+  /**
+   * Commands of process managers and schedules that could not be delivered, and events that subscriptions could not handle: all of them,
+   * or those of a process manager or a subscription.
+   */
+  async deadLetters(of?: AnyProcessManager | string | { readonly subscription: string }): Promise<DeadLetter[]> {
+    this.#instances.checkOpen();
+    const name = typeof of !== "object" ? of : "subscription" in of ? consumerOf(of.subscription) : of.name;
+    return this.#managers.deadLetters(name);
   }
 }
