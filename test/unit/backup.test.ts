@@ -334,6 +334,28 @@ describe("restore", () => {
     await store.close();
   });
 
+  test("brings back what was deleted later, and a backup has the deletion", async () => {
+    const { source, target, other } = directories();
+    const store = await open(source);
+    await fill(store, ["ada", "bob"], 2);
+    await store.backup(target);
+    await store.delete(Account, "ada");
+    await store.get(Account, "ada").execute({ type: "Open", data: { owner: "new" } });
+    await store.backup(target, { incremental: true });
+    expect(await readCopy(target)).toEqual(await eventsOf(store));
+    const head = await store.head();
+    for (const position of [head - 2, head - 1, head]) {
+      await restore(target, `${other}-${position}`, { position });
+      const copy = await open(`${other}-${position}`);
+      expect(await copy.get(Account, "ada").state()).toEqual({
+        ...(position === head - 2 ? { open: true, balance: 3 } : { open: position === head, balance: 0 }),
+      });
+      await copy.close();
+      expect(await problemsOf(`${other}-${position}`)).toEqual([]);
+    }
+    await store.close();
+  });
+
   test("brings back the store as it was at a time", async () => {
     const { source, other } = directories();
     let now = 1_000_000;

@@ -1,3 +1,4 @@
+import { EventfoldError } from "../../errors.ts";
 import type { EventIdentity } from "../../event-store/event-digest.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { streamOfKey } from "../disk/stream-key.ts";
@@ -139,6 +140,11 @@ function partOf(header: RecordHeader, buffer: Buffer, base: number, until: numbe
       if (isOver) return;
       const lines = [...linesOf(section, buffer)].filter(({ position }) => position <= until);
       isOver = lines.length < section.events;
+      if (isOver && lines.length > 0 && section.cut !== undefined)
+        throw new EventfoldError(
+          "INVALID_ARGUMENT",
+          `expected a position between commits, found ${until} inside a compaction of ${section.key}, which counts as a whole; use ${section.position - 1} or ${section.position + section.events - 1}`,
+        );
       const end = isOver ? (lines.at(-1)?.end ?? section.start) : section.end;
       parts.push(
         Buffer.from(sectionHeader({ ...section, events: lines.length }, end - section.start)),
