@@ -235,7 +235,7 @@ export default {
       comment: "Examples show what users can do: they import the package, not its files.",
       severity: "error",
       from: { path: "^examples/" },
-      to: { path: "^src/", pathNot: "^src/(index|testing/index|postgres/index)\\.ts$" },
+      to: { path: "^src/", pathNot: "^src/(index|testing/index|postgres/index|schema/index)\\.ts$" },
     },
   ],
   options: {
