@@ -1,4 +1,4 @@
-import { EventfoldError } from "../errors.ts";
+import { EventfoldError, isEventfoldError } from "../errors.ts";
 import { isTurnLong, turn } from "../event-loop.ts";
 import type {
   Checkpoint,
@@ -39,6 +39,8 @@ export abstract class FileEventReader {
   protected abstract adopt(key: StreamKey): Promise<void>;
   /** Commits the foreign lines of a stream, or of all of them, if it is time to look for some. */
   protected abstract lookForForeignLines(key?: StreamKey): Promise<void>;
+  /** Completes the file of a stream that may lack committed lines. False if no process has left such files. */
+  protected abstract complete(key: StreamKey): Promise<boolean>;
   /** Whether a stream's file lacks committed lines, because the Rust crate holds it. */
   protected abstract isUnsettled(key: StreamKey): boolean;
 
@@ -46,27 +48,52 @@ export abstract class FileEventReader {
     stream: StreamName,
     options: { readonly from?: number } = {},
   ): AsyncGenerator<readonly StoredEvent[], void, undefined> {
-    const { keys, files, streams, index } = this.#parts;
+    const { keys, files } = this.#parts;
     const from = options.from ?? 1;
     this.checkOpen();
     const key = keys.of(stream);
     // Thousands of instances may be loading at once.
     if (isTurnLong()) await turn();
     this.refreshNow();
-    try {
-      if (this.isUnsettled(key)) await this.adopt(key);
-      else if (index.known(key) !== undefined) await this.lookForForeignLines(key);
-      let known = this.find(key);
-      if (known === "foreign") {
-        await this.adopt(key);
-        known = this.find(key);
+    let next = from;
+    for (let isCompleted = false; ; isCompleted = true) {
+      try {
+        for await (const batch of this.#readOnce(stream, key, next)) {
+          yield batch;
+          next = (batch.at(-1)?.version ?? next - 1) + 1;
+        }
+        return;
+      } catch (error) {
+        if (isCompleted || !isEventfoldError(error, "CORRUPT_STREAM") || !(await this.#isCompleted(key)))
+          throw this.#readError(error, files.path(key));
       }
-      // There may be foreign lines again.
-      if (known === "foreign") known = index.committed(key);
-      if (known.end.version >= from) yield* streams.read(stream, key, known, from);
-    } catch (error) {
-      throw this.#readError(error, files.path(key));
     }
+  }
+
+  async #isCompleted(key: StreamKey): Promise<boolean> {
+    try {
+      return await this.complete(key);
+    } catch (error) {
+      throw this.#readError(error, this.#parts.files.path(key));
+    }
+  }
+
+  async *#readOnce(
+    stream: StreamName,
+    key: StreamKey,
+    from: number,
+  ): AsyncGenerator<readonly StoredEvent[], void, undefined> {
+    const { streams, index } = this.#parts;
+    if (this.isUnsettled(key)) await this.adopt(key);
+    else if (index.known(key) !== undefined) await this.lookForForeignLines(key);
+    let known = this.find(key);
+    if (known === "foreign") {
+      await this.adopt(key);
+      known = this.find(key);
+    }
+    // There may be foreign lines again.
+    if (known === "foreign") known = index.committed(key);
+    if (known.end.version >= from) yield* streams.read(stream, key, known, from);
   }
 
   /** Finds a stream in the index. The index on disk may know of commits that are not visible here yet. */

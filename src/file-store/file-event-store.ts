@@ -122,6 +122,13 @@ export class FileEventStore extends FileEventReader implements EventStore {
     return this.#parts.committer.adopt(key);
   }
 
+  protected override async complete(key: StreamKey): Promise<boolean> {
+    const { checkpointer, committer } = this.#parts;
+    if (!checkpointer.isAnyUnsettled) return false;
+    await committer.adopt(key, true);
+    return true;
+  }
+
   protected override lookForForeignLines(key?: StreamKey): Promise<void> {
     const { foreign } = this.#parts;
     return key === undefined ? foreign.look() : foreign.lookAt(key);

@@ -37,6 +37,10 @@ export class ReadOnlyFileStore extends FileEventReader implements EventStore {
 
   protected override async lookForForeignLines(): Promise<void> {}
 
+  protected override async complete(): Promise<boolean> {
+    return false;
+  }
+
   protected override isUnsettled(): boolean {
     return false;
   }

@@ -291,3 +291,59 @@ async function openUntil(disk: SimulatedDisk, process: SimulatedProcess, calls: 
   stop();
   return died;
 }
+
+describe("a process that is open already, while another one recovers a stream that the crate holds", () => {
+  /** B has recovered, and could not complete the stream. C had opened before A committed. */
+  async function recovered() {
+    const disk = new SimulatedDisk({ record: false });
+    const first = disk.process("A");
+    const a = await openLog(first);
+    await commit(a, 0, 1);
+    const c = await openLog(disk.process("C"));
+    expect(await numbersOf(c)).toEqual([1]);
+    await commit(a, 1, 2, 3);
+    first.kill();
+    // The last commit reached the log alone, and was not announced.
+    const whole = new TextDecoder().decode(disk.bytesOf(FILE));
+    setFile(disk, FILE, `${whole.split("\n")[0]}\n`);
+    const crate = new RustCrate(disk);
+    expect(crate.open(FILE)).toBe(true);
+    crate.append(FILE, crateLine(10) + crateLine(11) + crateLine(12));
+    const b = await openLog(disk.process("B"));
+    return { disk, crate, b, c };
+  }
+
+  test("answers reads and commits with STREAM_LOCKED, and has all events when the crate lets go", async () => {
+    const { disk, crate, b, c } = await recovered();
+    await expect(numbersOf(b)).rejects.toMatchObject({ code: "STREAM_LOCKED" });
+    await expect(numbersOf(c)).rejects.toMatchObject({ code: "STREAM_LOCKED" });
+    const events = [draft(4)];
+    await expect(c.commit({ appends: [{ stream: STREAM, expectedVersion: 3, events }] })).rejects.toMatchObject({
+      code: "STREAM_LOCKED",
+    });
+    // Other streams work.
+    const other = { stream: { type: "s", id: "other" }, expectedVersion: 0, events };
+    expect(await c.commit({ appends: [other] })).toMatchObject({ ok: true });
+    crate.close(FILE);
+    expect(await numbersOf(c)).toEqual([1, 2, 3, 10, 11, 12]);
+    expect(await numbersOf(b)).toEqual([1, 2, 3, 10, 11, 12]);
+    await commit(c, 6, 4);
+    expect(await numbersOf(b)).toEqual([1, 2, 3, 10, 11, 12, 4]);
+    await b.close();
+    await c.close();
+    await expectBoth(disk, [1, 2, 3, 10, 11, 12, 4]);
+  });
+
+  test("does not move the marker past the lines, so that they come back whoever dies", async () => {
+    for (const closes of [true, false]) {
+      const { disk, crate, b, c } = await recovered();
+      const events = [draft(4)];
+      await c.commit({ appends: [{ stream: { type: "s", id: "other" }, expectedVersion: 0, events }] });
+      disk.process("B").kill();
+      if (closes) await c.close();
+      void b;
+      crate.close(FILE);
+      await expectBoth(disk, [1, 2, 3, 10, 11, 12]);
+    }
+  });
+});

@@ -85,6 +85,13 @@ export class Applier {
     }
   }
 
+  /** Adds the sections of a committed record that are not in their files to the unsettled streams. Writes nothing. */
+  findMissing({ sections, buffer, place }: CommittedRecord): void {
+    for (const section of sections)
+      if (this.#unsettled.has(section.key) || !isInFile(this.#files.acquire(section.key).file, section, buffer))
+        this.#unsettled.add(section, buffer, place);
+  }
+
   /**
    * Writes the sections again that are in their files: after a failed flush, only bytes that were written again can be trusted.
    * The Rust crate may have appended to the other files, or do so now.

@@ -10,6 +10,8 @@ const RETRY_MS = 10;
 /** A stream whose foreign lines a reader wants to have committed. */
 export interface Adoption {
   readonly key: StreamKey;
+  /** Its file may lack committed lines. */
+  readonly isDoubtful: boolean;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }

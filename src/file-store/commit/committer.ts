@@ -1,3 +1,4 @@
+import { isEventfoldError } from "../../errors.ts";
 import { isError, isPromise } from "../../realm.ts";
 import { isTurnLong, turn } from "../../event-loop.ts";
 import type { FileHandle } from "../../fs/file-system.ts";
@@ -63,10 +64,10 @@ export class Committer {
     this.#start();
   }
 
-  /** Commits the foreign lines of a stream. */
-  adopt(key: StreamKey): Promise<void> {
+  /** Commits the foreign lines of a stream. With `isDoubtful`, first looks whether its file lacks committed lines. */
+  adopt(key: StreamKey, isDoubtful = false): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#queue.addAdoption({ key, resolve, reject });
+      this.#queue.addAdoption({ key, isDoubtful, resolve, reject });
       this.#start();
     });
   }
@@ -188,10 +189,11 @@ export class Committer {
   }
 
   async #adoptAll(plan: BatchPlan): Promise<readonly Adoption[]> {
-    const { unsettled } = this.#parts;
+    const { unsettled, checkpointer } = this.#parts;
     const adopted: Adoption[] = [];
     for (const adoption of this.#queue.removeAdoptions()) {
       try {
+        if (adoption.isDoubtful) checkpointer.findUnsettled();
         if (!(await unsettled.settle(adoption.key))) unsettled.check(adoption.key);
         await plan.adopt(adoption.key);
         adopted.push(adoption);
@@ -227,7 +229,8 @@ export class Committer {
           answerConflict(queued, conflict);
         }
       } catch (error) {
-        fail(queued, ioError(error, `preparing ${queued.appends.map(({ key }) => key).join(", ")}`));
+        if (isEventfoldError(error, "CORRUPT_STREAM") && this.#isUnsettled(queued)) this.#queue.putLocked(queued);
+        else fail(queued, ioError(error, `preparing ${queued.appends.map(({ key }) => key).join(", ")}`));
       }
     }
     return conflicts;
@@ -237,6 +240,12 @@ export class Committer {
   async #settle({ appends }: QueuedCommit): Promise<boolean> {
     for (const { key } of appends) if (!(await this.#parts.unsettled.settle(key))) return false;
     return true;
+  }
+
+  /** Whether another process could not give a stream of a commit its lines. */
+  #isUnsettled({ appends }: QueuedCommit): boolean {
+    this.#parts.checkpointer.findUnsettled();
+    return appends.some(({ key }) => this.#parts.unsettled.has(key));
   }
 
   #unlockStreams(): void {
@@ -265,7 +274,7 @@ export class Committer {
 
   /** Writes the records that an earlier session could not write. The Rust crate may have appended to their streams since. */
   async #applyLate(): Promise<void> {
-    const { applier, unapplied, unsettled } = this.#parts;
+    const { applier, unapplied, unsettled, checkpointer } = this.#parts;
     const records = [...unapplied.list];
     for (const record of records) {
       try {
@@ -278,6 +287,7 @@ export class Committer {
       }
       this.#applied(record);
     }
+    if (!unsettled.isEmpty) await checkpointer.announceUnsettled();
     this.#announce(records.at(-1));
   }
 

@@ -37,6 +37,10 @@ export class ForeignLines {
         throw new CorruptionError("CORRUPT_STREAM", where, `the file ends here; ${end.end} bytes were committed`);
       }
       const lastLine = endOfLastLine(file, size);
+      if (lastLine > end.end && !endsLine(file, end.end)) {
+        const where = { file: this.#parts.files.path(key), line: end.version, offset: end.end };
+        throw new CorruptionError("CORRUPT_STREAM", where, `no line ends here; ${end.end} bytes were committed`);
+      }
       if (lastLine > end.end) this.#addLines(batch, key, file, end, lastLine);
       if (size > end.end && locked !== undefined) await this.#cutUnfinished(key, file, end.end, size, locked);
     } finally {
@@ -85,4 +89,9 @@ export class ForeignLines {
     await quarantine(this.#parts.fs, this.#parts.paths, `${key}.${end}`, torn);
     locked.truncate(end);
   }
+}
+
+function endsLine(file: ReadableFile, offset: number): boolean {
+  const byte = Buffer.alloc(1);
+  return offset === 0 || (file.read(byte, 0, 1, offset - 1) === 1 && byte[0] === 0x0a);
 }

@@ -13,11 +13,12 @@ import type { Cuts } from "../streams/cuts.ts";
 import type { StreamIndex } from "../streams/stream-index.ts";
 import type { StreamRegistry } from "../streams/stream-registry.ts";
 import type { UnappliedRecords } from "../streams/unapplied-records.ts";
-import { readMarker, writeMarker } from "./marker.ts";
+import { type Marker, readMarker, writeMarker } from "./marker.ts";
 
 /** How much log the next opening may have to apply again, and how long it may lie there. */
 const MAX_BYTES = 8 << 20;
 const DELAY_MS = 1000;
+const LOG_START: Marker = { segment: 1, offset: 0, position: 0, cut: 0 };
 
 export interface CheckpointerParts {
   readonly fs: FileSystem;
@@ -108,15 +109,56 @@ export class Checkpointer {
         await index.save(ends, end.position);
         // Another process may be further.
         const marked = readMarker(fs, paths.marker);
-        if (marked !== undefined && !isBefore(marked, end)) return;
-        const cut = await cuts.save(end);
-        await writeMarker(fs, paths.marker, { ...end, cut, consumers: progress.consumers() });
+        if (marked?.unsettled === true) {
+          this.findUnsettled();
+          await unsettled.settleAll(0);
+          await dirty.flush();
+        }
+        const reached = earliest(end, unsettled.start);
+        if (marked !== undefined && !isBefore(marked, reached)) {
+          if (marked.unsettled === true && unsettled.isEmpty)
+            await writeMarker(fs, paths.marker, { ...marked, unsettled: false });
+          return;
+        }
+        const cut = await cuts.save(reached);
+        const consumers = progress.consumers();
+        await writeMarker(fs, paths.marker, { ...reached, cut, consumers, unsettled: !unsettled.isEmpty });
       });
     } catch (error) {
       index.saveFailed();
       throw error;
     }
-    this.#marked = end;
+    this.#marked = earliest(end, unsettled.start);
+  }
+
+  /**
+   * Lets other processes know that streams' files lack committed lines: they must not take them for damaged, nor move the marker
+   * past the lines. Call it before the lines are announced. Needs the store's lock.
+   */
+  async announceUnsettled(): Promise<void> {
+    const { fs, paths, unsettled } = this.#parts;
+    if (unsettled.isEmpty) return;
+    const marked = readMarker(fs, paths.marker) ?? LOG_START;
+    if (marked.unsettled !== true) await writeMarker(fs, paths.marker, { ...marked, unsettled: true });
+  }
+
+  /** Whether a process has announced such streams. Needs no lock. */
+  get isAnyUnsettled(): boolean {
+    const { fs, paths, unsettled } = this.#parts;
+    return !unsettled.isEmpty || readMarker(fs, paths.marker)?.unsettled === true;
+  }
+
+  /** Finds the streams that another process has announced. Needs the store's lock. */
+  findUnsettled(): void {
+    const { fs, paths, log, applier, unapplied, unsettled } = this.#parts;
+    const marked = readMarker(fs, paths.marker);
+    if (marked?.unsettled !== true) return;
+    const end = earliest(log.end, unapplied.start);
+    if (isBefore(marked, end))
+      log.scanner.read(marked, end, (header, buffer, base, segment) => {
+        applier.findMissing(scannedRecord(header, buffer, base, segment));
+      });
+    unsettled.addBegunMoves();
   }
 
   /** Writes everything after the marker to its files once more. */

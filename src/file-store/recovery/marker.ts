@@ -11,6 +11,8 @@ export interface Marker extends LogPlace {
   readonly cut: number;
   /** The consumers that have notes, so that the store need not search the log for them; unknown in a marker of an earlier version. */
   readonly consumers?: readonly string[];
+  /** Some streams' files lack committed lines after this place, because the Rust crate holds them. */
+  readonly unsettled?: boolean;
 }
 
 /**
@@ -22,22 +24,22 @@ export function readMarker(fs: FileSystem, path: string): Marker | undefined {
   const text = readWhole(fs, path)?.toString("latin1");
   if (text === undefined) return undefined;
   const match =
-    /^(\{"segment":(\d{1,16}),"offset":(\d{1,16}),"position":(\d{1,16})(?:,"cut":(\d{1,16}))?(?:,"consumers":(\[[^\]]*\]))?),"crc":"([0-9a-f]{8})"\}\n$/.exec(
+    /^(\{"segment":(\d{1,16}),"offset":(\d{1,16}),"position":(\d{1,16})(?:,"cut":(\d{1,16}))?(?:,"consumers":(\[[^\]]*\]))?(,"unsettled":true)?),"crc":"([0-9a-f]{8})"\}\n$/.exec(
       text,
     );
-  if (match === null || !isChecksum(match[7], crc32(present(match[1], "a pattern that matches has its groups"))))
+  if (match === null || !isChecksum(match[8], crc32(present(match[1], "a pattern that matches has its groups"))))
     return undefined;
   const [segment = 0, offset = 0, position = 0, cut = 0] = match.slice(2, 6).map((digits) => Number(digits ?? 0));
-  const place = { segment, offset, position, cut };
+  const place = { segment, offset, position, cut, ...(match[7] === undefined ? {} : { unsettled: true }) };
   if (match[6] === undefined) return place;
   return { ...place, consumers: match[6] === "[]" ? [] : (JSON.parse(match[6]) as readonly string[]) };
 }
 
 export async function writeMarker(fs: FileSystem, path: string, marker: LogPlace & Partial<Marker>): Promise<void> {
-  const { segment, offset, position, cut = 0, consumers } = marker;
+  const { segment, offset, position, cut = 0, consumers, unsettled = false } = marker;
   const place = `{"segment":${segment},"offset":${offset},"position":${position}${cut === 0 ? "" : `,"cut":${cut}`}`;
   const list = consumers === undefined ? "" : `,"consumers":[${consumers.map(asciiJson).join(",")}]`;
-  await replaceFile(fs, path, `${sealed(place + list)}\n`, true);
+  await replaceFile(fs, path, `${sealed(place + list + (unsettled ? ',"unsettled":true' : ""))}\n`, true);
 }
 
 /** Without brackets, which end the list. */

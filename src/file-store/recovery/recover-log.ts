@@ -59,6 +59,7 @@ export class Recovery {
       throw log.scanner.corruption(end, invalid ?? "records are missing");
     unsettled.addBegunMoves();
     await unsettled.settleAll(STREAM_PATIENCE_MS);
+    await checkpointer.announceUnsettled();
     const tornBytes = await this.#cutTornTail(end);
     await log.renewBeginning();
     follower.announceEnd();
