@@ -334,7 +334,7 @@ describe("a process that is open already, while another one recovers a stream th
     await expectBoth(disk, [1, 2, 3, 10, 11, 12, 4]);
   });
 
-  test("does not move the marker past the lines, so that they come back whoever dies", async () => {
+  test("does not move the marker past the lines, so that they come back after either process dies", async () => {
     for (const closes of [true, false]) {
       const { disk, crate, b, c } = await recovered();
       const events = [draft(4)];
