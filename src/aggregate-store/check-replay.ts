@@ -6,6 +6,7 @@ import { AggregateModel } from "../aggregate/model.ts";
 import { changesOf, isSameValue, type ValueChange } from "../aggregate/value-changes.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventStore, EventTypes, StoredEvent, StreamName } from "../event-store/event-store.ts";
+import { cutOfType } from "../event-store/cut.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { copyOf } from "../json.ts";
 import { type AnyProcessManager, processManagerDefinition } from "../process-manager/process-manager.ts";
@@ -170,7 +171,7 @@ function readerOf(events: EventStore, definitions: readonly Sources[]): () => As
 function declarationsOf(definition: Parameters<typeof storedTypes>[0]): (event: StoredEvent) => void {
   const declared = storedTypes(definition);
   return ({ stream, type }) => {
-    if (declared.get(stream.type)?.has(type) === false)
+    if (declared.get(stream.type)?.has(type) === false && cutOfType(type) === undefined)
       throw new EventfoldError("UNKNOWN_EVENT", `${stream.type} does not declare the event ${JSON.stringify(type)}`);
   };
 }

@@ -76,7 +76,7 @@ export function wireReading({ fs, paths, hash, log, lock, consumers, mayRewrite 
     ...{ fs, paths, log, head, files, registry, keys, index, cuts, list, streams, unapplied, reader, progress, guard },
     ...{ snapshots, checkpoints, closeFiles },
     watchers: new CommitWatchers(),
-    sizes: () => storeSizes(fs, paths),
+    sizes: () => storeSizes(fs, paths, cuts.droppedBytes),
     observers: [cuts, index, progress, positions, recent],
   };
 }

@@ -1,4 +1,5 @@
-import { AggregateStore, memory, processManager, projection } from "eventfold-es";
+import { AggregateStore, checkReplay, memory, processManager, projection } from "eventfold-es";
+import { auditStore } from "eventfold-es/schema";
 import { describe, expect, test } from "vitest";
 import { Account } from "../support/account.ts";
 import { backends } from "../support/backends.ts";
@@ -131,7 +132,7 @@ describe.each(backends)("a deleted instance $backend", ({ builder }) => {
     for (const version of [1, 2])
       await expect(ada.state({ version })).rejects.toMatchObject({
         code: "VERSION_NOT_FOUND",
-        message: expect.stringContaining("deleted or compacted"),
+        message: expect.stringContaining("were deleted"),
       });
     await expect(ada.state({ at: 0 })).rejects.toMatchObject({ code: "VERSION_NOT_FOUND" });
     expect(await ada.state({ version: 3 })).toEqual({ open: false, balance: 0 });
@@ -215,6 +216,16 @@ describe("a deletion on disk", () => {
     await expect(ada.execute(Account.commands.Close())).rejects.toMatchObject({ code: "INSTANCE_DELETED" });
   });
 
+  test("makes the bytes of its events count as reclaimable, in the log and in the stream's file", async () => {
+    await using store = await open(temporaryDirectory());
+    await store.get(Account, "ada").execute(Account.commands.Open({ owner: "x".repeat(1000) }));
+    expect((await store.status()).sizes?.reclaimable).toBe(0);
+    await store.delete(Account, "ada");
+    const { reclaimable } = (await store.status()).sizes ?? { reclaimable: 0 };
+    expect(reclaimable).toBeGreaterThan(2000);
+    expect(reclaimable).toBeLessThan(3000);
+  });
+
   test("is a line that the Rust crate skips", async () => {
     const directory = temporaryDirectory();
     await using store = await open(directory);
@@ -247,6 +258,30 @@ test("a named subscription goes on after the deletion of the instance of its las
   expect(await read(2)).toEqual(["Opened bob", "Opened ada", "Opened cyd"]);
   await store.delete(Account, "ada");
   expect(await read(3)).toEqual(["Opened cyd", "$deleted ada"]);
+  await store.close();
+});
+
+test("the checks of changed models do not take a deletion for an unknown event", async () => {
+  const store = await AggregateStore.builder(memory())
+    .aggregate(Account)
+    .aggregate(Counter)
+    .projection(Balances)
+    .processManager(Mourner)
+    .processManagerMode("manual")
+    .onUnknownEvent("error")
+    .open();
+  const ada = store.get(Account, "ada");
+  await ada.execute(Account.commands.Open({ owner: "Ada" }));
+  await store.delete(Account, "ada");
+  await ada.execute(Account.commands.Open({ owner: "Eve" }));
+  await ada.execute(Account.commands.Deposit({ amount: 3 }));
+  expect(await checkReplay(store, [Account, Balances, Mourner])).toEqual([]);
+  expect(await auditStore(store, [Account, Counter])).toEqual([]);
+  expect((await store.status()).unknownEvents).toEqual([]);
+  expect((await store.projectionAt(Balances, 2)).byId).toEqual({});
+  expect((await store.projectionAt(Balances, 4)).byId).toEqual({ ada: 3 });
+  expect((await ada.explain("balance")).map(({ type, version }) => [type, version])).toEqual([["Deposited", 4]]);
+  expect(await ada.state()).toEqual({ open: true, balance: 3 });
   await store.close();
 });
 

@@ -1,5 +1,5 @@
 import { EventfoldError, isEventfoldError } from "../../errors.ts";
-import { type CutData, cutOfType } from "../../event-store/cut.ts";
+import { cutOfType } from "../../event-store/cut.ts";
 import type { EventStore, StreamName } from "../../event-store/event-store.ts";
 import { freeze } from "../freeze.ts";
 import { type AggregateModel, type Environment } from "../model.ts";
@@ -31,10 +31,8 @@ export async function stateAt(
   if (until.version !== 0) {
     read: for await (const batch of store.readStream(stream)) {
       for (const event of batch) {
-        const cut = cutOfType(event.type);
-        // The events that a compaction has put in place of others make no state before the last of them.
-        const first = cut === undefined ? 0 : event.version + ((event.data as CutData).events ?? 0);
-        if (lastVersion < first) throw droppedVersions(stream, first, until);
+        if (lastVersion < event.version && cutOfType(event.type) !== undefined)
+          throw droppedVersions(stream, event.version, until);
         if (event.version > lastVersion) break read;
         try {
           state = model.fold(state, event, environment.onUnknownEvent);
@@ -66,7 +64,7 @@ function droppedVersions({ type, id }: StreamName, first: number, { version }: P
   const asked = version === undefined ? "a time" : `version ${version}`;
   return new EventfoldError(
     "VERSION_NOT_FOUND",
-    `expected ${asked} of ${type} ${JSON.stringify(id)} to be at or after version ${first}; found that the events before were deleted or compacted`,
+    `expected ${asked} of ${type} ${JSON.stringify(id)} to be at or after version ${first}; found that the events before were deleted`,
   );
 }
 

@@ -24,7 +24,7 @@ export function checkCuts(
     });
   }
   if (fs.stat(paths.cuts) === undefined) {
-    const message = "there is no list of deleted and compacted streams; it is made again from the commit log";
+    const message = "there is no list of deleted streams; it is made again from the commit log";
     if (last > 0) problems.push({ kind: "needs-recovery", severity: "info", file: paths.cuts, message });
     return problems;
   }
@@ -36,7 +36,7 @@ export function checkCuts(
     kind: "cuts-damaged",
     severity: "warning",
     file: paths.cuts,
-    message: `the list of deleted and compacted streams ${why}; it is made again from the commit log`,
+    message: `the list of deleted streams ${why}; it is made again from the commit log`,
     fix: { kind: "remove", path: paths.cuts },
     remedy: "remove the list of cuts",
   });
@@ -48,6 +48,6 @@ export function lastCut(cuts: readonly CutRow[], position: number): number {
   return cuts.findLast(([, cut]) => cut.position <= position)?.[1].position ?? 0;
 }
 
-function textOf([key, { version, at, position, events, kind }]: CutRow): string {
-  return JSON.stringify([key, version, at, position, events, kind]);
+function textOf([key, { version, at, position, kind }]: CutRow): string {
+  return JSON.stringify([key, version, at, position, kind]);
 }

@@ -255,7 +255,7 @@ function encode(
       next.line.from === end &&
       next.adopted === start.adopted &&
       next.cut === undefined &&
-      bytes.length !== start.cut?.events &&
+      start.cut === undefined &&
       size < RECORD_BYTES;
       next = placed.get(++position)
     ) {

@@ -127,7 +127,7 @@ export class StreamSurvey {
     const wrong = checkLines(buffer, section);
     if (wrong !== undefined) stream.contradictions.push(`${where}: ${wrong}`);
     this.#compare(stream, section, buffer, source);
-    if (cut !== undefined) this.cuts.push([key, { version, at, position: section.position, events, kind: cut }]);
+    if (cut !== undefined) this.cuts.push([key, { version, at, position: section.position, kind: cut }]);
     stream.crc = crcOfLines(buffer, start, end, cut === undefined ? stream.crc : 0);
     stream.version = version + events - 1;
     stream.end = at + end - start;

@@ -5,8 +5,11 @@ import type { StorePaths } from "./store-paths.ts";
 
 type Part = Exclude<keyof StoreSizes, "reclaimable">;
 
-/** The sizes of all files, in bytes. A file that disappears meanwhile counts for nothing. */
-export async function storeSizes(fs: FileSystem, paths: StorePaths): Promise<StoreSizes> {
+/**
+ * The sizes of all files, in bytes. A file that disappears meanwhile counts for nothing. `dropped`: bytes of lines that no longer
+ * count, which the log has a second time.
+ */
+export async function storeSizes(fs: FileSystem, paths: StorePaths, dropped: number): Promise<StoreSizes> {
   const sizes: Record<Part, number> = { log: 0, streams: 0, caches: 0, other: 0 };
   const waiting = [paths.base];
   for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
@@ -17,8 +20,7 @@ export async function storeSizes(fs: FileSystem, paths: StorePaths): Promise<Sto
       if (isTurnLong()) await turn();
     }
   }
-  // No record can be dropped yet.
-  return { ...sizes, reclaimable: 0 };
+  return { ...sizes, reclaimable: 2 * dropped };
 }
 
 /** Files that are made again from the log when they are gone count as caches. */

@@ -7,8 +7,6 @@ export interface CutLine {
   readonly kind: CutKind;
   /** Of the line's event. */
   readonly version: number;
-  /** Lines of the cut, this one included. */
-  readonly events: number;
 }
 
 /** What a line says of a cut; nothing for any other line. */
@@ -16,6 +14,6 @@ export function cutOfLine(text: string): CutLine | undefined {
   if (!text.startsWith('{"type":"$') || !isOurLine(text)) return undefined;
   const { type, data } = JSON.parse(text) as { readonly type: string; readonly data: Partial<CutData> | null };
   const kind = cutOfType(type);
-  const { version, events = 0 } = data ?? {};
-  return kind !== undefined && isCount(version) && isCount(events) ? { kind, version, events: 1 + events } : undefined;
+  const { version } = data ?? {};
+  return kind !== undefined && isCount(version) ? { kind, version } : undefined;
 }

@@ -52,7 +52,6 @@ export function noteLines(section: NoteSection): string {
 }
 
 const LETTER_C = 0x63;
-const LETTER_D = 0x64;
 const LETTER_M = 0x6d;
 const COMMA = 0x2c;
 interface NoteHeader {
@@ -145,10 +144,14 @@ export function readSections(
   }
 }
 
+const CUT = ',"cut":"deleted"}';
+
 /** The kind in the `,"cut":"…"` at a place of a section's header; nothing for `,"adopted":true`. */
 function cutAt(text: string, at: number): CutKind | undefined {
   if (text.charCodeAt(at + 2) !== LETTER_C) return undefined;
-  return text.charCodeAt(at + ',"cut":"'.length) === LETTER_D ? "deleted" : "compacted";
+  if (!text.startsWith(CUT, at))
+    throw new MalformedRecordError("a section of a commit record has an unknown kind of cut");
+  return "deleted";
 }
 
 /** Whether a text of bytes is what it seems: ASCII, without a backslash. */

@@ -230,7 +230,7 @@ async function writeLog(
         next.offset === last.end &&
         next.isOurs === first.isOurs &&
         next.cut === undefined &&
-        events !== first.cut?.events &&
+        first.cut === undefined &&
         next.end - first.offset < RECORD_BYTES;
         next = lines[i + events]
       ) {

@@ -18,8 +18,6 @@ export interface Cut {
   /** Offset of its line in the stream's file. */
   readonly at: number;
   readonly position: number;
-  /** Events of the cut, its first one included. */
-  readonly events: number;
   readonly kind: CutKind;
 }
 
@@ -77,6 +75,11 @@ export class Cuts implements CommitObserver {
     return cut === undefined ? STREAM_START : { version: cut.version - 1, end: cut.at, crc: 0 };
   }
 
+  /** Bytes of the lines before the last cuts, in the streams' files. */
+  get droppedBytes(): number {
+    return [...this.#streams.values()].reduce((sum, cuts) => sum + (cuts.at(-1)?.at ?? 0), 0);
+  }
+
   /** Whether a stream with this version has nothing after its deletion. */
   isDeleted(key: StreamKey, version: number): boolean {
     const cut = this.last(key);
@@ -101,8 +104,8 @@ export class Cuts implements CommitObserver {
     return last;
   }
 
-  #addSection({ key, version, at, position, events, cut: kind }: Section): void {
-    if (kind !== undefined) this.#add(key, { version, at, position, events, kind });
+  #addSection({ key, version, at, position, cut: kind }: Section): void {
+    if (kind !== undefined) this.#add(key, { version, at, position, kind });
   }
 
   #add(key: StreamKey, cut: Cut): void {
@@ -118,8 +121,8 @@ export type CutRow = readonly [key: StreamKey, cut: Cut];
 
 /** Writes `meta/cuts.json`, durably. */
 export async function writeCuts(fs: FileSystem, path: string, rows: readonly CutRow[]): Promise<void> {
-  const cuts = rows.map(([stream, { version, at, position, events, kind }]) => ({
-    ...{ stream, version, at, position, events, cut: kind },
+  const cuts = rows.map(([stream, { version, at, position, kind }]) => ({
+    ...{ stream, version, at, position, cut: kind },
   }));
   await replaceFile(fs, path, `${sealed(JSON.stringify({ cuts }).slice(0, -1))}\n`, true);
 }
@@ -131,9 +134,6 @@ export function readCuts(fs: FileSystem, path: string): readonly CutRow[] | unde
   if (match === null || !isChecksum(match[1], crc32(text.slice(0, -match[0].length)))) return undefined;
   const { cuts } = JSON.parse(text) as { readonly cuts: readonly (Cut & { stream: string; cut: CutKind })[] };
   return cuts
-    .filter(({ version, at, position, events }) => [version, at, position, events].every(isCount))
-    .map(({ stream, version, at, position, events, cut }) => [
-      storedKey(stream),
-      { version, at, position, events, kind: cut },
-    ]);
+    .filter(({ version, at, position }) => [version, at, position].every(isCount))
+    .map(({ stream, version, at, position, cut }) => [storedKey(stream), { version, at, position, kind: cut }]);
 }

@@ -10,7 +10,7 @@ const decoder = new TextDecoder();
 /**
  * Reads the commit log and the streams' files byte by byte, without the store's code, and compares them with each other
  * and with the events that the store returned. The store must have no pending work. Returns the events that the log has and the
- * store did not return: those of deleted and compacted instances, and those that say so.
+ * store did not return: those of deleted instances, and the deletions.
  */
 export function checkStoreFiles(disk: StoreFiles, directory: string, events: readonly SeenEvent[]): SeenEvent[] {
   const log = `${directory}/commit_log/`;
