@@ -201,6 +201,7 @@ export class Instances {
 
   /** Drops the events of an instance. */
   async delete(aggregate: AnyAggregate, id: string, options: DeleteOptions): Promise<DeleteResult> {
+    this.checkWritable("delete");
     return this.during(async () => {
       this.register(aggregate);
       const stream = { type: aggregate.type, id };

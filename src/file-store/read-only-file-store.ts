@@ -18,6 +18,11 @@ export class ReadOnlyFileStore extends FileEventReader implements EventStore {
     return Promise.reject(readOnlyStore("a commit"));
   }
 
+  /** A copy of a store that is used needs its lock for a moment, which only a store that writes has. */
+  backup(): Promise<never> {
+    return Promise.reject(readOnlyStore("backup"));
+  }
+
   /** Keeps nothing. */
   async saveCheckpoint(): Promise<void> {}
 

@@ -191,6 +191,11 @@ describe.each(backends.filter(({ backend }) => backend !== "in PostgreSQL"))("re
       () => reader.dropSnapshots(Account),
       () => reader.replayDeadLetter("key"),
       () => reader.dropDeadLetter("key"),
+      () => reader.delete(Account, "ada"),
+      () => reader.import([]),
+      () => reader.schedule(Account.at("ada").Close(), { at: new Date(), key: "key" } as never),
+      () => reader.cancelSchedule("key"),
+      ...(backend === "on disk" ? [() => reader.backup(temporaryDirectory())] : []),
       () => reader.subscribe({ name: "named" }),
       () => reader.subscribe({ name: "named" }, () => {}),
     ];
