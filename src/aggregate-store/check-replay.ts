@@ -203,7 +203,7 @@ async function firstDifference(
       for (event of batch) {
         pair = [before.next(event), after.next(event)];
         count++;
-        if (count === last || pair[1].error !== undefined) break reading;
+        if (count === last || (pair[1].error !== undefined && pair[0].error === undefined)) break reading;
       }
     }
     return { count, found: isEqual(pair) ? undefined : [...pair, event] };

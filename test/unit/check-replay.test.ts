@@ -67,6 +67,19 @@ describe("checkReplay", () => {
     expect(await store.projection(same.Totals)).toEqual({ total: 1275 + 147 });
   });
 
+  test("looks past deletions", async () => {
+    await using store = await filled();
+    await store.delete(same.Account, "a");
+    await store.dispatch(same.Account.at("d").Move([70]));
+    const found = await checkReplay(store, [changed.Account, changed.Totals, changed.Echo]);
+    expect(found.map(({ kind, id }) => [kind, id])).toEqual([
+      ["instance", "b"],
+      ["instance", "d"],
+      ["projection", undefined],
+      ["process-manager", undefined],
+    ]);
+  });
+
   test("reports another initial state, an error, and an event that the new model does not declare", async () => {
     await using store = await filled();
     const { contract, behaviour } = same.Account;

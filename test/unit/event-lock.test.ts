@@ -305,6 +305,8 @@ test("an audit finds the stored events that a model cannot read", async () => {
     events: { Placed: z.object({ item: z.string().min(1) }), Tried: data<number>() },
     commands: {},
   });
+  await store.dispatch(Before.at("gone").Do([placed("tea")]));
+  await store.delete(Before, "gone");
   expect(await auditStore(store, [Before])).toEqual([]);
   expect(await auditStore(store, [After])).toMatchObject([
     { aggregate: "order", event: "Sent", kind: "unknown", count: 2, position: 2 },
