@@ -1,7 +1,7 @@
 import { present } from "../assert-invariant.ts";
 import type { CommandLimits } from "../aggregate/instance/command-limits.ts";
 import type { CommandOutcome } from "../aggregate/instance/command-outcome.ts";
-import { mergedContext } from "../aggregate/context.ts";
+import { mergedContext, withMetadata } from "../aggregate/context.ts";
 import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
 import { dispatching, type DispatchTrace } from "../tracing/tracing.ts";
@@ -46,11 +46,16 @@ async function execute(
   return dispatching.promise(
     () => dispatchTrace(commands),
     async (trace) => {
-      const [only] = commands;
+      const extra = trace?.extraMetadata;
+      const sent =
+        extra === undefined
+          ? commands
+          : commands.map(({ stream, command }) => ({ stream, command: withMetadata(command, extra) }));
+      const [only] = sent;
       const results =
-        only !== undefined && commands.length === 1
+        only !== undefined && sent.length === 1
           ? [await instances.run(only.stream, only.command, limits)]
-          : await dispatchAll(instances, events, commands);
+          : await dispatchAll(instances, events, sent);
       const position = lastPosition(results);
       if (trace !== undefined) {
         trace.events = results.reduce((sum, outcome) => sum + outcome.events.length, 0);
@@ -72,5 +77,7 @@ function dispatchTrace(
     processManager: undefined,
     commands: commands.map(({ stream, command }) => ({ aggregate: stream.type, id: stream.id, command: command.type })),
     cause: undefined,
+    causeId: undefined,
+    causeTraceparent: undefined,
   };
 }

@@ -1,5 +1,5 @@
 import type { AnyAggregate } from "../aggregate/aggregate.ts";
-import { checkContext, ownContext } from "../aggregate/context.ts";
+import { checkContext, ownContext, withMetadata } from "../aggregate/context.ts";
 import type { CommandLimits } from "../aggregate/instance/command-limits.ts";
 import type { CommandOutcome } from "../aggregate/instance/command-outcome.ts";
 import { type CommandOptions, withLimits } from "./command-options.ts";
@@ -181,10 +181,12 @@ export class Instances {
       command: type,
       actor: context.actor,
       correlationId: context.correlationId,
+      metadata: context.metadata,
     });
     return executing.promise(begin, (trace) => {
-      const outcome = this.#instance(stream).execute(command, limits);
-      return trace === undefined ? outcome : told(outcome, trace);
+      if (trace === undefined) return this.#instance(stream).execute(command, limits);
+      const traced = withMetadata(command, trace.extraMetadata);
+      return told(this.#instance(stream).execute(traced, { ...limits, trace }), trace);
     });
   }
 
@@ -302,6 +304,7 @@ export class Instances {
     // Commands that were given are carried out, also those whose instance is still loading.
     while (!this.isIdle) await sleep(1);
     this.#stopWatching();
+    if (instanceEvicted.isWatched) for (const instance of this.#instances.values()) publishEviction(instance);
   }
 
   /** Whether no command is under way. */
@@ -352,9 +355,12 @@ export class Instances {
     if (!instance.isIdle || instance.lastUsed > due || this.#instances.get(key) !== instance) return;
     this.#instances.delete(key);
     this.eventStore.release(instance.stream);
-    const { type, id } = instance.stream;
-    instanceEvicted.publish(() => ({ aggregate: type, id, version: instance.version }));
+    publishEviction(instance);
   }
+}
+
+function publishEviction({ stream, version }: Instance): void {
+  instanceEvicted.publish(() => ({ aggregate: stream.type, id: stream.id, version }));
 }
 
 /** Adds to a trace what a command led to. */

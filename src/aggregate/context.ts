@@ -54,6 +54,15 @@ export function ownContext(context: CommandContext): CommandContext {
   return own;
 }
 
+/** The same command with more metadata, e.g. that of a tracer. */
+export function withMetadata<C extends { readonly context?: CommandContext | undefined }>(
+  command: C,
+  extra: CommandContext["metadata"],
+): C {
+  if (extra === undefined) return command;
+  return { ...command, context: { ...command.context, metadata: { ...command.context?.metadata, ...extra } } };
+}
+
 /** The stored form of a context, without the actor. */
 export function metaOf(context: CommandContext): StoredMeta | undefined {
   const { metadata, correlationId, causationId, sourceDevice, idempotencyKey, dispatch } = context as DispatchContext;

@@ -1,8 +1,16 @@
-import { type CommitTrace, committing } from "../tracing/tracing.ts";
+import { type CommitTrace, committing, type ExecuteTrace } from "../tracing/tracing.ts";
 import type { Commit, CommitResult, EventStore } from "./event-store.ts";
 
-/** Commits, and publishes the commit on its tracing channel. */
-export function tracedCommit(events: EventStore, commit: Commit): Promise<CommitResult> {
+/**
+ * Commits, and publishes the commit on its tracing channel. `execution` is the trace of the command that made the events, `causeId` the
+ * id of the event whose reaction the commit notes.
+ */
+export function tracedCommit(
+  events: EventStore,
+  commit: Commit,
+  execution?: ExecuteTrace,
+  causeId?: string,
+): Promise<CommitResult> {
   if (!committing.isWatched) return events.commit(commit);
   const begin = (): CommitTrace => ({
     streams: commit.appends.map(({ stream, events: drafts }) => ({
@@ -11,7 +19,12 @@ export function tracedCommit(events: EventStore, commit: Commit): Promise<Commit
       events: drafts.length,
     })),
     events: commit.appends.reduce((sum, append) => sum + append.events.length, 0),
+    eventIds: commit.appends.flatMap((append) =>
+      append.events.flatMap(({ eventId }) => (eventId === undefined ? [] : [eventId])),
+    ),
     processManager: commit.consumer?.name,
+    execution,
+    causeId,
   });
   return committing.promise(begin, (trace) => {
     const committed = events.commit(commit);

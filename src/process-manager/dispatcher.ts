@@ -1,4 +1,5 @@
 import { atPositions, type CommandOutcome } from "../aggregate/instance/command-outcome.ts";
+import { withMetadata } from "../aggregate/context.ts";
 import type { Lease } from "../aggregate/instance/lease.ts";
 import { type Lessor, type Proposal, withLeases } from "../aggregate/instance/with-leases.ts";
 import type { Command, Decision } from "../aggregate/model.ts";
@@ -76,12 +77,16 @@ export function deliver(
     processManager: manager,
     commands: [{ aggregate: envelope.aggregate, id: envelope.id, command: envelope.command.type }],
     cause: cause?.position,
+    causeId: cause?.eventId,
+    causeTraceparent: cause?.traceparent,
   });
   return dispatching.promise(begin, async (trace) => {
-    const result = await sendOrBury(parts, delivery, note, onFailure);
+    const extra = trace?.extraMetadata;
+    const sent = extra === undefined ? delivery : { ...delivery, envelope: withMetadata(envelope, extra) };
+    const result = await sendOrBury(parts, sent, note, onFailure);
     if (result.kind === "dead-letter") publishDeadLetter(delivery, result.error);
     if (trace === undefined) return result;
-    if (result.kind === "dead-letter") trace.deadLetter = true;
+    if (result.kind === "dead-letter") Object.assign(trace, { deadLetter: true, failure: result.error });
     if (result.kind !== "dispatched") return result;
     trace.events = result.events;
     trace.position = result.position;

@@ -226,7 +226,8 @@ export class ProcessManagerRunner {
       const cancelled = progress.scheduled.withKeys(keysOf(outputs), position).map(({ id }) => id);
       const isLate = progress.handlers.isPast(position);
       const scheduled = isLate ? schedule.map((command) => ({ ...command, late: true as const })) : schedule;
-      if (!(await this.#commitNote(progress, { ...noteOf(1), scheduled, cancelled }))) return false;
+      if (!(await this.#commitNote(progress, { ...noteOf(1), scheduled, cancelled }, causeOf(event).eventId)))
+        return false;
     }
     for (let index = Math.max(0, done - steps); index < commands.length; index++) {
       const envelope = commands[index] as CommandEnvelope;
@@ -283,9 +284,9 @@ export class ProcessManagerRunner {
   }
 
   /** Writes a note that has no command beside it. */
-  async #commitNote(progress: Progress, note: Note): Promise<boolean> {
+  async #commitNote(progress: Progress, note: Note, causeId?: string): Promise<boolean> {
     const consumer = { name: this.name, expectedSequence: progress.sequence, note };
-    const { ok } = await tracedCommit(this.#events, { appends: [], consumer });
+    const { ok } = await tracedCommit(this.#events, { appends: [], consumer }, undefined, causeId);
     if (ok) applyNote(progress, { sequence: consumer.expectedSequence + 1, note });
     return ok;
   }
@@ -311,7 +312,12 @@ export class ProcessManagerRunner {
       !progress.handlers.counts(event)
     )
       return { ...NO_OUTPUTS, state: progress.state };
-    const begin = (): ReactTrace => ({ processManager: this.name, aggregate, id, event: type, position });
+    const begin = (): ReactTrace => ({
+      ...{ processManager: this.name, aggregate, id, event: type, position },
+      eventId: causeOf(event).eventId,
+      metadata: event.meta,
+      isReplay: progress.handlers.outputsDone(event) === Infinity,
+    });
     try {
       return reacting.sync(begin, (trace) => {
         const outputs = this.#reactions.outputs(progress.state, event, progress.samples);

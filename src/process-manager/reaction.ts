@@ -35,12 +35,15 @@ export interface Cause {
   readonly position: number;
   readonly eventId: string;
   readonly correlationId?: string;
+  /** The W3C trace context in the event's metadata. */
+  readonly traceparent?: string;
   /** How many process managers' commands led to it, one after the other. */
   readonly depth: number;
 }
 
 export function causeOf({ stream, version, position, eventId, meta }: StoredEvent): Cause {
   const correlationId = meta?.["correlation_id"];
+  const traceparent = meta?.["traceparent"];
   const dispatch = meta?.["dispatch"] as { readonly depth?: unknown } | undefined;
   return {
     aggregate: stream.type,
@@ -49,6 +52,7 @@ export function causeOf({ stream, version, position, eventId, meta }: StoredEven
     position,
     eventId: eventId ?? `${stream.type}/${stream.id}/${version}`,
     ...(typeof correlationId === "string" ? { correlationId } : {}),
+    ...(typeof traceparent === "string" ? { traceparent } : {}),
     depth: typeof dispatch?.depth === "number" ? dispatch.depth : 0,
   };
 }

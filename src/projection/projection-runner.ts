@@ -72,7 +72,7 @@ export class ProjectionRunner {
       const folded = this.#folded;
       if (folded?.cursor.isVerified === true && folded.cursor.position >= head)
         return { state: folded.state, position: folded.cursor.position };
-      this.#working ??= this.#traced(false, (count) => this.#catchUp(head, count)).finally(
+      this.#working ??= this.#traced(head, (count) => this.#catchUp(head, count)).finally(
         () => (this.#working = undefined),
       );
       await this.#working;
@@ -86,7 +86,7 @@ export class ProjectionRunner {
 
   /** Folds all events again from the first; until that is done, `read` gives the old state. */
   async rebuild(options: RebuildOptions): Promise<void> {
-    const work = this.#traced(true, (count) => this.#rebuild(options, count));
+    const work = this.#traced(undefined, (count) => this.#rebuild(options, count));
     this.#rebuilds.add(work);
     try {
       await work;
@@ -104,11 +104,13 @@ export class ProjectionRunner {
     await this.#save();
   }
 
-  #traced(rebuild: boolean, work: (count: (events: number) => void) => Promise<void>): Promise<void> {
+  /** `head` is undefined for a rebuild. */
+  #traced(head: number | undefined, work: (count: (events: number) => void) => Promise<void>): Promise<void> {
     const begin = (): ProjectTrace => ({
       projection: this.#definition.name,
-      from: rebuild ? 0 : (this.#folded?.cursor.position ?? 0),
-      rebuild,
+      from: head === undefined ? 0 : (this.#folded?.cursor.position ?? 0),
+      head,
+      rebuild: head === undefined,
     });
     return projecting.promise(begin, async (trace) => {
       let events = 0;

@@ -14,6 +14,10 @@ export interface ExecuteTrace extends Traced {
   readonly command: string;
   readonly actor: string | undefined;
   readonly correlationId: string | undefined;
+  /** The metadata of the command's context. */
+  readonly metadata: Readonly<Record<string, unknown>> | undefined;
+  /** A subscriber of `start` may set it: plain JSON that is added to the metadata of the command's events. */
+  extraMetadata?: Readonly<Record<string, unknown>>;
   /** How many events it made. */
   events?: number;
   version?: number;
@@ -25,8 +29,14 @@ export interface ExecuteTrace extends Traced {
 export interface CommitTrace extends Traced {
   readonly streams: readonly { readonly aggregate: string; readonly id: string; readonly events: number }[];
   readonly events: number;
+  /** The ids of its events. */
+  readonly eventIds: readonly string[];
   /** The process manager whose progress is in the commit. */
   readonly processManager: string | undefined;
+  /** The message of `eventfold-es:execute` whose command made the events. */
+  readonly execution: ExecuteTrace | undefined;
+  /** The id of the event whose reaction the commit notes. */
+  readonly causeId: string | undefined;
   position?: number;
   /** Another commit came first; nothing was written. */
   conflict?: boolean;
@@ -47,6 +57,8 @@ export interface ProjectTrace extends Traced {
   readonly projection: string;
   /** Position before. */
   readonly from: number;
+  /** Position that it catches up to; `undefined` for a rebuild, which ends at the head. */
+  readonly head: number | undefined;
   /** Whether everything is folded again from the first event. */
   readonly rebuild: boolean;
   /** How many events were handled. */
@@ -60,7 +72,12 @@ export interface ReactTrace extends Traced {
   readonly id: string;
   /** The event reacted to. */
   readonly event: string;
+  readonly eventId: string;
   readonly position: number;
+  /** The event's metadata as it is stored. */
+  readonly metadata: Readonly<Record<string, unknown>> | undefined;
+  /** The reaction was carried out earlier. It runs again for the manager's state, and its commands are discarded. */
+  readonly isReplay: boolean;
   /** How many commands the reaction asks for, now or later. */
   commands?: number;
 }
@@ -71,10 +88,18 @@ export interface DispatchTrace extends Traced {
   readonly commands: readonly { readonly aggregate: string; readonly id: string; readonly command: string }[];
   /** Position of the event that led to it. */
   readonly cause: number | undefined;
+  /** The id of that event. */
+  readonly causeId: string | undefined;
+  /** The `traceparent` in the metadata of that event. */
+  readonly causeTraceparent: string | undefined;
+  /** A subscriber of `start` may set it: plain JSON that is added to the metadata of the commands' events. */
+  extraMetadata?: Readonly<Record<string, unknown>>;
   events?: number;
   position?: number;
   /** The command became a dead letter. */
   deadLetter?: boolean;
+  /** Why it became one. */
+  failure?: unknown;
 }
 
 /**
@@ -151,6 +176,11 @@ export class Notice<T extends object> {
     this.#channel = diagnosticsChannel?.channel(name);
   }
 
+  /** Whether the channel has a subscriber. */
+  get isWatched(): boolean {
+    return this.#channel?.hasSubscribers === true;
+  }
+
   publish(message: () => T): void {
     if (this.#channel?.hasSubscribers === true) this.#channel.publish(message());
   }
@@ -196,6 +226,26 @@ export interface LockWaitNotice {
   readonly state: "stopped" | "traced" | "waiting for a disk" | "running" | undefined;
   /** Why the process could not be found out. */
   readonly unknown: string | undefined;
+}
+
+/** Commits that a store has written together. */
+export interface BatchNotice {
+  readonly commits: number;
+  readonly events: number;
+  /** Bytes that were written to the log, or sent to the server. */
+  readonly bytes: number;
+  /** How many commits wait for the next batch. */
+  readonly waiting: number;
+  /** How long the writing took, in milliseconds. */
+  readonly duration: number;
+  /** Whether the batch was on stable storage at the end. */
+  readonly isFlushed: boolean;
+}
+
+/** The log was flushed for commits that were already acknowledged, with durability `"os"`. */
+export interface FlushNotice {
+  /** How long it took, in milliseconds. */
+  readonly duration: number;
 }
 
 export interface DeadLetterNotice {
@@ -268,6 +318,8 @@ export const instanceLoaded: Notice<InstanceNotice> = new Notice("eventfold-es:i
 export const instanceEvicted: Notice<InstanceNotice> = new Notice("eventfold-es:instance-evicted");
 export const snapshotSaved: Notice<SnapshotNotice> = new Notice("eventfold-es:snapshot");
 export const storeRecovered: Notice<RecoveryNotice> = new Notice("eventfold-es:recovery");
+export const batchWritten: Notice<BatchNotice> = new Notice("eventfold-es:batch");
+export const logFlushed: Notice<FlushNotice> = new Notice("eventfold-es:flush");
 /** When streams are first searched for foreign lines: ids of the Rust crate whose events are not part of the store. */
 export const idsUnreachable: Notice<UnreachableIdsNotice> = new Notice("eventfold-es:unreachable-ids");
 /** Another process keeps the lock of the store. */

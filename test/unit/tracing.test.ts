@@ -198,7 +198,7 @@ describe("tracing", () => {
     let asked = 0;
     const begin = () => {
       asked++;
-      return { aggregate: "a", id: "1", command: "C", actor: undefined, correlationId: undefined };
+      return { aggregate: "a", id: "1", command: "C", actor: undefined, correlationId: undefined, metadata: undefined };
     };
     expect(await executing.promise(begin, async (trace) => trace)).toBe(undefined);
     expect(asked).toBe(0);

@@ -96,7 +96,7 @@ export class DecidedCommands {
     this.#version += drafts.length;
     this.#commands.push(command);
     const append = { stream: this.#stream, expectedVersion, events: drafts };
-    this.#awaitResult(command, tracedCommit(this.#store, { appends: [append], chain: this.#chain }));
+    this.#awaitResult(command, tracedCommit(this.#store, { appends: [append], chain: this.#chain }, job.trace));
   }
 
   /** `answer` is called once everything that the verdict rests on is committed. */

@@ -77,13 +77,14 @@ export class Instance {
     this.#committed.markOutdated();
   }
 
-  execute(command: Command, { expectedVersion, signal }: CommandLimits = {}): Promise<CommandOutcome> {
+  execute(command: Command, { expectedVersion, signal, trace }: CommandLimits = {}): Promise<CommandOutcome> {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       const job: CommandJob = {
         kind: "command",
         command,
         expectedVersion,
+        trace,
         isAbandoned: false,
         conflicts: 0,
         resolve,

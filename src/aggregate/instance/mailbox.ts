@@ -1,3 +1,4 @@
+import type { ExecuteTrace } from "../../tracing/tracing.ts";
 import type { Command } from "../model.ts";
 import type { CommandOutcome } from "./command-outcome.ts";
 
@@ -5,6 +6,7 @@ export interface CommandJob {
   readonly kind: "command";
   readonly command: Command;
   readonly expectedVersion: number | undefined;
+  readonly trace: ExecuteTrace | undefined;
   /** Its caller has the answer that it was given up. It is never decided again. */
   isAbandoned: boolean;
   /** How often the command lost its version to another process. */

@@ -1,5 +1,6 @@
 import { isPromise } from "../../realm.ts";
 import { monotonicNow } from "../../real-timers.ts";
+import { batchWritten, logFlushed } from "../../tracing/tracing.ts";
 import { ioError } from "../disk/io-error.ts";
 import type { StoreLock } from "../disk/store-lock.ts";
 import type { CommitLog } from "../log/commit-log.ts";
@@ -80,6 +81,14 @@ export class LogAppender {
     this.#wasLone = isLone && this.#queue.length === 0;
     if (how === "durably on the spot" || this.#wasLone) this.#pace.add(monotonicNow() - started);
     else this.#pace.forget();
+    batchWritten.publish(() => ({
+      commits: batch.commits.length,
+      events: record.events,
+      bytes: stop - start,
+      waiting: this.#queue.length,
+      duration: monotonicNow() - started,
+      isFlushed: how !== "not durably",
+    }));
     this.#untrusted = undefined;
     const { sections, notes, buffer } = record;
     return { isOwn: true, sections, notes, created, buffer, start, stop, place, end };
@@ -115,8 +124,12 @@ export class LogAppender {
 
   /** Starts a flush, during which records can be appended. Call `endFlush` with its outcome. */
   startFlush(): Promise<FlushOutcome> {
+    const started = monotonicNow();
     this.#flushing = this.#parts.log.flush().then(
-      () => ({}),
+      () => {
+        logFlushed.publish(() => ({ duration: monotonicNow() - started }));
+        return {};
+      },
       (error: unknown) => ({ error }),
     );
     return this.#flushing;

@@ -7,6 +7,7 @@ import type { BatchIds } from "./batch-ids.ts";
 import { BatchPlan, type Known } from "./batch-plan.ts";
 import type { PreparedCommit } from "./prepared-commit.ts";
 import { monotonicNow } from "../../real-timers.ts";
+import { batchWritten } from "../../tracing/tracing.ts";
 
 /** Limits of one batch. */
 const MOST_COMMITS = 1000;
@@ -113,12 +114,25 @@ export class Committer {
     const deadline = monotonicNow() + this.#parts.database.patience;
     for (;;) {
       const plan = new BatchPlan(commits, known);
+      const started = monotonicNow();
       // A refusal now rests on the versions that the server has just returned.
       const base = plan.accepted.length === 0 ? 0 : await this.#send(plan, deadline);
       if (base === undefined) continue;
+      if (plan.accepted.length > 0) this.#publish(plan, monotonicNow() - started);
       this.#answer(plan, base);
       return;
     }
+  }
+
+  #publish({ accepted, events }: BatchPlan<QueuedCommit>, duration: number): void {
+    batchWritten.publish(() => ({
+      commits: accepted.length,
+      events,
+      bytes: accepted.reduce((sum, { commit }) => sum + commit.size, 0),
+      waiting: this.#queue.length,
+      duration,
+      isFlushed: this.#parts.flushed,
+    }));
   }
 
   #answer({ accepted, refused, events }: BatchPlan<QueuedCommit>, base: number): void {
