@@ -43,7 +43,7 @@ export default {
       name: "platform-only-in-fs-and-file-store",
       comment: "Everything else runs without Node, e.g. in a browser with another store.",
       severity: "error",
-      from: { path: "^src/", pathNot: "^src/(fs|file-store|doctor|tracing|cli)/" },
+      from: { path: "^src/", pathNot: "^src/(fs|file-store|doctor|tracing|otel|cli)/" },
       to: { dependencyTypes: ["core"] },
     },
     {
@@ -64,7 +64,7 @@ export default {
       comment:
         "src/ has two dependencies, both for files. Development dependencies and undeclared ones are none of them.",
       severity: "error",
-      from: { path: "^src/", pathNot: "^src/(fs|file-store|cli|schema/declared-types)" },
+      from: { path: "^src/", pathNot: "^src/(fs|file-store|otel|cli|schema/declared-types)" },
       to: { path: "node_modules" },
     },
     {
@@ -72,6 +72,32 @@ export default {
       severity: "error",
       from: { path: "^src/(fs|file-store)/" },
       to: { path: "node_modules", dependencyTypesNot: ["npm"] },
+    },
+    {
+      name: "otel-only-types-of-the-api",
+      comment: "The caller passes the package @opentelemetry/api, so that it stays optional.",
+      severity: "error",
+      from: { path: "^src/otel/" },
+      to: { path: "node_modules", pathNot: "node_modules/@opentelemetry/api/" },
+    },
+    {
+      name: "otel-imports-no-package",
+      severity: "error",
+      from: { path: "^src/otel/" },
+      to: { path: "node_modules", dependencyTypesNot: ["type-only"] },
+    },
+    {
+      name: "otel-only-listens",
+      comment: "The bridge to OpenTelemetry is a subscriber of the tracing channels like any other.",
+      severity: "error",
+      from: { path: "^src/otel/" },
+      to: { path: "^src/", pathNot: "^src/(otel/|tracing/|realm\\.ts$)" },
+    },
+    {
+      name: "nothing-imports-otel",
+      severity: "error",
+      from: { path: "^src/", pathNot: "^src/otel/" },
+      to: { path: "^src/otel/" },
     },
     {
       name: "core-knows-no-backend",
@@ -94,7 +120,7 @@ export default {
       to: {
         path: "^src/",
         pathNot:
-          "^src/(postgres/|event-store/|(errors|json|fingerprint|event-loop|real-timers|realm|duration|stream-names)\\.ts$)",
+          "^src/(postgres/|event-store/|tracing/|(errors|json|fingerprint|event-loop|real-timers|realm|duration|stream-names)\\.ts$)",
       },
     },
     {

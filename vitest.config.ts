@@ -1,7 +1,10 @@
 import { defineConfig } from "vitest/config";
 
-/** Makes tests import `eventfold-es` and its subpaths from src/, without a build. */
-const conditions = ["eventfold-es-source", "module", "node"];
+/**
+ * Makes tests import `eventfold-es` and its subpaths from src/, without a build. Vite's condition `module` is not among them: it selects
+ * files for bundlers, which Node.js cannot always load.
+ */
+const conditions = ["eventfold-es-source", "node"];
 
 export default defineConfig({
   // Node 20 has no `using` and no `await using`: they are compiled away.

@@ -1,0 +1,2 @@
+export type { OpenTelemetryApi } from "./api.ts";
+export { instrument, type InstrumentOptions } from "./instrument.ts";
