@@ -67,6 +67,7 @@ export async function runProgram(
 ): Promise<string> {
   install("eventfold-es", ROOT, directory);
   install("pg", join(ROOT, "node_modules/pg"), directory);
+  install("@opentelemetry", join(ROOT, "node_modules/@opentelemetry"), directory);
   writeFileSync(join(directory, "package.json"), '{ "type": "module" }\n');
   writeFileSync(join(directory, "program.ts"), code);
   const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
