@@ -15,6 +15,9 @@ import type * as subscriptionLettersModule from "../../src/subscription/subscrip
 import type * as commitLogModule from "../../src/file-store/log/commit-log.ts";
 import type { CommitObserver, CommittedRecord } from "../../src/file-store/log/committed-record.ts";
 import { readRecord } from "../../src/file-store/log/record-format.ts";
+import type * as deadLetterFilesModule from "../../src/file-store/progress/dead-letter-files.ts";
+import type * as handlerProgressModule from "../../src/process-manager/handler-progress.ts";
+import type { NoteSection } from "../../src/file-store/log/record-sections.ts";
 import { readSections } from "../../src/file-store/log/record-sections.ts";
 import type * as commitRecordModule from "../../src/file-store/log/record-format.ts";
 import type * as eventLineModule from "../../src/file-store/lines/event-line.ts";
@@ -213,6 +216,7 @@ const EXPORT_STORE = "../../src/transfer/export-store.ts";
 const IMPORT_STORE = "../../src/transfer/import-store.ts";
 const KNOWN_NOTES = "../../src/transfer/known-notes.ts";
 const CUTS = "../../src/file-store/streams/cuts.ts";
+const DEAD_LETTER_FILES = "../../src/file-store/progress/dead-letter-files.ts";
 const LINE_MOVES = "../../src/file-store/apply/line-moves.ts";
 
 const MUTATIONS: readonly Mutation[] = [
@@ -454,6 +458,50 @@ const MUTATIONS: readonly Mutation[] = [
         protected override async note(...[note, letters]: NoteArguments): Promise<void> {
           await super.note(note, {});
           await super.note({}, letters);
+        }
+      },
+    }),
+  },
+  {
+    what: "a dead letter is lost",
+    kind: "commits without events",
+    module: DEAD_LETTER_FILES,
+    mutate: ({ DeadLetterFiles }: typeof deadLetterFilesModule) => ({
+      DeadLetterFiles: class extends DeadLetterFiles {
+        override apply(notes: readonly NoteSection[]): void {
+          super.apply(notes.map((note) => ({ ...note, deadLetters: [] })));
+        }
+      },
+    }),
+  },
+  {
+    what: "a dead letter is written under two keys",
+    kind: "commits without events",
+    module: DEAD_LETTER_FILES,
+    mutate: ({ DeadLetterFiles }: typeof deadLetterFilesModule) => ({
+      DeadLetterFiles: class extends DeadLetterFiles {
+        override apply(notes: readonly NoteSection[]): void {
+          super.apply(
+            notes.map(({ deadLetters = [], ...note }) => ({
+              ...note,
+              deadLetters: deadLetters.flatMap((letter) => [letter, { ...letter, key: `${letter.key} again` }]),
+            })),
+          );
+        }
+      },
+    }),
+  },
+  {
+    what: "a process manager passes the first event of its catch-up",
+    kind: "a process manager and a projection",
+    module: "../../src/process-manager/handler-progress.ts",
+    mutate: ({ HandlerProgress }: typeof handlerProgressModule) => ({
+      HandlerProgress: class extends HandlerProgress {
+        #isFirst = true;
+        override outputsDone(event: never): number {
+          const isFirst = this.#isFirst;
+          this.#isFirst = false;
+          return isFirst ? Infinity : super.outputsDone(event);
         }
       },
     }),
