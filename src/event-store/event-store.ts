@@ -277,7 +277,10 @@ export interface EventStore {
   /** Whether an event was committed at this position and was dropped since by a cut of its stream. */
   isDropped(position: number): Promise<boolean>;
 
-  /** Position of the last committed event, dropped or not, that readers here can see; 0 if there is none. */
+  /**
+   * Position of the last committed event, dropped or not, that readers here can see; 0 if there is none. Commits that are given to this
+   * store after the call are after it.
+   */
   head(): Promise<number>;
 
   /** The names of the consumers that have notes, in the order of their code points. */

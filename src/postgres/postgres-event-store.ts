@@ -67,6 +67,8 @@ export class PostgresEventStore implements EventStore {
   readonly #size: Statement;
   readonly #schema: string;
   readonly #isListening: boolean;
+  /** Reads of the head that are under way. Commits that come after them wait for them: another connection could overtake them. */
+  readonly #heads = new Set<Promise<unknown>>();
   #closing: Promise<void> | undefined;
 
   private constructor(options: PostgresEventStoreOptions, database: Database, schema: string, head: number) {
@@ -83,6 +85,7 @@ export class PostgresEventStore implements EventStore {
     const channel = (this.#channel = new Channel({ database, channel: schema, own: ids.first, onNews }));
     this.#committer = new Committer({
       ...{ database, schema, flushed, ids },
+      headsRead: () => (this.#heads.size === 0 ? undefined : Promise.all(this.#heads)),
       written: (events, last) => {
         watcher.written(events, last);
         channel.announce();
@@ -164,7 +167,13 @@ export class PostgresEventStore implements EventStore {
   }
 
   head(): Promise<number> {
-    return this.#read("the last position", () => this.#reader.head());
+    const head = this.#read("the last position", () => this.#reader.head());
+    const done: Promise<unknown> = head.then(
+      () => this.#heads.delete(done),
+      () => this.#heads.delete(done),
+    );
+    this.#heads.add(done);
+    return head;
   }
 
   listConsumers(): Promise<readonly string[]> {

@@ -26,6 +26,8 @@ export interface CommitterParts {
   readonly schema: string;
   /** Whether the server flushes before it answers. */
   readonly flushed: boolean;
+  /** Resolves when the reads of the head that were asked for so far are answered; `undefined` if there are none. */
+  readonly headsRead: () => Promise<unknown> | undefined;
   readonly ids: BatchIds;
   /** Told of each batch that was written, before its commits are answered: how many events, and the last position. */
   readonly written: (events: number, last: number) => void;
@@ -48,6 +50,8 @@ export class Committer {
   #running: Promise<void> | undefined;
   /** Until when an outage is waited for once the store is being closed, on the monotonic clock. */
   #closingDeadline = Infinity;
+  #beginClosing: () => void = () => {};
+  readonly #closing = new Promise<void>((resolve) => (this.#beginClosing = resolve));
 
   constructor(parts: CommitterParts) {
     this.#parts = parts;
@@ -63,6 +67,7 @@ export class Committer {
   /** Resolves when nothing waits any more; an outage is not waited for as long as usual. */
   async finish(): Promise<void> {
     this.#closingDeadline = monotonicNow() + CLOSING_PATIENCE_MS;
+    this.#beginClosing();
     while (this.#running !== undefined) await this.#running;
   }
 
@@ -77,7 +82,12 @@ export class Committer {
   }
 
   async #run(): Promise<void> {
-    while (this.#queue.length > 0) await this.#settle(this.#take());
+    while (this.#queue.length > 0) {
+      const commits = this.#take();
+      const read = this.#parts.headsRead();
+      if (read !== undefined) await Promise.race([read, this.#closing]);
+      await this.#settle(commits);
+    }
   }
 
   #take(): QueuedCommit[] {

@@ -28,6 +28,17 @@ export const reading: readonly Rule[] = [
     },
   },
   {
+    name: "the head is before commits that are given after the call",
+    async run({ store }) {
+      for (const n of numbers(30)) {
+        const head = store.head();
+        const committed = store.commit(append(ADA, n - 1, "A"));
+        equal(await head, n - 1, "head");
+        await committed;
+      }
+    },
+  },
+  {
     name: "the store can be read up to any position",
     async run({ store }) {
       for (const n of numbers(4)) await mustCommit(store, append(ADA, 3 * (n - 1), "A", "B", "C"));
