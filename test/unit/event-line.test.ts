@@ -222,6 +222,11 @@ describe("a foreign line", () => {
   });
 
   test.each([
+    { what: "v before the time", line: '{"type":"A","data":null,"v":1,"ts":0,"ms":0,"pos":1}' },
+    {
+      what: "all keys before the time",
+      line: '{"type":"A","data":1,"id":"i","actor":"a","meta":{"b":1},"v":2,"ts":5,"ms":6,"pos":7}',
+    },
     { what: "v before our last keys", line: '{"v":1,"type":"A","data":1,"ts":5,"ms":5,"pos":7}' },
     { what: "v just before our last keys", line: '{"type":"A","data":1,"ts":5,"v":12,"ms":123,"pos":7}' },
     { what: "keys that are spelled with escapes", line: '{"type":"A","data":1,"ts":5,"\\u006deta":{"a":1}}' },

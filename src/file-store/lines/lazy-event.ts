@@ -118,14 +118,17 @@ export class LazyEvent implements StoredEvent {
   get data(): unknown {
     if (this.value !== undefined) return this.value;
     const end = this.rest?.line === undefined ? this.endOfPayload() : -1;
-    if (end > 0) {
-      try {
-        return (this.value = JSON.parse(this.text().slice(this.payload, end)) as unknown);
-      } catch {
-        // The text ended too early because the payload itself has a key "ts", or the line is damaged.
-      }
+    return end > 0 && this.isPayload(end) ? this.value : (this.value = this.whole().data);
+  }
+
+  /** Whether the payload ends here; then it is parsed. Otherwise it has a key `ts` itself, other keys follow it, or the line is damaged. */
+  private isPayload(end: number): boolean {
+    try {
+      this.value ??= JSON.parse(this.text().slice(this.payload, end)) as unknown;
+      return true;
+    } catch {
+      return false;
     }
-    return (this.value = this.whole().data);
   }
 
   /** The text of the payload in a line of ours, as far as the first `,"ts":`; nothing of any other line. */
@@ -197,7 +200,9 @@ export class LazyEvent implements StoredEvent {
     if (this.rest === undefined) {
       const text = this.text();
       const end = this.endOfPayload();
-      if (end > 0) this.rest = walk(text, end + AFTER_PAYLOAD.length, startOfTail(text, this.from, this.to), this.to);
+      // In a line of others, more keys may stand before the time.
+      if (end > 0 && (this.isOurs || this.isPayload(end)))
+        this.rest = walk(text, end + AFTER_PAYLOAD.length, startOfTail(text, this.from, this.to), this.to);
       if (this.rest === undefined) this.whole();
     }
     return this.rest as unknown as Envelope;
