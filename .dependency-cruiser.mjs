@@ -120,7 +120,7 @@ export default {
       to: {
         path: "^src/",
         pathNot:
-          "^src/(postgres/|event-store/|tracing/|(errors|json|fingerprint|event-loop|real-timers|realm|duration|stream-names)\\.ts$)",
+          "^src/(postgres/|event-store/|tracing/|(errors|json|fingerprint|event-loop|real-timers|realm|duration|stream-names|cut)\\.ts$)",
       },
     },
     {
@@ -229,7 +229,7 @@ export default {
       to: {
         path: "^src/",
         pathNot:
-          "^src/(event-store/(event-store|cut|commit-signal)\\.ts$|(errors|real-timers|realm)\\.ts$|testing/contract/)",
+          "^src/(event-store/(event-store|commit-signal)\\.ts$|(cut|errors|real-timers|realm)\\.ts$|testing/contract/)",
       },
     },
     {

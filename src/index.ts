@@ -41,7 +41,7 @@ export {
   isEventfoldError,
   type PayloadIssue,
 } from "./errors.ts";
-export { CUT_TYPES, type CutData, type CutKind } from "./event-store/cut.ts";
+export { CUT_TYPES, type CutData, type CutKind } from "./cut.ts";
 export { memory } from "./event-store/memory-storage.ts";
 export type { EventStorage, StorageOptions } from "./event-store/event-storage.ts";
 export type {

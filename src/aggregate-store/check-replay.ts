@@ -6,7 +6,7 @@ import { AggregateModel } from "../aggregate/model.ts";
 import { changesOf, isSameValue, type ValueChange } from "../aggregate/value-changes.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventStore, EventTypes, StoredEvent, StreamName } from "../event-store/event-store.ts";
-import { cutOfType } from "../event-store/cut.ts";
+import { cutOfType } from "../cut.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { copyOf } from "../json.ts";
 import { type AnyProcessManager, processManagerDefinition } from "../process-manager/process-manager.ts";

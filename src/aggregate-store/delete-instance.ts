@@ -3,7 +3,7 @@ import { type Lessor, type Proposal, withLeases } from "../aggregate/instance/wi
 import type { CommandContext } from "../aggregate/messages.ts";
 import type { Environment } from "../aggregate/model.ts";
 import { EventfoldError } from "../errors.ts";
-import { CUT_TYPES, type CutData } from "../event-store/cut.ts";
+import { CUT_TYPES, type CutData } from "../cut.ts";
 import type { EventDraft, EventStore, StreamName } from "../event-store/event-store.ts";
 import { isWellFormed } from "../json.ts";
 

@@ -14,7 +14,7 @@ import { AggregateModel, type Command, type Environment } from "../aggregate/mod
 import { duplicateDefinition } from "../duplicate-definition.ts";
 import { EventfoldError, isCommandRejected } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
-import { cutOfType } from "../event-store/cut.ts";
+import { cutOfType } from "../cut.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { readOnlyStore } from "../event-store/read-only.ts";
 import { type FullName, fullNameOf } from "../stream-names.ts";

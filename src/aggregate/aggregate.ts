@@ -1,6 +1,6 @@
 import type { CompileError } from "../compile-error.ts";
 import { EventfoldError } from "../errors.ts";
-import { CUT_TYPES } from "../event-store/cut.ts";
+import { CUT_TYPES } from "../cut.ts";
 import { isTypeName } from "../stream-names.ts";
 import {
   type CommandContext,

@@ -1,5 +1,5 @@
 import { EventfoldError, InvalidPayloadError } from "../errors.ts";
-import { CUT_TYPES } from "../event-store/cut.ts";
+import { CUT_TYPES } from "../cut.ts";
 import type { EventDraft, StoredEvent } from "../event-store/event-store.ts";
 import type { NamedFunction } from "../fingerprint.ts";
 import { ignoreFailure, isPromise, messageOf } from "../realm.ts";

@@ -1,5 +1,5 @@
 import { EventfoldError, InvalidCommandError, InvalidStateError } from "../errors.ts";
-import { cutOfType } from "../event-store/cut.ts";
+import { cutOfType } from "../cut.ts";
 import type { EventDraft, StoredEvent } from "../event-store/event-store.ts";
 import { stringifyPayload } from "../json.ts";
 import type { AnyAggregate, AppliedEvent } from "./aggregate.ts";

@@ -4,7 +4,7 @@
  * `testing/contract/` check an implementation.
  */
 
-import type { CutKind } from "./cut.ts";
+import type { CutKind } from "../cut.ts";
 
 /** Names one stream: all events of one aggregate instance. */
 export interface StreamName {

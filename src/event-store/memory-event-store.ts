@@ -19,7 +19,7 @@ import type {
   StoreProgress,
   StreamName,
 } from "./event-store.ts";
-import type { CutKind } from "./cut.ts";
+import type { CutKind } from "../cut.ts";
 import { checkStreamName, type FullName, fullNameOf } from "../stream-names.ts";
 import { compareCodePoints } from "./stream-order.ts";
 import { monotonicNow } from "../real-timers.ts";

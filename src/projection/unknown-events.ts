@@ -1,6 +1,6 @@
 import { type UnknownEventPolicy, verdictOn } from "../aggregate/unknown-event-policy.ts";
 import { EventfoldError } from "../errors.ts";
-import { cutOfType } from "../event-store/cut.ts";
+import { cutOfType } from "../cut.ts";
 import type { Checkpoint, EventStore, EventTypes, StoredEvent } from "../event-store/event-store.ts";
 import { unknownEvents } from "../tracing/tracing.ts";
 import { eventDigest } from "../event-store/event-digest.ts";

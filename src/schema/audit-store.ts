@@ -2,7 +2,7 @@ import type { AnyContract } from "../aggregate/aggregate.ts";
 import { EventReader } from "../aggregate/event-reader.ts";
 import { partsOf } from "../aggregate-store/store-parts.ts";
 import { isEventfoldError } from "../errors.ts";
-import { cutOfType } from "../event-store/cut.ts";
+import { cutOfType } from "../cut.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { messageOf } from "../realm.ts";
 

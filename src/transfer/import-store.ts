@@ -1,5 +1,5 @@
 import { EventfoldError } from "../errors.ts";
-import { type CutData, cutOfType } from "../event-store/cut.ts";
+import { type CutData, cutOfType } from "../cut.ts";
 import { eventDigest } from "../event-store/event-digest.ts";
 import type { CommitResult, EventStore, StoredEvent, StreamName } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";

@@ -1,6 +1,7 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { describe, expect, test } from "vitest";
+import { crateCursor } from "../support/rust-crate.ts";
 import { AggregateStore, restore } from "eventfold-es";
 import { verify } from "eventfold-es/doctor";
 import { collect } from "../support/collect.ts";
@@ -32,7 +33,7 @@ function writeAsTheCrate(directory: string): void {
   const ids = ["ada", "p/q", "with: colon"];
   write("meta/streams.jsonl", ids.map((id) => `{"id":"${id}","ts":1700000000,"type":"purse"}\n`).join(""));
   write("process_managers/transfers/dead_letters.jsonl", LETTER(1) + LETTER(2));
-  const cursors = { "purse/ada": { offset: lines.length, hash: "0" } };
+  const cursors = { "purse/ada": crateCursor(lines) };
   write("process_managers/transfers/checkpoint.json", JSON.stringify({ state: { kept: "yes" }, cursors }));
 }
 

@@ -1,5 +1,5 @@
 import { EventfoldError, isEventfoldError } from "../../errors.ts";
-import { cutOfType } from "../../event-store/cut.ts";
+import { cutOfType } from "../../cut.ts";
 import type { EventStore, StreamName } from "../../event-store/event-store.ts";
 import { freeze } from "../freeze.ts";
 import { type AggregateModel, type Environment } from "../model.ts";

@@ -1,4 +1,4 @@
-import type { CutKind } from "../../event-store/cut.ts";
+import type { CutKind } from "../../cut.ts";
 import type { Commit, CommitResult, EventDraft, StreamName } from "../../event-store/event-store.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 import { metaText } from "../lines/event-line.ts";

@@ -1,4 +1,4 @@
-import { type CutData, type CutKind, cutOfType } from "../../event-store/cut.ts";
+import { type CutData, type CutKind, cutOfType } from "../../cut.ts";
 import { isCount } from "../../json.ts";
 import { isOurLine } from "./line-scanner.ts";
 

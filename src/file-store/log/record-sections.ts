@@ -1,4 +1,4 @@
-import type { CutKind } from "../../event-store/cut.ts";
+import type { CutKind } from "../../cut.ts";
 import type { StoredDeadLetter } from "../../event-store/event-store.ts";
 import { isCount } from "../../json.ts";
 import { storedKey, type StreamKey } from "../disk/stream-key.ts";

@@ -1,4 +1,4 @@
-import type { CutKind } from "../../event-store/cut.ts";
+import type { CutKind } from "../../cut.ts";
 import { crcOfSection } from "../lines/line-reader.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 import { HEADER_ROOM, sealRecord } from "./record-format.ts";

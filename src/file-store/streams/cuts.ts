@@ -1,5 +1,5 @@
 import { crc32 } from "node:zlib";
-import type { CutKind } from "../../event-store/cut.ts";
+import type { CutKind } from "../../cut.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import { isCount } from "../../json.ts";
 import { isChecksum, sealed } from "../disk/checksum.ts";

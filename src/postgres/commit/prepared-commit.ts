@@ -1,5 +1,5 @@
 import { InvalidPayloadError } from "../../errors.ts";
-import type { CutKind } from "../../event-store/cut.ts";
+import type { CutKind } from "../../cut.ts";
 import type { Commit, ConsumerAppend, EventDraft, StreamName } from "../../event-store/event-store.ts";
 import { toStored } from "../stored-text.ts";
 

@@ -17,7 +17,7 @@ create view ${s}.streams as
 create view ${s}.consumers as
   select c.kind, c.name, (c.checkpoint ->> 'position')::bigint as last_position,
     (select max(e.position) from ${s}.events e) as head
-  from ${s}.checkpoints c;
+  from ${s}.checkpoints c where c.kind in ('projection', 'process-manager', 'subscription');
 create view ${s}.dead_letters as
   select l.consumer as process_manager, l.key, to_timestamp((l.letter ->> 'ts')::bigint) as at,
     l.letter #>> '{envelope,aggregate_type}' as aggregate, l.letter #>> '{envelope,instance_id}' as id,

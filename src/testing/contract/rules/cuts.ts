@@ -1,4 +1,4 @@
-import { CUT_TYPES, type CutData } from "../../../event-store/cut.ts";
+import { CUT_TYPES, type CutData } from "../../../cut.ts";
 import type { Commit, EventStore, StreamName } from "../../../event-store/event-store.ts";
 import { equal } from "../expect.ts";
 import { placed } from "../plain-event.ts";
