@@ -66,9 +66,7 @@ export class Terminal {
   async table<T>(rows: readonly T[], columns: readonly Column<T>[], none: string): Promise<void> {
     if (rows.length === 0) return this.line(this.colours.dim(none));
     const cells = rows.map((row) => columns.map(({ value }) => plain(String(value(row) ?? ""))));
-    const widths = columns.map(
-      ({ title }, i) => 2 + Math.max(title.length, ...cells.map((row) => row[i]?.length ?? 0)),
-    );
+    const widths = columns.map(({ title }, i) => 2 + longest([title, ...cells.map((row) => row[i] ?? "")]));
     const table = new Table({
       head: columns.map(({ title }) => this.colours.bold(title)),
       colAligns: columns.map(({ align }) => align ?? "left"),
@@ -76,7 +74,7 @@ export class Terminal {
       style: { head: [], border: [], "padding-left": 0, "padding-right": 2 },
       chars: NO_BORDERS,
     });
-    table.push(...cells);
+    for (const row of cells) table.push(row);
     for (const line of table.toString().split("\n")) await this.line(line.trimEnd());
   }
 
@@ -85,11 +83,10 @@ export class Terminal {
     const fitted = [...widths];
     const total = (): number => fitted.reduce((sum, width) => sum + width, 0);
     while (total() > this.width) {
-      const widest = Math.max(...fitted);
+      const [widest = 0, next = NARROWEST_COLUMN] = [...new Set(fitted)].sort((a, b) => b - a);
       if (widest <= NARROWEST_COLUMN) break;
-      const next = Math.max(NARROWEST_COLUMN, ...fitted.filter((width) => width < widest));
       const wide = fitted.filter((width) => width === widest).length;
-      const less = Math.min(widest - next, Math.ceil((total() - this.width) / wide)) || 1;
+      const less = Math.min(widest - Math.max(next, NARROWEST_COLUMN), Math.ceil((total() - this.width) / wide)) || 1;
       fitted.forEach((width, i) => {
         if (width === widest) fitted[i] = width - less;
       });
@@ -128,6 +125,10 @@ export class Terminal {
     await this.flush();
     this.clearProgress();
   }
+}
+
+function longest(texts: readonly string[]): number {
+  return texts.reduce((most, { length }) => Math.max(most, length), 0);
 }
 
 const NO_BORDERS = {

@@ -79,7 +79,7 @@ export class HandlerProgress {
   get handled(): number {
     const newest = [...this.#lists].at(-1);
     const places = newest?.[1].map(({ position, outputsDone }) => (outputsDone === Infinity ? position : position - 1));
-    return places === undefined || places.length === 0 ? 0 : Math.min(...places);
+    return places?.reduce((least, place) => Math.min(least, place), places[0] ?? 0) ?? 0;
   }
 
   /** Whether a handler has come further than a position: handling an event there is catching up. */

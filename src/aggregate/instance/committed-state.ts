@@ -253,7 +253,10 @@ export class CommittedState {
   async outcomeOf(versions: VersionRange): Promise<CommandOutcome> {
     const events: RecordedEvent[] = [];
     for await (const batch of this.#store.readStream(this.stream, { from: versions.from })) {
-      for (const event of batch) if (event.version <= versions.to) events.push(...this.#model.reader.recorded(event));
+      for (const event of batch) {
+        if (event.version > versions.to) continue;
+        for (const recorded of this.#model.reader.recorded(event)) events.push(recorded);
+      }
     }
     const past = await stateAt(this.stream, this.#model, this.#store, this.#environment, { version: versions.to });
     return { events, ...past };

@@ -137,8 +137,8 @@ export class ReadOnlyFollower {
           this.#keep(scannedRecord(header, bytes, header.start, segment));
         }
       });
-      // Past the first line of a new segment, too.
-      log.moveTo(result.end);
+      // Past the first line of a new segment, too, but only if it is whole: recovery makes a torn one again.
+      if (result.end.offset > 0) log.moveTo(result.end);
       return result;
     } finally {
       this.#isReading = false;
