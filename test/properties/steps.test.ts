@@ -165,7 +165,7 @@ const lives = fc
       } else if (rest.length > 0) {
         changes.push({ kind, name });
         names = rest;
-      }
+      } else changes.push({ kind: "step", name, label: `step ${index}` });
     }
     return { changes, written, runs: wishes.map(({ runsManagers }) => runsManagers) };
   });

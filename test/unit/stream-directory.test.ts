@@ -175,7 +175,9 @@ describe("the id of a directory", () => {
     const name = fc.string({ unit: fc.constantFrom(..."%2F5E.aé".split("")), minLength: 1, maxLength: 12 });
     fc.assert(
       fc.property(name, name, (a, b) => {
-        if (a !== b) expect(decodeId(a)).not.toBe(decodeId(b));
+        // The Rust crate may have made a directory whose raw name is the id: then the id has two names, which `verify` reports.
+        const areEscaped = decodeId(a) !== a && decodeId(b) !== b;
+        if (a !== b && areEscaped) expect(decodeId(a)).not.toBe(decodeId(b));
         expect(() => checkId(decodeId(a))).not.toThrow();
       }),
       { numRuns: 5000 },
