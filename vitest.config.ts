@@ -14,6 +14,7 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     globalSetup: ["./test/support/servers.ts"],
+    setupFiles: ["./test/support/seeds.ts"],
     // Only a hang may end a test: on a loaded machine a crash exploration has taken more than a minute.
     testTimeout: 300_000,
     hookTimeout: 300_000,
