@@ -181,7 +181,8 @@ export class CommittedState {
               deletion = { version: event.version, isFinal: (event.data as CutData | null)?.final === true };
           }
           this.#keys?.recordEvent(event);
-          if (event.eventId !== undefined) this.#eventIds?.add(event.eventId);
+          // An id has to be read from the line, so not without need.
+          if (this.#eventIds !== undefined && event.eventId !== undefined) this.#eventIds.add(event.eventId);
           last = event;
         }
       }
