@@ -225,7 +225,7 @@ export class AggregateStore<A extends AnyAggregate = AnyAggregate, P extends Any
     return this.#managers.schedule(envelope, options);
   }
 
-  /** Gives up the schedule with a key. False if there is none: it was sent, perhaps, or cancelled before. */
+  /** Cancels the schedule with a key. Resolves to false if no such schedule waits, for example because its command was sent. */
   async cancelSchedule(key: string): Promise<boolean> {
     this.#instances.checkOpen();
     this.#instances.checkWritable("cancelSchedule");

@@ -1,4 +1,4 @@
-/** Freezes a value deeply; what is frozen already is taken to be so deeply. */
+/** Freezes a value deeply. If a part is frozen already, everything below it must be, too. */
 export function freeze<T>(value: T): T {
   if (!isFreezable(value)) return value;
   Object.freeze(value);

@@ -61,7 +61,7 @@ function own(value: Readonly<Record<string, unknown>>, key: string): unknown {
 /** A path as `"lines.0.amount"`, or as a list of keys if a key has a dot. */
 export type ValuePath = string | readonly (string | number)[];
 
-/** The part of a value at a path; `undefined` if there is none. Throws `INVALID_ARGUMENT` for something that is no path. */
+/** The part of a value at a path; `undefined` if the value has no such part. Throws `INVALID_ARGUMENT` unless `path` is a path. */
 export function valueAt(value: unknown, path: ValuePath): unknown {
   const keys = typeof path === "string" ? path.split(".").filter((key) => key !== "") : path;
   if (!Array.isArray(keys) || keys.some((key) => typeof key !== "string" && typeof key !== "number"))

@@ -29,7 +29,7 @@ export interface Column<T> {
  */
 export class Terminal {
   readonly colours: ReturnType<typeof picocolors.createColors>;
-  /** Columns of the terminal; Infinity if the output is none. */
+  /** Columns of the terminal; `Infinity` if the output is not a terminal. */
   readonly width: number;
   isGone = false;
   readonly #out: NodeJS.WriteStream;

@@ -1,7 +1,7 @@
 import type { FileHandle, FileSystem, LockFile } from "./file-system.ts";
 
 /**
- * Another file system with changes that are in memory only: what is written, renamed and removed here, the other one never learns of.
+ * Another file system with changes in memory: writes, renames and removals here never reach the other one.
  * Locks and durability mean nothing.
  */
 export class OverlayFileSystem implements FileSystem {

@@ -51,24 +51,9 @@ export class ReadOnlyFileSystem implements FileSystem {
   }
 }
 
-class ReadOnlyFile implements FileHandle {
-  readonly #inner: FileHandle;
-
-  constructor(inner: FileHandle) {
-    this.#inner = inner;
-  }
-
-  get path(): string {
-    return this.#inner.path;
-  }
-
-  size(): number {
-    return this.#inner.size();
-  }
-
-  read(buffer: Uint8Array, offset: number, length: number, position: number): number {
-    return this.#inner.read(buffer, offset, length, position);
-  }
+/** The calls that would change a file. */
+abstract class RefusesWrites {
+  abstract readonly path: string;
 
   write(): never {
     throw readOnly(this.path);
@@ -88,6 +73,27 @@ class ReadOnlyFile implements FileHandle {
 
   truncate(): never {
     throw readOnly(this.path);
+  }
+}
+
+class ReadOnlyFile extends RefusesWrites implements FileHandle {
+  readonly #inner: FileHandle;
+
+  constructor(inner: FileHandle) {
+    super();
+    this.#inner = inner;
+  }
+
+  get path(): string {
+    return this.#inner.path;
+  }
+
+  size(): number {
+    return this.#inner.size();
+  }
+
+  read(buffer: Uint8Array, offset: number, length: number, position: number): number {
+    return this.#inner.read(buffer, offset, length, position);
   }
 
   tryLock(): boolean {
@@ -108,12 +114,13 @@ class ReadOnlyFile implements FileHandle {
 }
 
 /** A file that another process may make later. */
-class AwaitedFile implements FileHandle {
+class AwaitedFile extends RefusesWrites implements FileHandle {
   readonly #fs: FileSystem;
   readonly path: string;
   #file: ReadOnlyFile | undefined;
 
   constructor(fs: FileSystem, path: string) {
+    super();
     this.#fs = fs;
     this.path = path;
     this.#open();
@@ -125,26 +132,6 @@ class AwaitedFile implements FileHandle {
 
   read(buffer: Uint8Array, offset: number, length: number, position: number): number {
     return this.#open()?.read(buffer, offset, length, position) ?? 0;
-  }
-
-  write(): never {
-    throw readOnly(this.path);
-  }
-
-  writeDurably(): never {
-    throw readOnly(this.path);
-  }
-
-  flush(): Promise<never> {
-    return Promise.reject(readOnly(this.path));
-  }
-
-  flushNow(): never {
-    throw readOnly(this.path);
-  }
-
-  truncate(): never {
-    throw readOnly(this.path);
   }
 
   tryLock(): boolean {

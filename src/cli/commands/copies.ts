@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import type { CopyProgress, RecordedEvent } from "eventfold-es";
 import { isDeepStrictEqual } from "node:util";
 import { Found, UsageError } from "../exit-codes.ts";
+import { interrupted } from "../interrupted.ts";
 import { type CommonOptions, formatOf, time, wholeNumber, withFormats } from "../options.ts";
 import { progressOf } from "../progress.ts";
 import { writeDocument, writeEvent } from "../results.ts";
@@ -57,13 +58,11 @@ export function addCopyCommands(cli: Command, terminal: Terminal): void {
     .addHelpText("after", "\nExample:\n  eventfold follow ./data /mnt/share/data")
     .action(async (source: string, target: string) => {
       checkDirectory(source);
-      const ended = new AbortController();
-      process.once("SIGINT", () => ended.abort());
-      process.once("SIGTERM", () => ended.abort());
+      const signal = interrupted();
       const onProgress = ({ position }: { readonly position: number }): void =>
         terminal.progress(`${target} is up to date, position ${position}`);
       const { follow } = await import("eventfold-es");
-      const { position } = await follow(source, target, { signal: ended.signal, onProgress });
+      const { position } = await follow(source, target, { signal, onProgress });
       await terminal.line(`${target} has everything up to position ${position}`);
     });
 

@@ -12,6 +12,7 @@ import {
   withFormats,
   withSelection,
 } from "../options.ts";
+import { interrupted } from "../interrupted.ts";
 import { writeDocument, writeEach, writeEvent, writeList } from "../results.ts";
 import { UsageError } from "../exit-codes.ts";
 import { withStore } from "../target.ts";
@@ -93,10 +94,7 @@ async function tail(
 ): Promise<void> {
   const format = formatOf(options);
   if (format === "json") throw new UsageError("tail does not end, so it has no --json; use --jsonl");
-  const ended = new AbortController();
-  const end = (): void => ended.abort();
-  process.once("SIGINT", end);
-  process.once("SIGTERM", end);
+  const signal = interrupted();
   await withStore(target, options, async ({ store }) => {
     const head = await store.head();
     const last: RecordedEvent[] = [];
@@ -110,7 +108,7 @@ async function tail(
     };
     for (const event of last.reverse()) await write(event);
     await terminal.flush();
-    for await (const event of store.subscribe({ ...selection, from: head + 1, signal: ended.signal })) {
+    for await (const event of store.subscribe({ ...selection, from: head + 1, signal })) {
       await write(event);
       await terminal.flush();
       if (terminal.isGone) break;

@@ -80,7 +80,7 @@ function isCursor(cursor: unknown): cursor is Cursor {
   return isCount(offset) && typeof hash === "string";
 }
 
-/** How many events of a stream precede a cursor, or why the cursor is none of this stream. */
+/** How many events of a stream precede a cursor, or why the cursor does not belong to this stream. */
 function versionAt(
   stream: StreamName,
   { offset, hash: expected }: Cursor,
