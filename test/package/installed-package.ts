@@ -25,6 +25,7 @@ export function projectWithPackage(): { readonly project: string; readonly remov
   run(process.execPath, [tsc, ...esm, "--outDir", path.join(stage, "dist")], ROOT);
   run(process.execPath, [tsc, "--project", "tsconfig.cjs.json", "--outDir", path.join(stage, "dist/cjs")], ROOT);
   run(process.execPath, ["scripts/complete-cjs.mjs", path.join(stage, "dist/cjs")], ROOT);
+  run(process.execPath, ["scripts/build-esm.mjs", path.join(stage, "dist")], ROOT);
   run(process.execPath, ["scripts/build-cli.mjs", path.join(stage, "dist")], ROOT);
   for (const file of ["package.json", "README.md", "CHANGELOG.md"])
     fs.copyFileSync(path.join(ROOT, file), path.join(stage, file));
