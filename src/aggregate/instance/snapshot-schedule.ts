@@ -47,6 +47,8 @@ export class SnapshotSchedule {
       snapshotSaved.publish(() => ({ aggregate: stream.type, id: stream.id, version }));
     } finally {
       this.#isSaving = false;
+      // While one is saved, so many events can come that the next one is due.
+      if (committed.version > version) this.saveWhenDue(committed);
     }
   }
 }
