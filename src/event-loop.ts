@@ -23,20 +23,27 @@ export class Slice {
   }
 }
 
+/** Calls within this time, in ms, after the first one are not measured: measuring takes an immediate, and most turns are over by then. */
+const UNMEASURED_MS = 2;
+
+/** When the first call came after the last measured turn. */
+let firstCall: number | undefined;
 /** When the present turn of the event loop was first measured. */
 let began: number | undefined;
 
 /**
- * For how long, in ms, the event loop has not had its turn, measured since the first call in this turn. Small pieces of work for many
- * callers in one turn add up to a long piece of work.
+ * For how long, in ms, the event loop has not had its turn, measured since one of the first calls in this turn. Small pieces of work for
+ * many callers in one turn add up to a long piece of work.
  */
 export function timeInTurn(): number {
   const now = monotonicNow();
-  if (began === undefined) {
+  if (began !== undefined) return now - began;
+  firstCall ??= now;
+  if (now - firstCall >= UNMEASURED_MS) {
     began = now;
-    inNextTurn(() => (began = undefined));
+    inNextTurn(() => (began = firstCall = undefined));
   }
-  return now - began;
+  return 0;
 }
 
 /** Whether it is time to let other work run. */

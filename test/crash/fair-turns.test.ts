@@ -51,8 +51,10 @@ async function turnsWhileOneWaits(turnstile: boolean): Promise<number> {
     await greedy.hold(async () => {
       // It begins to wait while the other one has the lock.
       if (turns++ === 0) waiting = patient.hold(async () => void (isServed = true));
-      // The one that waits has tried in vain often enough to be asleep between its attempts.
+      // The one that waits has tried in vain often enough to be asleep between its attempts. And a process may have the lock again for a
+      // moment without the turnstile: that moment is over.
       for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+      await new Promise((resolve) => setTimeout(resolve, 5));
     });
   }
   const found = turns;

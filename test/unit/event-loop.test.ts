@@ -32,11 +32,13 @@ afterEach(() => {
 describe("the event loop's turn", () => {
   test("is long when many tasks do a little each, and short again afterwards", async () => {
     await turn();
-    expect(isTurnLong()).toBe(false);
-    for (let n = 0; n < 6; n++) {
+    const answers: boolean[] = [];
+    for (let n = 0; n < 10; n++) {
+      answers.push(isTurnLong());
       work(2);
       await Promise.resolve();
     }
+    expect(answers[0]).toBe(false);
     expect(isTurnLong()).toBe(true);
     await turn();
     expect(isTurnLong()).toBe(false);

@@ -96,7 +96,7 @@ export class LogFollower {
   /** Lets readers see a record that is in the log. */
   committed(record: CommittedRecord): void {
     this.#log.moveTo(record.end);
-    this.#log.remember(record.buffer.subarray(record.start, record.stop));
+    this.#log.remember(record.buffer, record.start, record.stop);
     for (const observer of this.#observers) observer.onCommitted?.(record);
   }
 

@@ -169,7 +169,7 @@ export class ReadOnlyFollower {
   #committed(record: CommittedRecord): void {
     const { log, observers } = this.#parts;
     log.moveTo(record.end);
-    log.remember(record.buffer.subarray(record.start, record.stop));
+    log.remember(record.buffer, record.start, record.stop);
     for (const observer of observers) observer.onCommitted?.(record);
   }
 

@@ -130,12 +130,14 @@ export class Committer {
   async #session(): Promise<void> {
     const { guard, follower, log, recovery, unapplied, durability } = this.#parts;
     try {
-      follower.catchUp();
+      // The head can only be ahead if there is more in the log.
+      const mayHaveMore = !this.#appender.isLogTrusted || log.hasMore();
+      if (mayHaveMore) follower.catchUp();
       await this.#appender.restore();
       // The last session may have ended with a stream's file that could not be written, and records that were not flushed yet.
       if (durability === "os" && !unapplied.isEmpty) await this.#appender.flush();
       await this.#applyLate();
-      if (log.hasMore()) await recovery.recover();
+      if (mayHaveMore && log.hasMore()) await recovery.recover();
       for (let round = 0; round < MAX_ROUNDS; round++) {
         const conflicts = await this.#writeBatch();
         if (conflicts === 0) break;

@@ -44,6 +44,11 @@ export class LogAppender {
     this.#queue = queue;
   }
 
+  /** False while the log may end with what a failed write has left. */
+  get isLogTrusted(): boolean {
+    return this.#untrusted === undefined;
+  }
+
   /** Appends a batch as one record. On failure returns the error and removes what was written, while the lock is still held. */
   async append(batch: Batch): Promise<UnappliedRecord | Error> {
     const { log, unapplied, durability } = this.#parts;

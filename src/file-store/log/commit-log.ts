@@ -36,7 +36,8 @@ export class CommitLog {
   #end: LogPlace;
   #file: FileHandle | undefined;
   /** The last bytes before the end, as they were when the end moved there. */
-  #last: { readonly end: LogPlace; readonly bytes: Buffer } | undefined;
+  #last: { readonly end: LogPlace; readonly length: number } | undefined;
+  readonly #lastBytes = Buffer.alloc(LAST_BYTES);
   /** The current segment's file is known to be at least this long, and durably so. */
   #allocated = 0;
 
@@ -60,8 +61,9 @@ export class CommitLog {
   }
 
   /** Remembers the record before the end. */
-  remember(record: Uint8Array): void {
-    this.#last = { end: this.#end, bytes: Buffer.from(record.subarray(-LAST_BYTES)) };
+  remember(buffer: Buffer, start: number, stop: number): void {
+    const from = Math.max(start, stop - LAST_BYTES);
+    this.#last = { end: this.#end, length: buffer.copy(this.#lastBytes, 0, from, stop) };
   }
 
   /** The current segment's file. */
@@ -93,14 +95,13 @@ export class CommitLog {
     const { end } = this;
     if (this.#last?.end.segment !== end.segment || this.#last.end.offset !== end.offset) {
       // Known from now on: the end was found without a record, or in a marker.
-      const bytes = Buffer.alloc(Math.min(end.offset, LAST_BYTES));
-      const length = this.#open().read(bytes, 0, bytes.length, end.offset - bytes.length);
-      this.#last = { end, bytes: bytes.subarray(0, length) };
+      const known = Math.min(end.offset, LAST_BYTES);
+      this.#last = { end, length: this.#open().read(this.#lastBytes, 0, known, end.offset - known) };
     }
-    const { bytes } = this.#last;
-    const length = this.#open().read(PROBE, 0, bytes.length + 1, end.offset - bytes.length);
-    if (length < bytes.length || bytes.compare(PROBE, 0, bytes.length) !== 0) return "replaced";
-    return length > bytes.length ? PROBE[bytes.length] : undefined;
+    const { length } = this.#last;
+    const read = this.#open().read(PROBE, 0, length + 1, end.offset - length);
+    if (read < length || this.#lastBytes.compare(PROBE, 0, length, 0, length) !== 0) return "replaced";
+    return read > length ? PROBE[length] : undefined;
   }
 
   /**

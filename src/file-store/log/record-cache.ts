@@ -4,6 +4,8 @@ import { type RecordHeader, readRecord } from "./record-format.ts";
 
 /** Bytes that are kept at most. */
 const MAX_BYTES = 1 << 20;
+/** Small records are copied into one buffer of this size after another: a buffer for each would cost more than the copy. */
+const SLAB_BYTES = 32 << 10;
 
 /** A committed record, as it is in the log. */
 export interface CachedRecord {
@@ -20,11 +22,12 @@ export class RecordCache implements CommitObserver {
   /** Oldest first; by their place. */
   readonly #records = new Map<string, Pick<CachedRecord, "bytes" | "base" | "end">>();
   #bytes = 0;
+  #slab = Buffer.alloc(0);
 
   onCommitted({ buffer, start, stop, place, end }: CommittedRecord): void {
     if (stop - start > MAX_BYTES) return;
     // The buffer is used again for other bytes.
-    const bytes = Buffer.from(buffer.subarray(start, stop));
+    const bytes = this.#copy(buffer, start, stop);
     this.#records.set(nameOf(place), { bytes, base: place.offset, end });
     this.#bytes += bytes.length;
     for (const [name, oldest] of this.#records) {
@@ -32,6 +35,16 @@ export class RecordCache implements CommitObserver {
       this.#records.delete(name);
       this.#bytes -= oldest.bytes.length;
     }
+  }
+
+  #copy(buffer: Buffer, start: number, stop: number): Buffer {
+    const length = stop - start;
+    if (length > SLAB_BYTES / 8) return Buffer.from(buffer.subarray(start, stop));
+    if (length > this.#slab.length) this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+    buffer.copy(this.#slab, 0, start, stop);
+    const bytes = this.#slab.subarray(0, length);
+    this.#slab = this.#slab.subarray(length);
+    return bytes;
   }
 
   /** The record that begins at a place, if we have it. */

@@ -16,6 +16,8 @@ const MAX_LOCKED = 180;
 
 /** For how long, in ms, an open file is taken for the one at its path. The log, which is the truth, is checked with each batch. */
 const REACH_MS = 100;
+/** How many open files are compared with their paths in one batch. A batch of many streams checks some, and the next one others. */
+const CHECKS = 8;
 
 interface OpenFile {
   readonly file: FileHandle;
@@ -34,6 +36,7 @@ export class StreamFiles {
   readonly #mergesNames: boolean;
   /** Least recently used first. */
   readonly #open = new Map<StreamKey, OpenFile>();
+  #checksLeft = CHECKS;
 
   constructor(fs: FileSystem, directory: string, mergesNames: boolean) {
     this.#fs = fs;
@@ -60,8 +63,10 @@ export class StreamFiles {
   /** Closes the open file of a stream whose directory was deleted or replaced, so that it is opened again. */
   forgetReplaced(key: StreamKey): void {
     const open = this.#open.get(key);
+    if (open === undefined || this.#checksLeft === 0) return;
     const now = monotonicNow();
-    if (open === undefined || now - open.checked < REACH_MS) return;
+    if (now - open.checked < REACH_MS) return;
+    this.#checksLeft--;
     if (open.file.isAtPath()) open.checked = now;
     else this.forget(key);
   }
@@ -98,8 +103,9 @@ export class StreamFiles {
     return Math.min(MAX_LOCKED, this.#fs.mostLocks ?? MAX_LOCKED);
   }
 
-  /** Closes descriptors that are too many; with them go the locks on their files. */
+  /** Ends a batch: closes descriptors that are too many; with them go the locks on their files. */
   trim(): void {
+    this.#checksLeft = CHECKS;
     for (const key of this.#open.keys()) {
       if (this.#open.size <= MAX_OPEN) return;
       this.forget(key);
