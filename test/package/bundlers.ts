@@ -127,7 +127,11 @@ export const bundlers: readonly Bundler[] = [
   },
 ];
 
-/** Bun's binary, which the package `bun` brings for the platforms that it knows. */
-export const bun: string | undefined = ["", "-baseline", "-musl"]
-  .map((kind) => path.join(ROOT, `node_modules/@oven/bun-${process.platform}-${process.arch}${kind}/bin/bun`))
-  .find((file) => fs.existsSync(file));
+/** Bun's binary, which the package `bun` moves into its own directory if its install script may run. */
+export const bun: string | undefined = [
+  "bun/bin/bun.exe",
+  ...["", "-baseline", "-musl"].map((kind) => `@oven/bun-${process.platform}-${process.arch}${kind}/bin/bun`),
+]
+  .map((file) => path.join(ROOT, "node_modules", file))
+  // Before the script has run, a small text is in the place of the first one.
+  .find((file) => (fs.statSync(file, { throwIfNoEntry: false })?.size ?? 0) > 1 << 20);
