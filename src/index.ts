@@ -41,7 +41,7 @@ export {
   isEventfoldError,
   type PayloadIssue,
 } from "./errors.ts";
-export { CUT_TYPES, type CutData, type CutKind } from "./cut.ts";
+export { type CompactionData, CUT_TYPES, type CutData, type CutKind } from "./cut.ts";
 export { memory } from "./event-store/memory-storage.ts";
 export type { EventStorage, StorageOptions } from "./event-store/event-storage.ts";
 export type {
@@ -83,6 +83,7 @@ export {
 export type { RebuildOptions } from "./projection/projection-runner.ts";
 export type { ReadProjectionOptions } from "./projection/projections.ts";
 export type { CompileError } from "./compile-error.ts";
+export type { CompactOptions, CompactResult } from "./aggregate-store/compact-instance.ts";
 export type { DeleteOptions, DeleteResult } from "./aggregate-store/delete-instance.ts";
 export type { InjectedEvent, InjectOptions, InjectResult } from "./aggregate-store/inject-event.ts";
 export type { HandlerOptions, SubscribeOptions, Subscription } from "./subscription/subscription.ts";

@@ -1,4 +1,4 @@
-import type { AnyAggregate, AnyContract, EventOf } from "../aggregate/aggregate.ts";
+import type { AnyAggregate, AnyContract, DeepReadonly, EventOf, StateOf } from "../aggregate/aggregate.ts";
 import type { CommandLimits } from "../aggregate/instance/command-limits.ts";
 import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
 import { EventfoldError } from "../errors.ts";
@@ -26,6 +26,7 @@ import {
 } from "../subscription/subscription.ts";
 import { SubscriptionLetters, subscriptionOfKey } from "../subscription/subscription-letters.ts";
 import { type IdleOptions, untilIdle } from "./idle.ts";
+import type { CompactOptions, CompactResult } from "./compact-instance.ts";
 import type { DeleteOptions, DeleteResult } from "./delete-instance.ts";
 import type { InjectedEvent, InjectOptions, InjectResult } from "./inject-event.ts";
 import { checkEnvelope } from "./middleware.ts";
@@ -345,6 +346,21 @@ export class AggregateStore<A extends AnyAggregate = AnyAggregate, P extends Any
   async delete<X extends A>(aggregate: X, id: string, options: DeleteOptions = {}): Promise<DeleteResult> {
     this.#instances.checkOpen();
     return this.#instances.delete(aggregate, id, options);
+  }
+
+  /**
+   * Replaces the events of an instance so far by those that `into` returns for its state. The store checks that they fold to the same
+   * state, and throws `COMPACTION_DIFFERS` otherwise. The version goes on, and idempotency keys keep their effect: a repeated command
+   * writes nothing, and gets the state after the compaction, without events. Readers that had the old events do not get the new ones;
+   * readers that start over get the new ones in place of the old.
+   */
+  async compact<X extends A>(
+    aggregate: X,
+    id: string,
+    options: CompactOptions<DeepReadonly<StateOf<X>>, EventOf<X>> = {},
+  ): Promise<CompactResult> {
+    this.#instances.checkOpen();
+    return this.#instances.compact(aggregate, id, options as CompactOptions);
   }
 
   /** Waits for commands that were given, makes everything durable and lets go of the storage. Safe to call twice. */

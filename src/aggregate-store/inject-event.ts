@@ -1,16 +1,13 @@
 import { checkContext, metaOf } from "../aggregate/context.ts";
 import { type Lessor, type Proposal, withLeases } from "../aggregate/instance/with-leases.ts";
-import type { EventRecord } from "../aggregate/messages.ts";
+import type { GivenEvent } from "../aggregate/messages.ts";
 import type { AggregateModel, Environment } from "../aggregate/model.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventDraft, EventStore, StreamName } from "../event-store/event-store.ts";
 import { isWellFormed } from "../json.ts";
 
 /** An event that was made elsewhere: a recorded event of another store fits. The store fills in missing fields. */
-export type InjectedEvent<Event = { readonly type: string; readonly data?: unknown }> = Event &
-  Partial<
-    Pick<EventRecord, "eventId" | "timestamp" | "actor" | "correlationId" | "causationId" | "sourceDevice" | "metadata">
-  >;
+export type InjectedEvent<Event = { readonly type: string; readonly data?: unknown }> = GivenEvent<Event>;
 
 export interface InjectOptions {
   /** Lets the process managers handle every event there is before the injection resolves. Default: false, as in the Rust crate. */

@@ -21,6 +21,8 @@ import { type FullName, fullNameOf } from "../stream-names.ts";
 import { isWellFormed } from "../json.ts";
 import { instanceEvicted, instanceLoaded, executing, type ExecuteTrace } from "../tracing/tracing.ts";
 import { type Execute, MiddlewareChain } from "./middleware.ts";
+import { compactInstance, type CompactOptions, type CompactResult } from "./compact-instance.ts";
+import { DueCompactions } from "./due-compactions.ts";
 import { deleteInstance, type DeleteOptions, type DeleteResult } from "./delete-instance.ts";
 import { draftOf, injectEvent, type InjectedEvent, type InjectResult } from "./inject-event.ts";
 import { monotonicNow, sleep, startTimer } from "../real-timers.ts";
@@ -65,7 +67,11 @@ export class Instances {
     this.#isReadOnly = isReadOnly;
     this.eventStore = events;
     this.middleware = middleware;
-    this.#environment = environment;
+    const compactions = new DueCompactions(events, (stream) => this.#compact(stream, {}));
+    const onGrown = (stream: StreamName, version: number): void => {
+      if (!this.#closed) compactions.consider(stream, this.model(stream.type), version);
+    };
+    this.#environment = { ...environment, onGrown };
     this.#idleTimeout = idleTimeout;
     this.#stopWatching = events.watchForeign((stream) => this.markOutdated(stream));
   }
@@ -210,6 +216,21 @@ export class Instances {
       this.checkName(stream);
       return deleteInstance(this, this.eventStore, stream, options, this.#environment);
     });
+  }
+
+  /** Replaces the events of an instance. */
+  async compact(aggregate: AnyAggregate, id: string, options: CompactOptions): Promise<CompactResult> {
+    this.checkWritable("compact");
+    this.register(aggregate);
+    const stream = { type: aggregate.type, id };
+    this.checkName(stream);
+    return this.#compact(stream, options);
+  }
+
+  #compact(stream: StreamName, options: CompactOptions): Promise<CompactResult> {
+    return this.during(() =>
+      compactInstance(this, this.eventStore, stream, this.model(stream.type), options, this.#environment),
+    );
   }
 
   lease(stream: StreamName): Promise<Lease> {

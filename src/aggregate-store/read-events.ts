@@ -38,7 +38,8 @@ export async function* readEvents(
   const { from = 1, to = Infinity, limit = Infinity, reverse = false } = options;
   if (limit === 0) return;
   await refreshBeforeReading(events);
-  const range = { from, to: Math.min(to, await events.head()) };
+  const horizon = await events.head();
+  const range = { from, to: Math.min(to, horizon), horizon };
   const selection = new EventSelection(options, (type) => instances.reader(type));
   const isWanted = wantedInstances(options);
   const { wanted } = selection;
@@ -59,14 +60,14 @@ export async function* readEvents(
 /** Reads part after part, each forward, the last part first: no store has to read backwards. */
 async function* backwards(
   events: EventStore,
-  { from, to }: { readonly from: number; readonly to: number },
+  { from, to, horizon }: { readonly from: number; readonly to: number; readonly horizon: number },
   wanted: EventTypes | undefined,
 ): AsyncGenerator<readonly StoredEvent[], void, undefined> {
   let size = FIRST_PART;
   for (let last = to; last >= from; last -= size, size = Math.min(size * 2, LARGEST_PART)) {
     const part: StoredEvent[] = [];
     const first = Math.max(from, last - size + 1);
-    for await (const batch of events.readAll({ from: first, to: last, wanted }))
+    for await (const batch of events.readAll({ from: first, to: last, wanted, horizon }))
       for (const event of batch) part.push(event);
     yield part.reverse();
   }

@@ -8,6 +8,7 @@ import {
   constructorsFor,
   type EnvelopeConstructors,
   type EventRecord,
+  type GivenEvent,
   type InputConstructors,
   type InputMessages,
   type Message,
@@ -109,6 +110,13 @@ export interface Behaviour<State, Events extends Payloads, Commands extends Payl
   };
   /** A snapshot is taken when this many events came since the last one; 100 if left out. */
   readonly snapshotEvery?: number;
+  /**
+   * An instance is compacted in the background when it has this many events since its beginning or its last compaction. Needs `compactInto`.
+   * If left out, only `store.compact` compacts.
+   */
+  readonly compactAfter?: number;
+  /** Returns events that fold to a state. A compaction replaces the events so far with them. */
+  readonly compactInto?: (state: DeepReadonly<State>) => readonly GivenEvent<InputMessages<Events>>[];
   /**
    * Names this code for snapshots. Without it, the text of the functions in `apply` tells whether a snapshot was made by the same code.
    * Change it whenever `apply`, or something that `apply` calls, computes other states from the same events.
@@ -242,13 +250,19 @@ export function aggregate<
     },
   };
   const define = (behaviour: Behaviour<Declared, Events, Commands, Rejected>) => {
-    const { handle, apply, snapshotEvery, version } = (behaviour ?? {}) as Partial<typeof behaviour>;
+    const { handle, apply, snapshotEvery, compactAfter, compactInto, version } = (behaviour ?? {}) as Partial<
+      typeof behaviour
+    >;
     checkHandlerMap(`aggregate ${type}: handle`, Object.keys(contract.commands), handle, "each");
     checkHandlerMap(`aggregate ${type}: apply`, Object.keys(contract.events), apply, "each");
     checkCodeVersion(`aggregate ${type}`, version);
     if (snapshotEvery !== undefined && !(Number.isSafeInteger(snapshotEvery) && snapshotEvery > 0)) {
       throw invalid(`aggregate ${type}: snapshotEvery is a number of events, 1 or more`);
     }
+    if (compactAfter !== undefined && !(Number.isSafeInteger(compactAfter) && compactAfter > 0))
+      throw invalid(`aggregate ${type}: compactAfter is a number of events, 1 or more`);
+    if (compactInto === undefined ? compactAfter !== undefined : typeof compactInto !== "function")
+      throw invalid(`aggregate ${type}: compactAfter expected compactInto beside it, a function that returns events`);
     return { ...common, behaviour } as unknown as Aggregate<Type, Declared, Events, Commands, Rejected>;
   };
   return { ...common, define } as unknown as DefinableContract<Type, Declared, Events, Commands, Rejected>;

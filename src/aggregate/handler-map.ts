@@ -55,3 +55,9 @@ function kindProblem(fn: unknown): string | undefined {
       return /^class\b/.test(Function.prototype.toString.call(fn)) ? "a class" : undefined;
   }
 }
+
+export function functionOf<F>(functions: Readonly<Record<string, F>>, name: string): F {
+  const found = functions[name];
+  if (found === undefined) throw new EventfoldError("INVALID_DEFINITION", `no function for ${name}`);
+  return found;
+}

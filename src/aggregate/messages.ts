@@ -73,6 +73,12 @@ export interface EventRecord<Type extends string = string> {
   readonly metadata: Readonly<Record<string, unknown>>;
 }
 
+/** An event that the caller gives, perhaps with its time, actor and id. The store fills in missing fields. */
+export type GivenEvent<Event = { readonly type: string; readonly data?: unknown }> = Event &
+  Partial<
+    Pick<EventRecord, "eventId" | "timestamp" | "actor" | "correlationId" | "causationId" | "sourceDevice" | "metadata">
+  >;
+
 /** An event as it is in the store. */
 export type RecordedEvent<
   Type extends string = string,

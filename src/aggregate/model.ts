@@ -1,6 +1,6 @@
 import { EventfoldError, InvalidCommandError, InvalidStateError } from "../errors.ts";
 import { cutOfType } from "../cut.ts";
-import type { EventDraft, StoredEvent } from "../event-store/event-store.ts";
+import type { EventDraft, StoredEvent, StreamName } from "../event-store/event-store.ts";
 import { stringifyPayload } from "../json.ts";
 import type { AnyAggregate, AppliedEvent } from "./aggregate.ts";
 import { codeFingerprint, type CodeVersion, type NamedFunction } from "../fingerprint.ts";
@@ -10,6 +10,7 @@ import { type CommandContext, constructorsFor, rejectionOf, rejectionsFor } from
 import type { BegunSample } from "./fold-samples.ts";
 import { freeze } from "./freeze.ts";
 import { MadeMessages } from "./made-messages.ts";
+import { functionOf } from "./handler-map.ts";
 import { initialOf } from "./initial-state.ts";
 import { isTypeOnly, type Payload, type Payloads } from "./payload.ts";
 import { describedSchema } from "./schema-text.ts";
@@ -28,6 +29,8 @@ export interface Environment {
   /** What the store knows of events that no contract declares. */
   readonly unknownEvents?: UnknownEventLog;
   readonly sampler?: FoldSampler;
+  /** An instance whose definition has `compactAfter` has reached a version. */
+  readonly onGrown?: (stream: StreamName, version: number) => void;
 }
 
 export interface UnknownEventLog {
@@ -101,6 +104,8 @@ const models = new WeakMap<object, AggregateModel>();
 export class AggregateModel {
   readonly type: string;
   readonly snapshotEvery: number;
+  readonly compactAfter: number | undefined;
+  readonly compactInto: ((state: unknown) => unknown) | undefined;
   /** Changes when the code that folds states changes. */
   readonly fingerprint: string;
   readonly #initial: unknown;
@@ -134,6 +139,8 @@ export class AggregateModel {
           readonly handle: Record<string, (args: object) => unknown>;
           readonly apply: Record<string, EventModel["apply"]>;
           readonly snapshotEvery?: number;
+          readonly compactAfter?: number;
+          readonly compactInto?: AggregateModel["compactInto"];
           readonly version?: CodeVersion;
         }
       | undefined;
@@ -144,6 +151,8 @@ export class AggregateModel {
       );
     this.type = aggregate.type;
     this.snapshotEvery = behaviour.snapshotEvery ?? 100;
+    this.compactAfter = behaviour.compactAfter;
+    this.compactInto = behaviour.compactInto;
     this.#initial = typeof contract.initial === "function" ? contract.initial : freeze(initialOf(contract.initial));
     this.#stateSchema = contract.state === undefined || isTypeOnly(contract.state) ? undefined : contract.state;
     this.#reader = new EventReader(aggregate);
@@ -169,11 +178,8 @@ export class AggregateModel {
     const folds = [...this.#events].map(([type, { apply }]): NamedFunction => [type, apply]);
     const schema: NamedFunction[] =
       this.#stateSchema === undefined ? [] : [["schema of the state", describedSchema(this.#stateSchema)]];
-    this.fingerprint = codeFingerprint(behaviour.version, this.initial(), [
-      ...folds,
-      ...schema,
-      ...this.#reader.functions,
-    ]);
+    const functions = [...folds, ...schema, ...this.#reader.functions];
+    this.fingerprint = codeFingerprint(behaviour.version, this.initial(), functions);
   }
 
   initial(): unknown {
@@ -391,9 +397,3 @@ export class AggregateModel {
 
 /** Stands in a new event's record until it has a position. */
 const UNKNOWN_POSITION = 0;
-
-function functionOf<F>(functions: Readonly<Record<string, F>>, name: string): F {
-  const found = functions[name];
-  if (found === undefined) throw new EventfoldError("INVALID_DEFINITION", `no function for ${name}`);
-  return found;
-}

@@ -58,7 +58,7 @@ export interface StreamAppend {
   readonly events: readonly EventDraft[];
   /**
    * The append is a cut: no earlier event of the stream counts from this commit on. The first of its events is of the type that
-   * `CUT_TYPES` names, with a `CutData` as its payload. A stream whose last event is a deletion is not listed.
+   * `CUT_TYPES` names, with a `CutData` or a `CompactionData` as its payload. A stream whose last event is a deletion is not listed.
    */
   readonly cut?: CutKind | undefined;
 }
@@ -139,6 +139,8 @@ export interface Checkpoint {
   readonly untrusted?: UntrustedCheckpoint | undefined;
   /** Digest of the event at `position`, to tell whether the store still has it, and a position before it from which to look. */
   readonly last?: { readonly since: number; readonly event: string } | undefined;
+  /** Position of the last event when its reader began; left out if that is not after `position`. Later compactions do not count for it. */
+  readonly horizon?: number | undefined;
   /** The runtime's: how some events were folded, to notice changed code. Plain JSON. */
   readonly samples?: readonly unknown[] | undefined;
 }
@@ -182,8 +184,14 @@ export interface ReadAllOptions {
    */
   readonly undeclared?: EventTypes | undefined;
   /**
-   * Reads dropped events too, as far as the store still has them. Only their streams, versions and positions are certain. Not together
-   * with `wanted` or `undeclared`.
+   * Position of the last event when the reader began; the head at the time of the call if left out. Later compactions do not count for
+   * the reader: it gets the events that they have replaced, and not those in their place. Fails with `EVENTS_RECLAIMED` if the store
+   * does not have such an event any more.
+   */
+  readonly horizon?: number | undefined;
+  /**
+   * Reads dropped events too, as far as the store still has them, and the first events of compactions. Of a dropped event, only the
+   * stream, the version and the position are certain. Not together with `wanted`, `undeclared` or `horizon`.
    */
   readonly dropped?: boolean | undefined;
 }
@@ -270,12 +278,16 @@ export interface EventStore {
 
   /**
    * Reads all committed events from a position on, up to `to` or the head at the time of the call, in batches.
-   * A batch may be empty: it says that reading goes on. Events before a cut of their stream are left out; a deletion's own event is not.
+   * A batch may be empty: it says that reading goes on. Events before a cut of their stream are left out, and so is the first event of a
+   * compaction; that of a deletion is not.
    */
   readAll(options?: ReadAllOptions): AsyncIterable<readonly StoredEvent[]>;
 
-  /** Whether an event was committed at this position and was dropped since by a cut of its stream. */
-  isDropped(position: number): Promise<boolean>;
+  /**
+   * Whether an event was committed at this position and was dropped since by a cut of its stream, of either kind. With `horizon`, only
+   * cuts up to that position count.
+   */
+  isDropped(position: number, horizon?: number): Promise<boolean>;
 
   /**
    * Position of the last committed event, dropped or not, that readers here can see; 0 if there is none. Commits that are given to this

@@ -33,6 +33,8 @@ interface MemoryStream {
   version: number;
   /** From its last cut on. */
   events: MemoryEvent[];
+  /** Those before its last cut, since its last deletion. */
+  replaced: MemoryEvent[];
   /** Version and kind of its last cut. */
   cut?: { readonly version: number; readonly kind: CutKind };
 }
@@ -96,10 +98,15 @@ export class MemoryEventStore implements EventStore {
       const key = fullNameOf(stream);
       let kept = this.#content.streams.get(key);
       if (kept === undefined)
-        this.#content.streams.set(key, (kept = { name: { type: stream.type, id: stream.id }, version: 0, events: [] }));
-      if (cut !== undefined) this.#cut(key, kept, cut);
+        this.#content.streams.set(
+          key,
+          (kept = { name: { type: stream.type, id: stream.id }, version: 0, events: [], replaced: [] }),
+        );
+      const first = this.#content.all.length + 1;
+      if (cut !== undefined) this.#cut(key, kept, cut, first);
       for (const event of events) {
-        const stored = new MemoryEvent(kept.name, event, ++kept.version, this.#content.all.length + 1);
+        const position = this.#content.all.length + 1;
+        const stored = new MemoryEvent(kept.name, event, ++kept.version, position, cut === "compacted" ? first : 0);
         kept.events.push(stored);
         this.#content.all.push(stored);
       }
@@ -115,8 +122,13 @@ export class MemoryEventStore implements EventStore {
   }
 
   /** Drops the events that a stream has. */
-  #cut(key: FullName, stream: MemoryStream, kind: CutKind): void {
-    for (const event of stream.events) event.isDropped = true;
+  #cut(key: FullName, stream: MemoryStream, kind: CutKind, position: number): void {
+    for (const event of stream.events) event.droppedAt ??= position;
+    stream.replaced = [...stream.replaced, ...stream.events];
+    if (kind === "deleted") {
+      for (const event of stream.replaced) event.isDeleted = true;
+      stream.replaced = [];
+    }
     stream.events = [];
     stream.cut = { version: stream.version + 1, kind };
     this.#content.snapshots.delete(key);
@@ -133,13 +145,15 @@ export class MemoryEventStore implements EventStore {
 
   async *readAll(options: ReadAllOptions = {}): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     this.#checkOpen();
-    for (const batch of inBatches(this.#content.all, options.from ?? 1, options.to))
-      yield options.dropped === true ? batch : batch.filter(({ isDropped }) => !isDropped);
+    const { all } = this.#content;
+    const { from = 1, to, dropped, horizon = all.length } = options;
+    for (const batch of inBatches(all, from, to))
+      yield dropped === true ? batch : batch.filter((event) => event.isVisible(horizon));
   }
 
-  async isDropped(position: number): Promise<boolean> {
+  async isDropped(position: number, horizon: number = Infinity): Promise<boolean> {
     this.#checkOpen();
-    return this.#content.all[position - 1]?.isDropped === true;
+    return (this.#content.all[position - 1]?.droppedAt ?? Infinity) <= Math.min(horizon, this.#content.all.length);
   }
 
   async head(): Promise<number> {
@@ -261,16 +275,28 @@ class MemoryEvent implements StoredEvent {
   readonly stream: StreamName;
   readonly version: number;
   readonly position: number;
-  isDropped = false;
+  /** Position of the cut that has dropped it first. */
+  droppedAt: number | undefined;
+  /** Dropped by a deletion, too. */
+  isDeleted = false;
+  /** Position of the first event of the compaction that it belongs to; 0 for none. */
+  readonly #compactedAt: number;
   readonly #draft: EventDraft;
   readonly #meta: string | undefined;
 
-  constructor(stream: StreamName, draft: EventDraft, version: number, position: number) {
+  constructor(stream: StreamName, draft: EventDraft, version: number, position: number, compactedAt: number) {
     this.stream = stream;
     this.version = version;
     this.position = position;
+    this.#compactedAt = compactedAt;
     this.#draft = draft;
     this.#meta = draft.meta === undefined ? undefined : JSON.stringify(draft.meta);
+  }
+
+  /** Whether a reader gets it that began when the store ended with the position `horizon`. */
+  isVisible(horizon: number): boolean {
+    if (this.isDeleted || this.#compactedAt > horizon || this.position === this.#compactedAt) return false;
+    return this.droppedAt === undefined || this.droppedAt > horizon;
   }
 
   get type(): string {

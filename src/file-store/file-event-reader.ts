@@ -116,10 +116,10 @@ export abstract class FileEventReader {
     }
   }
 
-  async isDropped(position: number): Promise<boolean> {
+  async isDropped(position: number, horizon?: number): Promise<boolean> {
     await this.refresh();
     try {
-      return this.#parts.reader.isDropped(position);
+      return this.#parts.reader.isDropped(position, horizon);
     } catch (error) {
       throw this.#readError(error, this.#parts.paths.commitLog);
     }

@@ -149,21 +149,17 @@ export class PostgresEventStore implements EventStore {
     }
   }
 
-  async *readAll({ from = 1, to, wanted, undeclared, dropped }: ReadAllOptions = {}): AsyncGenerator<
-    readonly StoredEvent[],
-    void,
-    undefined
-  > {
+  async *readAll(options: ReadAllOptions = {}): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     this.#checkOpen();
     try {
-      yield* this.#whileOpen(this.#reader.all(Math.max(from, 1), to, wanted, undeclared, dropped === true));
+      yield* this.#whileOpen(this.#reader.all({ ...options, from: Math.max(options.from ?? 1, 1) }));
     } catch (error) {
       throw readFailed(error, "the events");
     }
   }
 
-  isDropped(position: number): Promise<boolean> {
-    return this.#read("a position", () => this.#reader.isDropped(position));
+  isDropped(position: number, horizon?: number): Promise<boolean> {
+    return this.#read("a position", () => this.#reader.isDropped(position, horizon));
   }
 
   head(): Promise<number> {

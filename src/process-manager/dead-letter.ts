@@ -1,6 +1,7 @@
 import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
-import { InvalidCommandError, isCommandRejected, isEventfoldError } from "../errors.ts";
-import type { StoredDeadLetter } from "../event-store/event-store.ts";
+import { EventfoldError, InvalidCommandError, isCommandRejected, isEventfoldError } from "../errors.ts";
+import type { EventStore, StoredDeadLetter } from "../event-store/event-store.ts";
+import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { subscriptionOf } from "../subscription/subscription-letters.ts";
 import type { Cause } from "./reaction.ts";
 import { messageOf } from "../realm.ts";
@@ -171,4 +172,15 @@ export function shownLetter(processManager: string, { key, letter }: StoredDeadL
     timestamp: seconds * 1000 + (typeof letter["ms"] === "number" ? letter["ms"] : 0),
     ...(cause === undefined ? {} : { cause }),
   };
+}
+
+/** The dead letter of a process manager with a key. Throws `UNKNOWN_DEAD_LETTER` if there is none. */
+export async function openLetter(events: EventStore, manager: string, key: string): Promise<StoredDeadLetter> {
+  await refreshBeforeReading(events);
+  const letter = await events.deadLetter(manager, key);
+  if (letter !== undefined) return letter;
+  throw new EventfoldError(
+    "UNKNOWN_DEAD_LETTER",
+    `process manager ${manager} has no dead letter ${JSON.stringify(key)}`,
+  );
 }

@@ -23,6 +23,8 @@ export interface SavedHandlers {
   readonly handlers: readonly SavedHandler[];
   /** For each note with `handlers`: its sequence, and the places of its handlers in `handlers`. */
   readonly handlersNotes: readonly (readonly [sequence: number, places: readonly number[]])[];
+  /** That of the newest note with `handlers`. */
+  readonly horizon?: number;
 }
 
 /**
@@ -35,9 +37,12 @@ export class HandlerProgress {
   readonly #lists = new Map<number, readonly Reached[]>();
   /** The furthest place in notes whose handlers are unknown, because a repair has replaced the note that had them. */
   #unattributed = 0;
+  /** Of the newest note with handlers. */
+  #horizon = 0;
 
   constructor(saved: SavedHandlers = { handlers: [], handlersNotes: [] }) {
     const reached = saved.handlers.map((handler) => ({ ...handler, outputsDone: handler.outputsDone ?? Infinity }));
+    this.#horizon = saved.horizon ?? 0;
     for (const handler of reached) this.#reached.set(keyOf(handler.aggregate, handler.event), handler);
     for (const [sequence, places] of saved.handlersNotes) {
       const list = places.flatMap((place) => reached[place] ?? []);
@@ -61,6 +66,27 @@ export class HandlerProgress {
       if (list.length === names.length && list.every((handler) => wanted.has(handler as Reached & HandlerName)))
         return sequence;
     return undefined;
+  }
+
+  /**
+   * Compactions up to this position count for the handlers of a note: those that counted when the note was written, and those that all
+   * handlers are past. A handler at an old event must not get what replaced that event, which stands for earlier ones, too. A handler
+   * that has not begun may get either.
+   */
+  horizonOf(handlersNote: number): number {
+    return this.#horizonFor(this.#lists.get(handlersNote) ?? []);
+  }
+
+  /** The same for handlers of which some may be new; nothing if none of them has begun. */
+  horizonFor(names: readonly HandlerName[]): number | undefined {
+    const known = names.flatMap(({ aggregate, event }) => this.#reached.get(keyOf(aggregate, event)) ?? []);
+    return known.every(({ position }) => position === 0) ? undefined : this.#horizonFor(known);
+  }
+
+  #horizonFor(handlers: readonly Reached[]): number {
+    const begun = handlers.map(({ position }) => position).filter((position) => position > 0);
+    const least = begun.reduce((smallest, position) => Math.min(smallest, position), begun[0] ?? 0);
+    return Math.max(this.#horizon, least);
   }
 
   /** Whether an event is one that its handler counts. */
@@ -89,7 +115,10 @@ export class HandlerProgress {
   }
 
   apply(sequence: number, note: Note): void {
-    if (note.handlers !== undefined) this.#addList(sequence, note.handlers);
+    if (note.handlers !== undefined) {
+      this.#addList(sequence, note.handlers);
+      this.#horizon = Math.max(this.#horizon, note.horizon ?? 0);
+    }
     const { handled, position = handled, outputsDone = Infinity, handlersNote } = note;
     if (position === undefined) return;
     const list = handlersNote === undefined ? undefined : this.#lists.get(handlersNote);
@@ -112,6 +141,7 @@ export class HandlerProgress {
         sequence,
         list.map((handler) => all.indexOf(handler)),
       ]),
+      horizon: this.#horizon,
     };
   }
 

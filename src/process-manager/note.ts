@@ -26,6 +26,8 @@ export interface Note {
   readonly handlersNote?: number;
   /** All handlers of one version of the manager, written when this version first runs. */
   readonly handlers?: readonly NamedHandler[];
+  /** Beside `handlers`: compactions up to this position count for them. Later ones count once all of the handlers are past them. */
+  readonly horizon?: number;
   /** Commands that were scheduled. */
   readonly scheduled?: readonly ScheduledCommand[];
   /** Identities of scheduled commands that were cancelled or replaced. */

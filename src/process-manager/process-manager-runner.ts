@@ -1,11 +1,11 @@
 import type { CommandEnvelope } from "../aggregate/messages.ts";
-import { EventfoldError, isEventfoldError } from "../errors.ts";
-import type { EventStore, StoredDeadLetter, StoredEvent } from "../event-store/event-store.ts";
+import { isEventfoldError } from "../errors.ts";
+import type { EventStore, StoredEvent } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { tracedCommit } from "../event-store/traced-commit.ts";
 import { reacting, type ReactTrace } from "../tracing/tracing.ts";
 import { ChangedHistoryError } from "../projection/log-cursor.ts";
-import { addressOf } from "./dead-letter.ts";
+import { addressOf, openLetter } from "./dead-letter.ts";
 import { type CommandTargets, deliver, type Delivery, type DeliveryResult, type StepNote } from "./dispatcher.ts";
 import type { UnknownEvents } from "../projection/unknown-events.ts";
 import { ProgressLoader } from "./progress-loader.ts";
@@ -57,6 +57,8 @@ export class ProcessManagerRunner {
   /** Sequence of the note with the present handlers. */
   #handlersNote: number | undefined;
   #saved = 0;
+  /** It has begun with the first event, and not come to the last one yet. */
+  #isFresh = false;
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(
@@ -131,7 +133,7 @@ export class ProcessManagerRunner {
   replay(key: string): Promise<void> {
     return this.#exclusively(async () => {
       for (;;) {
-        const { envelope, cause } = addressOf(await this.#findLetter(key));
+        const { envelope, cause } = addressOf(await openLetter(this.#events, this.name, key));
         const delivery = { manager: this.name, identity: key, envelope, cause };
         const note = { name: this.name, expectedSequence: await this.#sequence(), note: {}, settledLetters: [key] };
         const result = await this.#send(delivery, note, "throw");
@@ -144,7 +146,7 @@ export class ProcessManagerRunner {
   drop(key: string): Promise<void> {
     return this.#exclusively(async () => {
       for (;;) {
-        await this.#findLetter(key);
+        await openLetter(this.#events, this.name, key);
         const note = { name: this.name, expectedSequence: await this.#sequence(), note: {}, settledLetters: [key] };
         const { ok } = await tracedCommit(this.#events, { appends: [], consumer: note });
         if (await this.#isSettled(note, ok)) return;
@@ -196,9 +198,12 @@ export class ProcessManagerRunner {
       }
     } catch (error) {
       if (!(error instanceof ChangedHistoryError)) throw error;
+      // From the beginning on, the log says what the manager needs. If that is gone, nothing else can be done.
+      if (error.reclaimed !== undefined && this.#isFresh) throw error.reclaimed;
       this.#discardCheckpoint();
       return false;
     }
+    this.#isFresh = false;
     const due = progress.scheduled.due(this.#now());
     for (const command of due) {
       if (stopped()) return true;
@@ -357,7 +362,10 @@ export class ProcessManagerRunner {
       const progress = await this.#noted();
       const { names } = this.#reactions;
       this.#handlersNote = progress.handlers.noteWith(names);
-      if (this.#handlersNote !== undefined || names.length === 0) return progress;
+      if (this.#handlersNote !== undefined || names.length === 0) {
+        if (this.#handlersNote !== undefined) progress.cursor.begin(progress.handlers.horizonOf(this.#handlersNote));
+        return progress;
+      }
       const note = await this.#loader.handlersNote(progress, names);
       if (!(await this.#commitNote(progress, note))) await this.#superseded(progress);
     }
@@ -371,6 +379,7 @@ export class ProcessManagerRunner {
 
   /** The checkpoint belongs to another history than the log. */
   #discardCheckpoint(): void {
+    this.#isFresh = true;
     this.#progress = undefined;
     this.#loader.ignoreCheckpoint();
   }
@@ -383,16 +392,5 @@ export class ProcessManagerRunner {
     // The checkpoint promises that every note after `sequence` comes after this place in the log. So there must be no unknown note.
     if ((await this.#events.consumerNotes(this.name, progress.sequence)).length > 0) return;
     this.#saved = await this.#loader.save(progress);
-  }
-
-  async #findLetter(key: string): Promise<StoredDeadLetter> {
-    await refreshBeforeReading(this.#events);
-    const letter = await this.#events.deadLetter(this.name, key);
-    if (letter === undefined)
-      throw new EventfoldError(
-        "UNKNOWN_DEAD_LETTER",
-        `process manager ${this.name} has no dead letter ${JSON.stringify(key)}`,
-      );
-    return letter;
   }
 }

@@ -124,8 +124,9 @@ export class ProgressLoader {
     const isAdopted = handlers.isEmpty && [...versions.values()].some((version) => version > 0);
     const from = this.#definition.startFrom === "now" && !isAdopted ? await this.#events.head() : 0;
     const named = names.map((name) => (handlers.has(name) ? name : { ...name, from }));
+    const horizon = handlers.horizonFor(names) ?? (isAdopted ? 0 : await this.#events.head());
     const deadLetters = handlers.isEmpty ? await this.#earlierDeadLetters(isAdopted) : [];
-    return deadLetters.length === 0 ? { handlers: named } : { handlers: named, deadLetters };
+    return { handlers: named, horizon, ...(deadLetters.length === 0 ? {} : { deadLetters }) };
   }
 
   /**

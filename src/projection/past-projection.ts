@@ -27,7 +27,7 @@ export async function projectionAt(
   const fold = new ProjectionFold(definition);
   await unknown.check(fold.wanted, head);
   let state = fold.initial;
-  for await (const batch of events.readAll({ from: 1, to: position, wanted: fold.wanted })) {
+  for await (const batch of events.readAll({ to: position, wanted: fold.wanted, horizon: position })) {
     for (const event of batch) {
       try {
         state = fold.next(state, event);

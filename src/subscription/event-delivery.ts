@@ -136,7 +136,8 @@ export class EventDelivery {
     const { events, reader } = this.#source;
     const selection = new EventSelection({}, reader);
     const found: RecordedEvent[] = [];
-    for await (const batch of events.readAll({ from: position, to: position }))
+    // It may have been replaced since; for a reader of that time it is still there.
+    for await (const batch of events.readAll({ from: position, to: position, horizon: position }))
       for (const event of batch) if (event.position === position) appendAll(found, selection.of(event));
     if (found.length === 0)
       throw new EventfoldError(

@@ -162,6 +162,11 @@ async function* follow(
         }
       } catch (error) {
         if (!(error instanceof ChangedHistoryError)) throw error;
+        if (name === undefined && error.reclaimed !== undefined) {
+          // The reader has to know that it gets events again. One that is tried again begins anew.
+          delete place.cursor;
+          throw error.reclaimed;
+        }
         place.cursor = await beginningOf(events, options);
         continue;
       }
@@ -273,11 +278,20 @@ async function startOf(events: EventStore, options: WithStart): Promise<LogCurso
   const checkpoint = name === undefined ? undefined : await events.loadCheckpoint("subscription", name);
   if (checkpoint === undefined) return beginningOf(events, options);
   const passed = await passedOf(events, options);
-  return new LogCursor(events, checkpoint.position < passed ? passed : checkpoint);
+  if (checkpoint.position >= passed) return new LogCursor(events, checkpoint);
+  const cursor = new LogCursor(events, passed);
+  cursor.begin(Math.max(passed, checkpoint.horizon ?? 0));
+  return cursor;
 }
 
 async function beginningOf(events: EventStore, options: WithStart): Promise<LogCursor> {
-  return new LogCursor(events, Math.max(await options.after, await passedOf(events, options)));
+  const after = await options.after;
+  const passed = await passedOf(events, options);
+  const cursor = new LogCursor(events, Math.max(after, passed));
+  // What replaces events from before "now", or from before the last dead letter, is not new.
+  if (options.from === "now") cursor.begin(after);
+  else if (passed > 0) cursor.begin(passed);
+  return cursor;
 }
 
 /** Up to where a named subscription has dealt with all events when it last wrote a dead letter: the log knows, whatever became of the checkpoint. */

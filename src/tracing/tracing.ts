@@ -214,6 +214,16 @@ export interface RecoveryNotice {
   readonly tornBytes: number;
 }
 
+/** An instance was compacted in the background, because of the rule `compactAfter`, or that has failed. */
+export interface CompactionNotice {
+  readonly aggregate: string;
+  readonly id: string;
+  /** How many events were replaced. */
+  readonly replaced: number;
+  /** Why nothing was written; `undefined` if it was. The next attempt follows after as many events. */
+  readonly error: unknown;
+}
+
 /** Commands have waited for the lock of the store for a second. Published once for each wait. */
 export interface LockWaitNotice {
   readonly directory: string;
@@ -316,6 +326,7 @@ export const dispatching: Trace<DispatchTrace> = new Trace("eventfold-es:dispatc
 
 export const instanceLoaded: Notice<InstanceNotice> = new Notice("eventfold-es:instance-loaded");
 export const instanceEvicted: Notice<InstanceNotice> = new Notice("eventfold-es:instance-evicted");
+export const instanceCompacted: Notice<CompactionNotice> = new Notice("eventfold-es:compaction");
 export const snapshotSaved: Notice<SnapshotNotice> = new Notice("eventfold-es:snapshot");
 export const storeRecovered: Notice<RecoveryNotice> = new Notice("eventfold-es:recovery");
 export const batchWritten: Notice<BatchNotice> = new Notice("eventfold-es:batch");

@@ -1,10 +1,11 @@
 import { EventfoldError } from "../errors.ts";
 import { turn } from "../event-loop.ts";
-import type { EventStore, StoredDeadLetter, StoredEvent } from "../event-store/event-store.ts";
+import type { EventStore, StoredDeadLetter } from "../event-store/event-store.ts";
+import { cutOfType } from "../cut.ts";
 import { eventDigest } from "../event-store/event-digest.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { compareCodePoints } from "../event-store/stream-order.ts";
-import { droppedLine, eventLine, lineText, type NoteLine, TRANSFER_FORMAT } from "./transfer-line.ts";
+import { droppedLine, type EventLine, eventLine, lineText, type NoteLine, TRANSFER_FORMAT } from "./transfer-line.ts";
 
 const NOTES = 500;
 
@@ -45,12 +46,12 @@ export async function* exportStore(
   let events = 0;
   let position = 0;
   onProgress({ events, head });
-  for await (const batch of store.readAll({ to: head })) {
+  for await (const batch of store.readAll({ to: head, horizon: head })) {
     for (const event of batch) {
       signal?.throwIfAborted();
-      for await (const dropped of droppedEvents(store, position + 1, event.position - 1)) {
+      for await (const line of leftOut(store, position + 1, event.position - 1, head)) {
         events++;
-        yield lineText(droppedLine(dropped));
+        yield lineText(line);
       }
       ({ position } = event);
       events++;
@@ -59,7 +60,11 @@ export async function* exportStore(
     onProgress({ events, head });
     await turn();
   }
-  for (const { name, position, last } of subscriptions) yield lineText({ subscription: name, position, last });
+  for await (const line of leftOut(store, position + 1, head, head)) {
+    events++;
+    yield lineText(line);
+  }
+  for (const subscription of subscriptions) yield lineText(subscription);
   yield lineText({ end: true, events, notes });
 }
 
@@ -69,13 +74,20 @@ export async function firstEvent(store: EventStore): Promise<string | undefined>
   return undefined;
 }
 
-/** The dropped events between two visible ones. */
-async function* droppedEvents(
+/** The lines of the events that readers do not get: the places of those that are dropped, and the first events of compactions. */
+async function* leftOut(
   store: EventStore,
   from: number,
   to: number,
-): AsyncGenerator<StoredEvent, void, undefined> {
-  if (from <= to) for await (const batch of store.readAll({ from, to, dropped: true })) yield* batch;
+  head: number,
+): AsyncGenerator<EventLine, void, undefined> {
+  if (from > to) return;
+  for await (const batch of store.readAll({ from, to, dropped: true })) {
+    for (const event of batch) {
+      const isCut = cutOfType(event.type) !== undefined && !(await store.isDropped(event.position, head));
+      yield isCut ? eventLine(event) : droppedLine(event);
+    }
+  }
 }
 
 /** Those with notes or dead letters, and those of which there is only a checkpoint of the Rust crate. */
@@ -138,7 +150,9 @@ async function subscriptionsOf(store: EventStore) {
   const found = [];
   for (const name of await store.listCheckpoints("subscription")) {
     const checkpoint = await store.loadCheckpoint("subscription", name);
-    if (checkpoint !== undefined) found.push({ name, position: checkpoint.position, last: checkpoint.last });
+    if (checkpoint === undefined) continue;
+    const { position, horizon, last } = checkpoint;
+    found.push({ subscription: name, position, horizon, last });
   }
   return found;
 }

@@ -1,7 +1,9 @@
 import { EventfoldError } from "../errors.ts";
-import { type CutData, cutOfType } from "../cut.ts";
+import { type CompactionData, type CutData, cutOfType } from "../cut.ts";
 import { eventDigest } from "../event-store/event-digest.ts";
-import type { CommitResult, EventStore, StoredEvent, StreamName } from "../event-store/event-store.ts";
+import type { CommitResult, EventDraft, EventStore, StoredEvent, StreamName } from "../event-store/event-store.ts";
+import { isCount } from "../json.ts";
+import { fullNameOf } from "../stream-names.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { CommitWindow } from "./commit-window.ts";
 import { firstEvent, type TransferProgress } from "./export-store.ts";
@@ -69,6 +71,8 @@ class Import {
   #position = 0;
   /** Of the last line of an event. */
   #lastPosition = 0;
+  /** A compaction whose events have not all come yet: they are one commit. */
+  #compaction: OpenCompaction | undefined;
 
   constructor(store: EventStore, options: ImportOptions, changed: (stream: StreamName) => void) {
     this.#store = store;
@@ -118,6 +122,8 @@ class Import {
   }
 
   async #add(parsed: TransferLine, number: number): Promise<void> {
+    if (this.#compaction !== undefined && parsed.kind !== "event")
+      throw invalid(number, "the events of a compaction must follow it");
     switch (parsed.kind) {
       case "header":
         this.#head = parsed.line.head;
@@ -163,13 +169,18 @@ class Import {
       return this.#reportSometimes();
     }
     if (!this.#isRenumbered && line.pos <= this.#before) this.#beginRenumbering(line);
-    if (this.#isRenumbered && line.type === DROPPED_TYPE) this.#skipped++;
+    if (this.#isRenumbered && (line.type === DROPPED_TYPE || (await this.#isForeignCompaction(line)))) this.#skipped++;
     else if (this.#isRenumbered) {
       const version = await this.#renumbering.versionFor(line);
       if (version === undefined) this.#skipped++;
-      else await this.#commitEvent(line, version);
-    } else await this.#commitEvent(line, line.version - 1);
+      else await this.#commitEvent(line, version, number);
+    } else await this.#commitEvent(line, line.version - 1, number);
     this.#reportSometimes();
+  }
+
+  /** A compaction of a stream that has events here: it does not replace them. Its events are appended. */
+  async #isForeignCompaction({ type, aggregate, instance }: EventLine): Promise<boolean> {
+    return cutOfType(type) === "compacted" && !(await this.#renumbering.isEmpty({ type: aggregate, id: instance }));
   }
 
   /** Whether the store's next event is this one. */
@@ -195,27 +206,64 @@ class Import {
     this.#isRenumbered = true;
   }
 
-  async #commitEvent(line: EventLine, expectedVersion: number): Promise<void> {
+  async #commitEvent(line: EventLine, expectedVersion: number, number: number): Promise<void> {
     const stream = { type: line.aggregate, id: line.instance };
     this.#store.checkName(stream);
     const event = draftOfLine(line);
     const position = ++this.#position;
+    const cut = cutOfType(event.type);
+    if (this.#compaction !== undefined || cut === "compacted")
+      return this.#compact(line, event, expectedVersion, position, number);
     const check = (result: CommitResult, events: number): void => {
       checkCommitted(result);
       // The events of one commit follow each other.
       if (!this.#isRenumbered && result.ok && result.position !== position + events - 1) throw disturbed();
     };
-    const cut = cutOfType(event.type);
     if (cut === undefined) return this.#window.addEvent(stream, expectedVersion, event, check);
     const data = JSON.stringify({ ...(line.data as CutData), version: expectedVersion + 1 });
     return this.#window.addCut({ stream, expectedVersion, events: [{ ...event, data }], cut }, check);
   }
 
-  async #addSubscription({ subscription, position, last }: SubscriptionLine): Promise<void> {
+  /** Adds an event to a compaction, and commits that when it has all of its events. */
+  async #compact(
+    line: EventLine,
+    event: EventDraft,
+    expectedVersion: number,
+    position: number,
+    number: number,
+  ): Promise<void> {
+    const stream = { type: line.aggregate, id: line.instance };
+    let open = this.#compaction;
+    if (open === undefined) {
+      const found = line.data as Partial<CompactionData> | null;
+      if (!isCount(found?.events)) throw invalid(number, "a compaction says how many events follow it");
+      const data = JSON.stringify({ ...found, version: expectedVersion + 1 });
+      open = { stream, expectedVersion, events: [{ ...event, data }], left: found.events };
+    } else {
+      const next = open.expectedVersion + open.events.length;
+      if (
+        fullNameOf(open.stream) !== fullNameOf(stream) ||
+        next !== expectedVersion ||
+        cutOfType(line.type) !== undefined
+      )
+        throw invalid(number, "the events of a compaction must follow it");
+      open.events.push(event);
+      open.left--;
+    }
+    this.#compaction = open.left > 0 ? open : undefined;
+    if (open.left > 0) return undefined;
+    const check = (result: CommitResult): void => {
+      checkCommitted(result);
+      if (!this.#isRenumbered && result.ok && result.position !== position) throw disturbed();
+    };
+    return this.#window.addCut({ ...open, cut: "compacted" }, check);
+  }
+
+  async #addSubscription({ subscription, position, horizon, last }: SubscriptionLine): Promise<void> {
     if (this.#isRenumbered) return;
     const known = await this.#store.loadCheckpoint("subscription", subscription);
     if (known !== undefined && known.position >= position) return;
-    const mark = last === undefined ? {} : { last };
+    const mark = { ...(horizon === undefined ? {} : { horizon }), ...(last === undefined ? {} : { last }) };
     await this.#store.saveCheckpoint("subscription", subscription, { state: null, position, ...mark });
   }
 
@@ -226,6 +274,14 @@ class Import {
   #report(): void {
     this.#options.onProgress?.({ events: this.#events, head: this.#head });
   }
+}
+
+interface OpenCompaction {
+  readonly stream: StreamName;
+  readonly expectedVersion: number;
+  readonly events: EventDraft[];
+  /** How many events are still to come. */
+  left: number;
 }
 
 /** Whether two stores certainly begin with different events. */

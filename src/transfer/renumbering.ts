@@ -1,4 +1,5 @@
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
+import { replacedIds } from "../cut.ts";
 import { type FullName, fullNameOf } from "../stream-names.ts";
 import type { EventLine } from "./transfer-line.ts";
 
@@ -28,15 +29,22 @@ export class Renumbering {
   }
 
   /** The version after which an event is appended; nothing if its stream has an event with its id. */
-  async versionFor({ aggregate, instance, id }: EventLine): Promise<number | undefined> {
+  async versionFor({ aggregate, instance, id, type, data }: EventLine): Promise<number | undefined> {
     const stream = { type: aggregate, id: instance };
     const known = await this.#known(stream);
+    const before = known.ids.size;
     if (id !== undefined) {
       if (known.ids.has(id)) return undefined;
       known.ids.add(id);
-      this.#ids++;
     }
+    for (const replaced of replacedIds({ type, data })) known.ids.add(replaced);
+    this.#ids += known.ids.size - before;
     return known.version++;
+  }
+
+  /** Whether a stream never had an event. */
+  async isEmpty(stream: StreamName): Promise<boolean> {
+    return (await this.#known(stream)).version === 0;
   }
 
   async #known(stream: StreamName): Promise<Known> {
@@ -54,9 +62,10 @@ export class Renumbering {
   async #read(stream: StreamName): Promise<Known> {
     const known: Known = { version: 0, ids: new Set() };
     for await (const batch of this.#store.readStream(stream)) {
-      for (const { version, eventId } of batch) {
-        known.version = version;
-        if (eventId !== undefined) known.ids.add(eventId);
+      for (const event of batch) {
+        known.version = event.version;
+        if (event.eventId !== undefined) known.ids.add(event.eventId);
+        for (const id of replacedIds(event)) known.ids.add(id);
       }
     }
     this.#ids += known.ids.size;

@@ -47,6 +47,7 @@ export interface EventLine {
 export interface SubscriptionLine {
   readonly subscription: string;
   readonly position: number;
+  readonly horizon?: number | undefined;
   readonly last?: { readonly since: number; readonly event: string } | undefined;
 }
 

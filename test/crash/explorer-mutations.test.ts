@@ -291,6 +291,49 @@ const MUTATIONS: readonly Mutation[] = [
     }),
   },
   {
+    what: "a process does not learn of the compactions of another",
+    kind: "one of two processes is killed while both compact",
+    module: CUTS,
+    mutate: ({ Cuts }: typeof cutsModule) => ({
+      Cuts: class extends Cuts {
+        override onCommitted(record: CommittedRecord): void {
+          if (record.isOwn) super.onCommitted(record);
+        }
+      },
+    }),
+  },
+  {
+    what: "a reader that began before a compaction gets the new events, too",
+    kind: "compactions",
+    module: CUTS,
+    mutate: ({ Cuts }: typeof cutsModule) => ({
+      Cuts: class extends Cuts {
+        override isHidden(section: sectionsModule.Section, horizon: number): boolean {
+          return section.cut === undefined && super.isHidden(section, horizon);
+        }
+      },
+    }),
+  },
+  {
+    what: "the list of cuts has the last one of each stream only",
+    kind: "compactions",
+    module: CUTS,
+    mutate: ({ Cuts, ...rest }: typeof cutsModule) => ({
+      Cuts: class extends Cuts {
+        override of(key: never) {
+          return super.of(key).slice(-1);
+        }
+        override isHidden(section: sectionsModule.Section, horizon: number): boolean {
+          if (section.cut === "compacted" && section.position > horizon) return true;
+          return this.of(section.key as never).some(
+            ({ version, kind, position }) => section.version < version && (kind === "deleted" || position <= horizon),
+          );
+        }
+      },
+      ...rest,
+    }),
+  },
+  {
     what: "recovery writes nothing to the streams",
     kind: "close and reopen",
     module: APPLIER,

@@ -282,6 +282,8 @@ async function writeEverything(directory: string, round: number, time: number): 
     while ((await store.deadLetters({ subscription: "failing" })).length === 0) await new Promise(setImmediate);
     await failing.close();
     await store.delete(Counter, "b", { reason: "asked to" });
+    const into = ({ mySum }: { readonly mySum: number }) => [Counter.events.Added({ myNumber: mySum })];
+    await store.compact(Counter, "to", { into });
   }
   // Code that does not declare all events.
   const { Noted: _, ...events } = Counter.contract.events;

@@ -81,8 +81,11 @@ export async function checkLog({ disk, store, commits }: CrashRemains<FileEventS
   const listed: string[] = [];
   for (const { type, id } of await store.listStreams()) {
     listed.push(`${type}/${id}`);
+    let last: string | undefined;
     // Adopts foreign lines.
-    for await (const _ of store.readStream({ type, id }));
+    for await (const batch of store.readStream({ type, id })) last = batch.at(-1)?.type ?? last;
+    // Readers of all events get nothing of an instance whose compaction has no events.
+    if (last === "$compacted") listed.pop();
   }
   const events: SeenEvent[] = [];
   for await (const batch of store.readAll()) events.push(...batch.map(seen));
@@ -103,6 +106,7 @@ export async function checkLog({ disk, store, commits }: CrashRemains<FileEventS
     let version = 0;
     for await (const batch of store.readStream({ type, id })) {
       for (const event of batch) {
+        if (event.type === "$compacted") continue;
         const expected = lines[version++];
         if (line(seen(event)) !== expected)
           throw new Error(`${name}: readAll gave ${expected}, readStream ${line(seen(event))}`);
@@ -111,7 +115,35 @@ export async function checkLog({ disk, store, commits }: CrashRemains<FileEventS
     if (version !== lines.length)
       throw new Error(`${name}: readAll gave ${lines.length} events, readStream ${version}`);
   }
+  await checkEarlyReaders(store, logged);
   return logged.map(line);
+}
+
+/** Readers that began before all compactions, and after the first one, get the events that later ones have replaced. */
+async function checkEarlyReaders(store: FileEventStore, logged: readonly SeenEvent[]): Promise<void> {
+  const nameOf = ({ aggregate: kind, id }: SeenEvent): string => `${kind}/${id}`;
+  const cuts = logged
+    .filter(({ type }) => type.startsWith("$"))
+    .map((event) => ({
+      ...{ name: nameOf(event), version: event.version, first: event.position, isDeletion: event.type === "$deleted" },
+      last: event.position + ((event.data as { readonly events?: number }).events ?? 0),
+    }));
+  for (const horizon of new Set([0, cuts.find(({ isDeletion }) => !isDeletion)?.last ?? 0])) {
+    const expected = logged.filter((event) =>
+      cuts.every(({ name, version, first, last, isDeletion }) => {
+        if (!isDeletion && event.position >= first && event.position <= last)
+          return first <= horizon && event.position > first;
+        return name !== nameOf(event) || event.version >= version || !(isDeletion || first <= horizon);
+      }),
+    );
+    const found: string[] = [];
+    for await (const batch of store.readAll({ horizon })) found.push(...batch.map((event) => line(seen(event))));
+    const wrong = expected.findIndex((event, i) => line(event) !== found[i]);
+    if (wrong >= 0 || found.length > expected.length)
+      throw new Error(
+        `horizon ${horizon}: expected ${expected.length} events, found ${found.length}; wrong at ${wrong}`,
+      );
+  }
 }
 
 /** An event as one line, as `checkLog` gives it. */
@@ -159,6 +191,31 @@ export function drop(
       if (result.ok) return result;
     }
   });
+}
+
+/** Replaces the events of a stream by `count` in one tracked commit, which is retried while other commits come first. */
+export function compact(
+  world: CrashWorld<FileEventStore>,
+  id: string,
+  count: number,
+  store: FileEventStore = world.store,
+): Promise<unknown> {
+  return world.commit(async ({ correlationId }) => {
+    for (;;) {
+      const expectedVersion = await versionOf(store, id);
+      const data = JSON.stringify({ version: expectedVersion + 1, events: count });
+      const first = { ...draft(correlationId, expectedVersion), type: "$compacted", data };
+      const rest = Array.from({ length: count }, (_, i) => draft(correlationId, expectedVersion + 1 + i));
+      const append = {
+        stream: { type: "s", id },
+        expectedVersion,
+        events: [first, ...rest],
+        cut: "compacted",
+      } as const;
+      const result = await store.commit({ appends: [append] });
+      if (result.ok) return result;
+    }
+  }, 1 + count);
 }
 
 /**

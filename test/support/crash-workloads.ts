@@ -30,6 +30,7 @@ import {
   append,
   checkLog,
   checkSums,
+  compact,
   drop,
   openLog,
   openSums,
@@ -60,6 +61,10 @@ const onLog = (workload: LogScenario["workload"], open: LogScenario["open"] = op
     await append(world, { new: 2, b: 1 });
   },
 });
+
+/** Events of a sum that fold to a state. */
+const into = ({ total, steps }: { readonly total: number; readonly steps: number }) =>
+  Array.from({ length: steps }, (_, i) => Sum.events.Added({ by: i === 0 ? total : 0, note: "" }));
 
 /** One seed of a kind of workload. */
 export interface Workload {
@@ -181,6 +186,57 @@ export const WORKLOADS: readonly Workload[] = [
           ({ store } = await world.open());
         }
         await Promise.all([drop(world, "b", store), drop(world, "c", store), append(world, { a: 1 }, store)]);
+      }),
+  },
+  {
+    kind: "compactions",
+    scenario: () =>
+      onLog(async (world) => {
+        let { store } = world;
+        for (let i = 0; i < 4; i++) {
+          await Promise.all([append(world, { a: 2, b: 1 }, store), append(world, { c: 1 }, store)]);
+          await Promise.all([compact(world, "a", 1 + (i % 2), store), append(world, { b: 1 }, store)]);
+          if (i % 2 === 0) await append(world, { a: 1 }, store);
+          await store.close();
+          ({ store } = await world.open());
+        }
+        await Promise.all([compact(world, "b", 0, store), drop(world, "c", store), append(world, { a: 1 }, store)]);
+        await Promise.all([drop(world, "b", store), compact(world, "a", 3, store)]);
+      }),
+  },
+  {
+    kind: "instances are compacted, and commands go on",
+    scenario: () =>
+      onSums(async (world) => {
+        for (let i = 0; i < 4; i++) await add(world, "ada", [i, i]);
+        await world.commit((context) => world.store.compact(Sum, "ada", { ...context, into }), 9);
+        await Promise.all([add(world, "ada", [1, 2]), add(world, "bob", [3])]);
+        await world.store.close();
+        const { store } = await world.open();
+        for (let i = 0; i < 3; i++) await add({ ...world, store }, "ada", [i]);
+        await world.commit((context) => store.compact(Sum, "bob", { ...context, into }), 2);
+      }),
+  },
+  {
+    kind: "one of two processes is killed while both compact",
+    scenario: (n) =>
+      onLog(async (world) => {
+        const { store: other, process } = await world.open();
+        const doomed = (async () => {
+          for (let i = 0; i < 6; i++) {
+            await append(world, { a: 2, c: 1 }, other);
+            await compact(world, i % 2 === 0 ? "a" : "c", 1, other);
+          }
+        })().catch(() => {});
+        const killed = killAfter(world.disk, process, 5 + ((n * 13) % 140));
+        for (let i = 0; i < 4; i++) {
+          await append(world, { a: 1, b: 1 });
+          await compact(world, i % 2 === 0 ? "b" : "a", 2);
+        }
+        await killed;
+        await doomed;
+        await append(world, { c: 1 });
+        await checkLog({ disk: world.disk, store: world.store, commits: world.commits(), begun: 0, killed: true });
       }),
   },
   {

@@ -99,10 +99,10 @@ export class WaitingEventStore implements EventStore {
     for await (const batch of read()) yield batch.filter(({ position }) => position <= seen);
   }
 
-  async isDropped(position: number): Promise<boolean> {
+  async isDropped(position: number, horizon?: number): Promise<boolean> {
     if (this.#isClosed) await closed();
     await latency();
-    return this.remote.isDropped(position);
+    return this.remote.isDropped(position, horizon);
   }
 
   async head(): Promise<number> {

@@ -1,5 +1,5 @@
 import { EventfoldError } from "../../errors.ts";
-import { type CutData, cutOfType } from "../../cut.ts";
+import { type CutData, cutOfType, replacedIds } from "../../cut.ts";
 import type { EventStore, StoredEvent, StreamName } from "../../event-store/event-store.ts";
 import { refreshBeforeReading } from "../../event-store/freshness.ts";
 import { loading, type LoadTrace } from "../../tracing/tracing.ts";
@@ -8,7 +8,7 @@ import { freeze } from "../freeze.ts";
 import { type AggregateModel, type Environment } from "../model.ts";
 import type { CommandOutcome } from "./command-outcome.ts";
 import { IdempotencyKeys, type VersionRange } from "./idempotency-keys.ts";
-import { explained, stateAt } from "./past-state.ts";
+import { explained, type PastState, stateAt } from "./past-state.ts";
 import type { TypeSnapshots } from "./type-snapshots.ts";
 
 /**
@@ -175,14 +175,11 @@ export class CommittedState {
         for (const event of batch) {
           state = this.#model.fold(state, event, this.#environment.onUnknownEvent);
           const cut = cutOfType(event.type);
-          if (cut !== undefined) {
-            this.#forgetEvents();
-            if (cut === "deleted")
-              deletion = { version: event.version, isFinal: (event.data as CutData | null)?.final === true };
-          }
+          if (cut === "deleted")
+            deletion = { version: event.version, isFinal: (event.data as CutData | null)?.final === true };
           this.#keys?.recordEvent(event);
           // An id has to be read from the line, so not without need.
-          if (this.#eventIds !== undefined && event.eventId !== undefined) this.#eventIds.add(event.eventId);
+          if (this.#eventIds !== undefined) addIds(this.#eventIds, event);
           last = event;
         }
       }
@@ -199,12 +196,6 @@ export class CommittedState {
       this.#position = last.position;
     }
     this.#becomeCurrent();
-  }
-
-  /** No earlier event of the stream counts any more. */
-  #forgetEvents(): void {
-    if (this.#keys !== undefined) this.#keys = new IdempotencyKeys();
-    if (this.#eventIds !== undefined) this.#eventIds = new Set();
   }
 
   /** A commit of another process may have been noticed while the events were read: then they are read again before the next use. */
@@ -245,7 +236,7 @@ export class CommittedState {
   async #readEventIds(): Promise<Set<string>> {
     const ids = new Set<string>();
     for await (const batch of this.#store.readStream(this.stream)) {
-      for (const { eventId } of batch) if (eventId !== undefined) ids.add(eventId);
+      for (const event of batch) addIds(ids, event);
     }
     return ids;
   }
@@ -253,13 +244,26 @@ export class CommittedState {
   /** Reads back the outcome of the command that produced these versions. */
   async outcomeOf(versions: VersionRange): Promise<CommandOutcome> {
     const events: RecordedEvent[] = [];
+    if (versions.isReplaced === true) return { events, ...(await this.#stateAfter(versions)) };
     for await (const batch of this.#store.readStream(this.stream, { from: versions.from })) {
       for (const event of batch) {
         if (event.version > versions.to) continue;
         for (const recorded of this.#model.reader.recorded(event)) events.push(recorded);
       }
     }
-    const past = await stateAt(this.stream, this.#model, this.#store, this.#environment, { version: versions.to });
-    return { events, ...past };
+    return { events, ...(await this.#stateAfter(versions)) };
   }
+
+  #stateAfter({ to }: VersionRange): Promise<PastState> {
+    return stateAt(this.stream, this.#model, this.#store, this.#environment, { version: to });
+  }
+}
+
+/** Adds the id of an event, and those that a compaction keeps. A deletion has forgotten the ids before. */
+function addIds(ids: Set<string>, event: StoredEvent): void {
+  const { type, eventId } = event;
+  const cut = cutOfType(type);
+  if (cut !== undefined) ids.clear();
+  if (eventId !== undefined) ids.add(eventId);
+  if (cut === "compacted") for (const id of replacedIds(event)) ids.add(id);
 }

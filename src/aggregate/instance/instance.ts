@@ -315,6 +315,7 @@ export class Instance {
   #goOn(): void {
     this.lastUsed = monotonicNow();
     this.#snapshots.saveWhenDue(this.#committed);
+    if (this.#model.compactAfter !== undefined) this.#environment.onGrown?.(this.stream, this.#committed.version);
     this.#workThroughMailbox();
   }
 

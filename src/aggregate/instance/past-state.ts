@@ -64,7 +64,7 @@ function droppedVersions({ type, id }: StreamName, first: number, { version }: P
   const asked = version === undefined ? "a time" : `version ${version}`;
   return new EventfoldError(
     "VERSION_NOT_FOUND",
-    `expected ${asked} of ${type} ${JSON.stringify(id)} to be at or after version ${first}; found that the events before were deleted`,
+    `expected ${asked} of ${type} ${JSON.stringify(id)} to be at or after version ${first}; found that the events before were deleted or replaced by a compaction`,
   );
 }
 

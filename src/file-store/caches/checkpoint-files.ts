@@ -36,7 +36,7 @@ export interface SavedCheckpoint {
 
 /**
  * `projections/<name>/checkpoint.eventfold.json`, and the same of the other kinds: `state, position,
- * fingerprint, last, samples, bookmark, sequence, crate`, and `crc` over all before it.
+ * horizon, fingerprint, last, samples, bookmark, sequence, crate`, and `crc` over all before it.
  *
  * `checkpoint.json` beside it belongs to the Rust crate, which would begin at the first event without it, so it is never
  * written. It is read when there is none of ours, or when it has changed since ours was made (`crate` is its digest).
@@ -95,16 +95,15 @@ export class CheckpointFiles {
     durable = false,
   ): Promise<void> {
     if (!isJsonValue(checkpoint.state)) return;
-    const { state, position, fingerprint, last, samples } = checkpoint;
+    const { state, position, horizon, fingerprint, last, samples } = checkpoint;
     const bookmark = place === undefined ? undefined : [place.segment, place.offset, place.position];
     const directory = this.#directory(kind, name);
     try {
       this.#fs.makeDirectory(directory);
       const crate = this.#digest(kind, name);
-      const text = JSON.stringify({ state, position, fingerprint, last, samples, bookmark, sequence, crate }).slice(
-        0,
-        -1,
-      );
+      const text = JSON.stringify({
+        ...{ state, position, horizon, fingerprint, last, samples, bookmark, sequence, crate },
+      }).slice(0, -1);
       await replaceFile(this.#fs, `${directory}/${CHECKPOINT}`, sealed(text), durable);
     } catch (error) {
       throw ioError(error, `writing the checkpoint of ${name}`);

@@ -53,6 +53,8 @@ interface Pass {
   /** Stands in every record that has a line of ours with a wanted type; nothing if that is not worth looking for. */
   readonly searched: readonly Buffer[] | undefined;
   readonly withDropped: boolean;
+  /** Later compactions do not count for the reader. */
+  readonly horizon: number;
   readonly streams: Streams;
   /** Beginnings of lines that were come across. */
   readonly known: LineStart[];
@@ -61,7 +63,10 @@ interface Pass {
 /** Tells which events no longer count. */
 export interface DroppedSections {
   readonly isEmpty: boolean;
-  isDropped(section: Section): boolean;
+  /** Whether a cut up to the position `horizon` has dropped the events of a section. */
+  isDropped(section: Section, horizon: number): boolean;
+  /** Whether a reader that began when the store ended with the position `horizon` gets nothing of a section. */
+  isHidden(section: Section, horizon: number): boolean;
 }
 
 /** Reads the commit log front to back: all events of the store in their global order. */
@@ -96,12 +101,13 @@ export class LogReader {
     wanted,
     undeclared,
     dropped = false,
+    horizon,
   }: ReadAllOptions): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     const limit = this.#log.end;
     if (from > Math.min(limit.position, to)) return;
     let place = this.start(from);
     if (place === undefined) return;
-    const pass = this.#begin(from, wanted, undeclared, dropped);
+    const pass = this.#begin(from, wanted, undeclared, dropped, horizon ?? limit.position);
     const cursor = new ScanCursor();
     const slice = new Slice();
     try {
@@ -142,7 +148,13 @@ export class LogReader {
     return end;
   }
 
-  #begin(from: number, wanted: EventTypes | undefined, undeclared: EventTypes | undefined, withDropped: boolean): Pass {
+  #begin(
+    from: number,
+    wanted: EventTypes | undefined,
+    undeclared: EventTypes | undefined,
+    withDropped: boolean,
+    horizon: number,
+  ): Pass {
     this.#passes++;
     this.#streams ??= { sources: new Map(), keys: new Map() };
     return {
@@ -150,6 +162,7 @@ export class LogReader {
       wanted: this.#wanted(wanted, false) ?? this.#wanted(undeclared, true),
       searched: wanted === undefined ? undefined : this.#searched(wanted),
       withDropped,
+      horizon,
       streams: this.#streams,
       known: [],
     };
@@ -187,8 +200,8 @@ export class LogReader {
     return hint;
   }
 
-  /** Whether the event at a position was dropped. */
-  isDropped(position: number): boolean {
+  /** Whether the event at a position was dropped by a cut up to the position `horizon`. */
+  isDropped(position: number, horizon: number = Infinity): boolean {
     let isDropped = false;
     const place = this.start(position);
     if (this.#dropped.isEmpty || position > this.#log.end.position || place === undefined) return false;
@@ -196,7 +209,7 @@ export class LogReader {
       if (header.position + header.events <= position) return true;
       readSections(buffer, header, base, (section) => {
         if (section.position <= position && position < section.position + section.events)
-          isDropped = this.#dropped.isDropped(section);
+          isDropped = this.#dropped.isDropped(section, horizon);
       });
       return false;
     });
@@ -220,8 +233,12 @@ export class LogReader {
     // One search over a whole record that has nothing of interest is much cheaper than a look at each of its lines.
     if (searched !== undefined && !header.adopted && searched.every((text) => !body.includes(text))) return;
     const ascii = isAscii(body);
-    const visit = (section: Section, record: RecordText): void => {
-      if (!this.#dropped.isEmpty && !pass.withDropped && this.#dropped.isDropped(section)) return;
+    const visit = (found: Section, record: RecordText): void => {
+      let section = found;
+      if (!this.#dropped.isEmpty && !pass.withDropped) {
+        if (this.#dropped.isHidden(section, pass.horizon)) return;
+        if (section.cut === "compacted") section = withoutFirst(section, buffer);
+      }
       const { type, origin } = this.#source(section.key, pass.streams);
       const wanted = pass.wanted === undefined ? EVERYTHING : pass.wanted.get(type);
       if (wanted === undefined) return;
@@ -286,6 +303,16 @@ function collectByStart(
     }
     at = stop + 1;
   }
+}
+
+/** A section without its first event. */
+function withoutFirst(section: Section, buffer: Buffer): Section {
+  const { version, position, events, at, start } = section;
+  const next = buffer.indexOf(NEWLINE, start) + 1;
+  return {
+    ...{ ...section, version: version + 1, position: position + 1, events: events - 1 },
+    ...{ at: at + next - start, start: next },
+  };
 }
 
 /** Whether all lines of a section of lines that we wrote begin with one of `starts`. */

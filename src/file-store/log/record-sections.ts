@@ -144,14 +144,14 @@ export function readSections(
   }
 }
 
-const CUT = ',"cut":"deleted"}';
+const CUTS = (["deleted", "compacted"] satisfies CutKind[]).map((kind) => [kind, `,"cut":"${kind}"}`] as const);
 
 /** The kind in the `,"cut":"…"` at a place of a section's header; nothing for `,"adopted":true`. */
 function cutAt(text: string, at: number): CutKind | undefined {
   if (text.charCodeAt(at + 2) !== LETTER_C) return undefined;
-  if (!text.startsWith(CUT, at))
-    throw new MalformedRecordError("a section of a commit record has an unknown kind of cut");
-  return "deleted";
+  const found = CUTS.find(([, end]) => text.startsWith(end, at));
+  if (found === undefined) throw new MalformedRecordError("a section of a commit record has an unknown kind of cut");
+  return found[0];
 }
 
 /** Whether a text of bytes is what it seems: ASCII, without a backslash. */

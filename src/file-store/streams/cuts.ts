@@ -86,10 +86,20 @@ export class Cuts implements CommitObserver {
     return cut?.kind === "deleted" && cut.version === version;
   }
 
-  /** Whether the events of a section were dropped. No section reaches over a cut. */
-  isDropped({ key, version }: Section): boolean {
-    const cut = this.last(key);
-    return cut !== undefined && version < cut.version;
+  /** Whether a cut up to the position `horizon` has dropped the events of a section. No section reaches over a cut. */
+  isDropped({ key, version }: Section, horizon: number = Infinity): boolean {
+    return this.of(key).some((cut) => version < cut.version && cut.position <= horizon);
+  }
+
+  /**
+   * Whether a reader that began when the store ended with the position `horizon` gets nothing of a section: its events were dropped
+   * by a deletion, or by a compaction up to there; or it is a later compaction, of which this reader gets the old events.
+   */
+  isHidden({ key, version, position, cut: kind }: Section, horizon: number): boolean {
+    if (kind === "compacted" && position > horizon) return true;
+    const cuts = this.#streams.get(key);
+    if (cuts === undefined || version >= (cuts.at(-1)?.version ?? 0)) return false;
+    return cuts.some((cut) => version < cut.version && (cut.kind === "deleted" || cut.position <= horizon));
   }
 
   /** Writes the cuts up to a place, durably, if the file lacks some. Returns the position of the last one. Needs the store's lock. */

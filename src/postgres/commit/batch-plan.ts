@@ -22,7 +22,7 @@ export class BatchPlan<C extends PreparedCommit> {
   readonly #broken = new Set<CommitChain>();
 
   readonly #s: [aggregates: string[], ids: string[]] = [[], []];
-  readonly #e: EventValues = [[], [], [], [], [], [], [], [], [], []];
+  readonly #e: EventValues = [[], [], [], [], [], [], [], [], [], [], []];
   readonly #n: [names: string[], sequences: number[], notes: string[]] = [[], [], []];
   /** Dead letters in the order in which they come and go; one that is settled has no text. */
   readonly #l: [names: string[], keys: string[], letters: Nullable[]] = [[], [], []];
@@ -127,6 +127,7 @@ type Nullable = string | null;
 type EventValues = [
   ...[number[], number[], string[], string[], number[], number[]],
   ...[Nullable[], Nullable[], Nullable[], Nullable[]],
+  (number | null)[],
 ];
 
 /** Where a stream or consumer is: before the batch, and after what of the batch is accepted so far. */

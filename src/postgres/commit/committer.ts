@@ -55,7 +55,7 @@ export class Committer {
 
   constructor(parts: CommitterParts) {
     this.#parts = parts;
-    const parameters = Array.from({ length: 24 }, (_, i) => `$${i + 1}`).join(", ");
+    const parameters = Array.from({ length: 25 }, (_, i) => `$${i + 1}`).join(", ");
     this.#call = statement(`select ${parts.schema}.commit_batch(${parameters})`);
   }
 

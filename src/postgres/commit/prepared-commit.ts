@@ -16,6 +16,8 @@ export type EventColumns = readonly [
   actor: string | null,
   meta: string | null,
   cut: CutKind | null,
+  /** How many events of its compaction come before it; `null` for an event that is in none. */
+  ofCompaction: number | null,
 ];
 
 export interface PreparedAppend {
@@ -48,11 +50,17 @@ export function prepared({ appends, consumer, chain }: Commit): PreparedCommit {
   let size = 0;
   const columns = (
     { type, data, schemaVersion, timestamp, eventId, actor, meta }: EventDraft,
-    cut?: CutKind,
+    index: number,
+    cut: CutKind | undefined,
   ): EventColumns => {
     const metaText = meta === undefined ? null : JSON.stringify(meta);
     size += 100 + data.length + (metaText?.length ?? 0) + (eventId?.length ?? 0) + (actor?.length ?? 0);
-    return [toStored(type), data, schemaVersion, timestamp, stored(eventId), stored(actor), metaText, cut ?? null];
+    const ofCut = cut === "compacted" ? index : null;
+    return [
+      ...([toStored(type), data, schemaVersion, timestamp, stored(eventId), stored(actor), metaText] as const),
+      index === 0 ? (cut ?? null) : null,
+      ofCut,
+    ];
   };
   const preparedAppends = appends.map(({ stream, expectedVersion, events, cut }) => {
     size += stream.id.length;
@@ -61,7 +69,7 @@ export function prepared({ appends, consumer, chain }: Commit): PreparedCommit {
       stream,
       key,
       expectedVersion,
-      events: events.map((event, i) => columns(event, i === 0 ? cut : undefined)),
+      events: events.map((event, i) => columns(event, i, cut)),
     };
   });
   const progress = consumer === undefined ? undefined : progressOf(consumer);

@@ -1,4 +1,4 @@
-import type { EventTypes, StoredEvent, StreamName } from "../../event-store/event-store.ts";
+import type { EventTypes, ReadAllOptions, StoredEvent, StreamName } from "../../event-store/event-store.ts";
 import { type Database, type Row, type Statement, statement } from "../connection/database.ts";
 import { fromStored, toStored } from "../stored-text.ts";
 import { COLUMNS_AFTER, EVENT_COLUMNS, sizeOf, StoredRow } from "./stored-row.ts";
@@ -25,7 +25,9 @@ export class EventReader {
   constructor(database: Database, s: string) {
     this.#database = database;
     this.#head = statement(`select coalesce(max(position), 0) from ${s}.events`);
-    this.#dropped = statement(`select e.dropped_at is not null from ${s}.events e where e.position = $1`);
+    this.#dropped = statement(
+      `select e.dropped_at is not null and e.dropped_at <= $2::bigint from ${s}.events e where e.position = $1`,
+    );
     this.#stream = statement(
       `select ${EVENT_COLUMNS}, (select l.version from ${s}.events l where l.aggregate = $1 and l.id = $2 order by l.version desc limit 1)
       from ${s}.events e where e.aggregate = $1 and e.id = $2 and e.version <= $4::bigint
@@ -35,12 +37,14 @@ export class EventReader {
     );
     const range = `select ${EVENT_COLUMNS}, e.aggregate, e.id from ${s}.events e where e.position between $1::bigint and $2::bigint`;
     this.#withDropped = statement(`${range} order by e.position`);
-    const all = `${range} and e.dropped_at is null`;
+    // The type of a deleted event is empty. That of a compaction's first event is for its stream alone.
+    const all = `${range} and (e.dropped_at is null or (e.dropped_at > $3::bigint and e.type <> ''))
+      and (e.compacted_at is null or (e.compacted_at <= $3::bigint and e.cut is null))`;
     this.#all = statement(`${all} order by e.position`);
     this.#undeclared = statement(
-      `${all} and e.aggregate = any($3::text[]) and e.aggregate || '/' || e.type <> all($4::text[]) order by e.position`,
+      `${all} and e.aggregate = any($4::text[]) and e.aggregate || '/' || e.type <> all($5::text[]) order by e.position`,
     );
-    this.#wanted = statement(`${all} and e.aggregate || '/' || e.type = any($3::text[]) order by e.position`);
+    this.#wanted = statement(`${all} and e.aggregate || '/' || e.type = any($4::text[]) order by e.position`);
   }
 
   async head(): Promise<number> {
@@ -48,8 +52,8 @@ export class EventReader {
     return Number(row?.[0]);
   }
 
-  async isDropped(position: number): Promise<boolean> {
-    const [row] = await this.#database.read(this.#dropped, [position]);
+  async isDropped(position: number, horizon: number = Number.MAX_SAFE_INTEGER): Promise<boolean> {
+    const [row] = await this.#database.read(this.#dropped, [position, horizon]);
     return row?.[0] === "t";
   }
 
@@ -75,23 +79,26 @@ export class EventReader {
   }
 
   /** All events between two positions, up to the head at the time of the call; without those that are not wanted. */
-  async *all(
-    from: number,
-    to: number | undefined,
-    wanted: EventTypes | undefined,
-    undeclared: EventTypes | undefined,
-    withDropped: boolean,
-  ): AsyncGenerator<readonly StoredEvent[], void, undefined> {
-    const head = Math.min(await this.head(), to ?? Infinity);
+  async *all({
+    from = 1,
+    to,
+    wanted,
+    undeclared,
+    dropped,
+    horizon,
+  }: ReadAllOptions): AsyncGenerator<readonly StoredEvent[], void, undefined> {
+    const last = await this.head();
+    const head = Math.min(last, to ?? Infinity);
     const types = wanted === undefined ? undefined : fullTypes(wanted);
     const query = (first: number, count: number): Promise<Row[]> => {
       const range = [first, Math.min(first + count - 1, head)];
-      if (withDropped) return this.#database.read(this.#withDropped, range);
+      if (dropped === true) return this.#database.read(this.#withDropped, range);
+      const seen = [...range, horizon ?? last];
       if (undeclared !== undefined)
-        return this.#database.read(this.#undeclared, [...range, [...undeclared.keys()], fullTypes(undeclared)]);
+        return this.#database.read(this.#undeclared, [...seen, [...undeclared.keys()], fullTypes(undeclared)]);
       return types === undefined
-        ? this.#database.read(this.#all, range)
-        : this.#database.read(this.#wanted, [...range, types]);
+        ? this.#database.read(this.#all, seen)
+        : this.#database.read(this.#wanted, [...seen, types]);
     };
     let count = FIRST_ROWS;
     let rows = from > head ? undefined : query(from, count);

@@ -11,7 +11,8 @@
  *   under way has the lock, or waits for it: whichever of the two comes second finds the slot taken.
  *
  * A cut marks the earlier events of its stream as dropped. Those of a deleted instance lose their contents at once. Their rows stay, so
- * that a batch whose answer was lost still finds its slot.
+ * that a batch whose answer was lost still finds its slot. Those that a compaction replaces keep their contents for readers that began
+ * before it. The events of the compaction have its position, so that these readers do not get them.
  *
  * A batch that only compares versions writes nothing, and does not wait for the lock.
  *
@@ -24,7 +25,7 @@ create function ${s}.commit_batch(
   batch_id uuid, again boolean, flushed boolean,
   s_aggregate text[], s_id text[], s_expected bigint[],
   c_name text[], c_expected bigint[],
-  e_stream integer[], e_version bigint[], e_type text[], e_data text[], e_schema integer[], e_time bigint[], e_id text[], e_actor text[], e_meta text[], e_cut text[],
+  e_stream integer[], e_version bigint[], e_type text[], e_data text[], e_schema integer[], e_time bigint[], e_id text[], e_actor text[], e_meta text[], e_cut text[], e_of_cut bigint[],
   n_name text[], n_sequence bigint[], n_note text[],
   l_name text[], l_key text[], l_letter text[]
 ) returns bigint[] language plpgsql as $$
@@ -80,10 +81,10 @@ begin
     return -1 || wrong;
   end if;
   if cardinality(e_type) > 0 then
-    insert into ${s}.events (position, aggregate, id, version, type, data, schema_version, timestamp, event_id, actor, meta, batch, cut)
-      select head + u.number, s_aggregate[u.stream], s_id[u.stream], u.version, u.type, u.data::json, u.schema, u.time, u.event_id, u.actor, u.meta::json, batch_id, u.cut
-      from unnest(e_stream, e_version, e_type, e_data, e_schema, e_time, e_id, e_actor, e_meta, e_cut)
-        with ordinality as u(stream, version, type, data, schema, time, event_id, actor, meta, cut, number);
+    insert into ${s}.events (position, aggregate, id, version, type, data, schema_version, timestamp, event_id, actor, meta, batch, cut, compacted_at)
+      select head + u.number, s_aggregate[u.stream], s_id[u.stream], u.version, u.type, u.data::json, u.schema, u.time, u.event_id, u.actor, u.meta::json, batch_id, u.cut, head + u.number - u.of_cut
+      from unnest(e_stream, e_version, e_type, e_data, e_schema, e_time, e_id, e_actor, e_meta, e_cut, e_of_cut)
+        with ordinality as u(stream, version, type, data, schema, time, event_id, actor, meta, cut, of_cut, number);
     for each in
       select s_aggregate[u.stream] as aggregate, s_id[u.stream] as id, u.version, u.cut, head + u.number as position
       from unnest(e_stream, e_version, e_cut) with ordinality as u(stream, version, cut, number)

@@ -25,6 +25,7 @@ create table ${s}.events (
   batch uuid not null,
   cut text,
   dropped_at bigint,
+  compacted_at bigint,
   unique (aggregate, id, version)
 );
 create index events_first on ${s}.events (aggregate, id, version) where version = 1 or cut is not null;

@@ -4,7 +4,7 @@ export function viewsSql(s: string): string {
 create view ${s}.history as
   select position, to_timestamp(timestamp / 1000.0) as at, aggregate, id, version, type, data, actor,
     meta ->> 'correlation_id' as correlation_id, meta ->> 'causation_id' as causation_id, event_id, meta
-  from ${s}.events where dropped_at is null;
+  from ${s}.events where dropped_at is null and cut is distinct from 'compacted';
 create view ${s}.streams as
   select f.aggregate, f.id, l.version, to_timestamp(f.timestamp / 1000.0) as first_at, to_timestamp(l.timestamp / 1000.0) as last_at,
     l.type as last_type, l.position as last_position

@@ -6,6 +6,7 @@ import { checkedVerdicts } from "./rules/checked-verdicts.ts";
 import { closing } from "./rules/closing.ts";
 import { commits } from "./rules/commits.ts";
 import { conflicts } from "./rules/conflicts.ts";
+import { compactions } from "./rules/compactions.ts";
 import { cuts } from "./rules/cuts.ts";
 import { deadLetters } from "./rules/dead-letters.ts";
 import { durability } from "./rules/durability.ts";
@@ -42,6 +43,7 @@ const RULES: readonly Rule[] = [
   ...order,
   ...reading,
   ...cuts,
+  ...compactions,
   ...fields,
   ...names,
   ...snapshots,

@@ -81,7 +81,7 @@ describePostgres("a store in PostgreSQL, read with plain SQL", ({ pool, schema }
     const client = await shared.connect();
     await client.query("begin isolation level repeatable read");
     const call = client.query(
-      `select ${name}.commit_batch(gen_random_uuid(), false, true, '{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}')`,
+      `select ${name}.commit_batch(gen_random_uuid(), false, true, '{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}')`,
     );
     await expect(call).rejects.toThrow("read committed");
     await client.query("rollback");
