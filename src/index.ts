@@ -23,7 +23,7 @@ export type { Explanation } from "./aggregate/instance/explained-state.ts";
 export type { ValueChange, ValuePath } from "./aggregate/value-changes.ts";
 export type { AggregateHandle } from "./aggregate-store/aggregate-handle.ts";
 export type { CommandAttempt, CommandResult } from "./aggregate-store/command-result.ts";
-export type { CommandOptions } from "./aggregate-store/command-options.ts";
+export type { CommandOptions, DispatchAllOptions } from "./aggregate-store/command-options.ts";
 export type { IdleOptions } from "./aggregate-store/idle.ts";
 export type { StateOptions } from "./aggregate-store/instances.ts";
 export type { Duration } from "./duration.ts";

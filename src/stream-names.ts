@@ -11,6 +11,24 @@ export function fullNameOf({ type, id }: StreamName): FullName {
   return `${type}/${id}` as FullName;
 }
 
+/** Types of streams with remembered outcomes begin so. No contract can declare such a type. */
+const OUTCOMES = "$outcomes.";
+
+/** The stream beside an instance's own that has the outcomes which are remembered although they have no events. */
+export function outcomesOf({ type, id }: StreamName): StreamName {
+  return { type: `${OUTCOMES}${type}`, id };
+}
+
+/** Whether the streams of a type have remembered outcomes instead of events. */
+export function isOutcomesType(type: string): boolean {
+  return type.startsWith(OUTCOMES);
+}
+
+/** The instance whose outcomes a stream has. Any other stream is its own instance. */
+export function instanceOf(stream: StreamName): StreamName {
+  return isOutcomesType(stream.type) ? { type: stream.type.slice(OUTCOMES.length), id: stream.id } : stream;
+}
+
 /** Longest name of a directory entry on the file systems that we know, in bytes. */
 const MAX_NAME_BYTES = 255;
 

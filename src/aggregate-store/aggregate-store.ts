@@ -13,7 +13,7 @@ import type { Schedule, ScheduleOptions } from "../process-manager/schedule-runn
 import type { ProcessManagers } from "../process-manager/process-managers.ts";
 import { type ImportOptions, type ImportReport, importStore } from "../transfer/import-store.ts";
 import { AggregateHandle } from "./aggregate-handle.ts";
-import { type CommandOptions, withLimits } from "./command-options.ts";
+import { checkRemember, type CommandOptions, type DispatchAllOptions, withLimits } from "./command-options.ts";
 import { dispatch } from "./dispatch.ts";
 import {
   handleEach,
@@ -132,19 +132,22 @@ export class AggregateStore<A extends AnyAggregate = AnyAggregate, P extends Any
 
   /**
    * Decides several commands and writes all their events in one commit. If one is rejected or fails, nothing is written
-   * and it throws. Commands of one instance see each other's events.
+   * and it throws. Commands of one instance see each other's events. Fields of `options` win over the contexts of the envelopes.
    */
   dispatchAll<const E extends readonly Of.Addressed[], S extends Of.StoreTypes = Of.StoreTypes>(
     this: S,
     envelopes: readonly [...E] & Of.RegisteredEnvelopes<E, S>,
-    context?: CommandContext,
+    options?: DispatchAllOptions,
   ): Promise<Of.DispatchAllResult<Of.ResultsOf<E, S>>>;
   async dispatchAll(
     this: AggregateStore,
     envelopes: unknown,
-    context: CommandContext = {},
+    options: DispatchAllOptions = {},
   ): Promise<Of.DispatchAllResult<never>> {
-    const { results, position } = await this.#dispatch(envelopes as readonly CommandEnvelope[], context);
+    const { remember } = options ?? {};
+    checkRemember(remember);
+    const sent = envelopes as readonly CommandEnvelope[];
+    const { results, position } = await this.#dispatch(sent, options, { remember });
     return { results: results as never, position };
   }
 

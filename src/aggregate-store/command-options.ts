@@ -1,5 +1,5 @@
 import { whenAborted } from "../abort.ts";
-import type { CommandLimits } from "../aggregate/instance/command-limits.ts";
+import type { CommandLimits, Remember } from "../aggregate/instance/command-limits.ts";
 import type { CommandContext } from "../aggregate/messages.ts";
 import { type Duration, milliseconds } from "../duration.ts";
 import { EventfoldError } from "../errors.ts";
@@ -11,6 +11,11 @@ export interface CommandOptions extends CommandContext {
   /** The version that the instance must have, 0 for a new one. If it has another, the command fails with `CONFLICT` and is not tried again. */
   readonly expectedVersion?: number | undefined;
   /**
+   * Which outcomes the `idempotencyKey` remembers: `"events"` (default) only those of commands that wrote events, `"all"` also
+   * rejections and commands with nothing to do.
+   */
+  readonly remember?: Remember | undefined;
+  /**
    * Takes the command back: it fails with the signal's reason and never takes effect. If its events are being written already, it
    * fails with `COMMIT_UNKNOWN`.
    */
@@ -19,26 +24,40 @@ export interface CommandOptions extends CommandContext {
   readonly timeout?: number | Duration | undefined;
 }
 
+/** The context of several commands, and what is remembered of them. */
+export type DispatchAllOptions = CommandContext & Pick<CommandOptions, "remember">;
+
 const NO_LIMITS: CommandLimits = {};
 
 /** Runs a command within the limits that its options name. Throws `INVALID_ARGUMENT` for limits that cannot be meant. */
 export function withLimits<T>(options: CommandOptions, run: (limits: CommandLimits) => Promise<T>): Promise<T> {
-  const { expectedVersion, signal, timeout } = options ?? {};
-  if (expectedVersion === undefined && signal === undefined && timeout === undefined) return run(NO_LIMITS);
+  const { expectedVersion, remember, signal, timeout } = options ?? {};
+  checkRemember(remember);
+  const isWaiting = signal !== undefined || timeout !== undefined;
+  if (!isWaiting && expectedVersion === undefined && remember === undefined) return run(NO_LIMITS);
   if (expectedVersion !== undefined && !isCount(expectedVersion))
     throw new EventfoldError(
       "INVALID_ARGUMENT",
       `expectedVersion expected a whole number from 0 on, found ${String(expectedVersion)}`,
     );
-  if (signal === undefined && timeout === undefined) return run({ expectedVersion });
+  if (!isWaiting) return run({ expectedVersion, remember });
   const ms = timeout === undefined ? Infinity : milliseconds(timeout, "timeout");
   const controller = new AbortController();
   const unlink = signal === undefined ? () => {} : whenAborted(signal, () => controller.abort(signal.reason));
   const end = (): void =>
     controller.abort(new EventfoldError("TIMEOUT", `expected the command to be answered within ${ms} ms; it was not`));
   const cancel = ms > LONGEST_TIMER_MS ? () => {} : startTimer(end, ms, "foreground");
-  return run({ expectedVersion, signal: controller.signal }).finally(() => {
+  return run({ expectedVersion, remember, signal: controller.signal }).finally(() => {
     unlink();
     cancel();
   });
+}
+
+/** Throws `INVALID_ARGUMENT` for anything that `remember` cannot be. */
+export function checkRemember(remember: unknown): void {
+  if (remember === undefined || remember === "events" || remember === "all") return;
+  throw new EventfoldError(
+    "INVALID_ARGUMENT",
+    `remember expected "events" or "all", found ${JSON.stringify(remember)}`,
+  );
 }

@@ -113,7 +113,7 @@ async function readBooks(
   model: AggregateModel,
   environment: Environment,
 ): Promise<Books> {
-  const keys = new IdempotencyKeys();
+  const keys = new IdempotencyKeys(stream);
   const ids: string[] = [];
   let state = model.initial();
   let version = 0;
@@ -133,7 +133,7 @@ async function readBooks(
       for (const id of replacedIds(event)) ids.push(id);
     }
   }
-  return { state: freeze(state), version, events, isClosed: version === closedAt, keys: [...keys.all()], ids };
+  return { state: freeze(state), version, events, isClosed: version === closedAt, keys: [...keys.ofEvents()], ids };
 }
 
 function draftsOf(

@@ -4,7 +4,7 @@ import type { CommandContext } from "../aggregate/messages.ts";
 import type { Environment } from "../aggregate/model.ts";
 import { EventfoldError } from "../errors.ts";
 import { CUT_TYPES, type CutData } from "../cut.ts";
-import type { EventDraft, EventStore, StreamName } from "../event-store/event-store.ts";
+import type { EventDraft, EventStore, StreamAppend, StreamName } from "../event-store/event-store.ts";
 import { isWellFormed } from "../json.ts";
 
 export interface DeleteOptions extends Omit<CommandContext, "idempotencyKey"> {
@@ -36,15 +36,31 @@ export function deleteInstance(
     const lease = leases.of(stream);
     const { version, position } = lease.outcome;
     const { exists, isFinal } = lease;
-    if (isFinal || (!exists && options.final !== true))
+    const isWritten = !isFinal && (exists || options.final === true);
+    const cut = (of: StreamName, expectedVersion: number): StreamAppend => ({
+      stream: of,
+      expectedVersion,
+      events: [deletion(expectedVersion + 1, options, environment)],
+      cut: "deleted",
+    });
+    const unchanged: StreamAppend = { stream, expectedVersion: version, events: [] };
+    const outcomes = await lease.readOutcomes();
+    if (outcomes.isEmpty && !isWritten)
       return { kind: "verdict", answer: () => ({ deleted: false, version, position }) };
-    const events = [deletion(version + 1, options, environment)];
+    const appends = [
+      outcomes.isEmpty ? outcomes.check : cut(outcomes.stream, outcomes.version),
+      // The last one, so that the position is its.
+      isWritten ? cut(stream, version) : unchanged,
+    ];
     return {
       kind: "commit",
-      commit: { appends: [{ stream, expectedVersion: version, events, cut: "deleted" }] },
+      commit: { appends },
       written: (last) => {
         lease.markOutdated();
-        return { deleted: exists, version: version + 1, position: last };
+        lease.markOutcomesOutdated();
+        return isWritten
+          ? { deleted: exists, version: version + 1, position: last }
+          : { deleted: false, version, position };
       },
     };
   });

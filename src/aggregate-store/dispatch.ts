@@ -55,7 +55,7 @@ async function execute(
       const results =
         only !== undefined && sent.length === 1
           ? [await instances.run(only.stream, only.command, limits)]
-          : await dispatchAll(instances, events, sent);
+          : await dispatchAll(instances, events, sent, limits.remember === "all");
       const position = lastPosition(results);
       if (trace !== undefined) {
         trace.events = results.reduce((sum, outcome) => sum + outcome.events.length, 0);

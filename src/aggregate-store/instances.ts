@@ -17,7 +17,7 @@ import type { EventStore, StreamName } from "../event-store/event-store.ts";
 import { cutOfType } from "../cut.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { readOnlyStore } from "../event-store/read-only.ts";
-import { type FullName, fullNameOf } from "../stream-names.ts";
+import { type FullName, fullNameOf, instanceOf, isOutcomesType, outcomesOf } from "../stream-names.ts";
 import { isWellFormed } from "../json.ts";
 import { instanceEvicted, instanceLoaded, executing, type ExecuteTrace } from "../tracing/tracing.ts";
 import { type Execute, MiddlewareChain } from "./middleware.ts";
@@ -78,7 +78,9 @@ export class Instances {
 
   /** Something else than a command of this store has appended to a stream. */
   markOutdated(stream: StreamName): void {
-    this.#instances.get(fullNameOf(stream))?.markOutdated();
+    const instance = this.#instances.get(fullNameOf(instanceOf(stream)));
+    if (isOutcomesType(stream.type)) instance?.markOutcomesOutdated();
+    else instance?.markOutdated();
   }
 
   /** Makes an aggregate known. Another definition with the same type is an error. */
@@ -376,6 +378,7 @@ export class Instances {
     if (!instance.isIdle || instance.lastUsed > due || this.#instances.get(key) !== instance) return;
     this.#instances.delete(key);
     this.eventStore.release(instance.stream);
+    if (instance.hasOutcomes) this.eventStore.release(outcomesOf(instance.stream));
     publishEviction(instance);
   }
 }

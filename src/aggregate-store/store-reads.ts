@@ -14,6 +14,7 @@ import { consumerOf } from "../subscription/subscription-letters.ts";
 import type { SelectedEvent } from "../subscription/event-filter.ts";
 import { type ExportOptions, exportStore } from "../transfer/export-store.ts";
 import { backup, type StoreBackupOptions } from "./backup.ts";
+import { isOutcomesType } from "../stream-names.ts";
 import type { Instances } from "./instances.ts";
 import { checkReadOptions, readEvents, type ReadEventsOptions } from "./read-events.ts";
 import type * as Of from "./registered.ts";
@@ -45,7 +46,8 @@ export abstract class StoreReads<A extends AnyAggregate> {
   async listStreams(type?: string): Promise<StreamName[]> {
     this.#instances.checkOpen();
     await refreshBeforeReading(this.#events);
-    return [...(await this.#events.listStreams(type))];
+    const streams = await this.#events.listStreams(type);
+    return type === undefined ? streams.filter((stream) => !isOutcomesType(stream.type)) : [...streams];
   }
 
   /** The events of one instance from a version on (1 if left out), also of aggregates that are not registered. */

@@ -1,3 +1,4 @@
+import { isOutcomesType } from "../stream-names.ts";
 import type { CommandEnvelope } from "../aggregate/messages.ts";
 import type { EventStore, StoreSizes } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
@@ -78,7 +79,7 @@ export async function storeStatus(
   });
   return {
     head,
-    streams: streams.length,
+    streams: streams.filter(({ type }) => !isOutcomesType(type)).length,
     projections: folded.map(withLag),
     processManagers: managed.map(({ scheduled, deadLetters, ...manager }) => ({
       ...withLag(manager),

@@ -181,16 +181,15 @@ function send(
   return withLeases(targets, events, [stream], async (leases): Promise<Proposal<DeliveryResult>> => {
     const lease = leases.of(stream);
     const superseded = (): DeliveryResult => ({ kind: "superseded" });
-    for (const key of keys) {
-      const earlier = await lease.earlierOutcome(key);
-      if (earlier === undefined) continue;
-      const { events: made, position } = earlier;
-      const outcome = (): CommandOutcome => earlier;
+    const earlier = await earlierOutcome(lease, keys);
+    if (earlier !== undefined && earlier.kind !== "failure") {
+      const { events: made, position } = earlier.outcome;
+      const outcome = (): CommandOutcome => earlier.outcome;
       const written = (): DeliveryResult => ({ kind: "dispatched", outcome, events: made.length, position });
       return { kind: "commit", commit: { appends: [], consumer: note }, written, superseded };
     }
     const { version } = lease;
-    const decision = decide(lease, command);
+    const decision = earlier ?? decide(lease, command);
     if (decision.kind === "failure") {
       const { error } = decision;
       if (onFailure === "throw") return { kind: "verdict", answer: () => throwError(error) };
@@ -229,7 +228,25 @@ function send(
   });
 }
 
-type Verdict = Extract<Decision, { readonly kind: "events" }> | { readonly kind: "failure"; readonly error: unknown };
+type Failure = { readonly kind: "failure"; readonly error: unknown };
+type Verdict = Extract<Decision, { readonly kind: "events" }> | Failure;
+
+/** How an earlier command with one of the keys ended. A rejection that is remembered is a failure, as a new one is. */
+async function earlierOutcome(
+  lease: Lease,
+  keys: readonly string[],
+): Promise<{ readonly kind: "earlier"; readonly outcome: CommandOutcome } | Failure | undefined> {
+  for (const key of keys) {
+    try {
+      const outcome = await lease.earlierOutcome(key);
+      if (outcome !== undefined) return { kind: "earlier", outcome };
+    } catch (error) {
+      if (!isEventfoldError(error, "COMMAND_REJECTED")) throw error;
+      return { kind: "failure", error };
+    }
+  }
+  return undefined;
+}
 
 /** Decides a command. A rejection and an error of `handle` are failures alike: both rest on the state. */
 function decide(lease: Lease, command: Command): Verdict {

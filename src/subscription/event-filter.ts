@@ -3,6 +3,7 @@ import { type EventReader, recordedEvent } from "../aggregate/event-reader.ts";
 import type { Deletion, RecordedEvent } from "../aggregate/messages.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventTypes, StoredEvent } from "../event-store/event-store.ts";
+import { isOutcomesType } from "../stream-names.ts";
 
 /** What a reader gets of the given aggregates: their events, and their deletions. */
 export type RecordedEventOf<A extends AnyContract> = A extends AnyContract
@@ -74,8 +75,10 @@ export class EventSelection {
   /** What readers see of a stored event and the filter selects. Usually it is one event or none. */
   of(event: StoredEvent): readonly RecordedEvent[] {
     const types = this.#types;
-    if (this.#aggregates?.has(event.stream.type) === false) return NONE;
-    const reader = this.#reader(event.stream.type);
+    const { type: aggregate } = event.stream;
+    // Remembered outcomes are no events; who names their type gets them.
+    if (this.#aggregates === undefined ? isOutcomesType(aggregate) : !this.#aggregates.has(aggregate)) return NONE;
+    const reader = this.#reader(aggregate);
     if (reader === undefined) return types?.has(event.type) === false ? NONE : [recordedEvent(event, event.data)];
     if (reader.isCurrent(event.type)) return types?.has(event.type) === false ? NONE : [reader.recordedCurrent(event)];
     const parts = reader.recorded(event);

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { CrashError, type CrashScenario, exploreCrashes, type FileHandle, type FileSystem } from "eventfold-es/testing";
+import type * as decidedCommandsModule from "../../src/aggregate/instance/decided-commands.ts";
 import type * as applierModule from "../../src/file-store/apply/applier.ts";
 import type * as dirtyFilesModule from "../../src/file-store/apply/dirty-files.ts";
 import type * as followerModule from "../../src/file-store/apply/log-follower.ts";
@@ -56,6 +57,7 @@ interface Breakage extends Place {
   readonly broken: (fileSystem: FileSystem) => FileSystem;
 }
 
+type VerdictArguments = Parameters<InstanceType<typeof decidedCommandsModule.DecidedCommands>["addRememberedVerdict"]>;
 type NoteArguments = [note: { readonly passed?: number }, letters: object];
 
 const BREAKAGES: readonly Breakage[] = [
@@ -501,6 +503,20 @@ const MUTATIONS: readonly Mutation[] = [
         protected override async note(...[note, letters]: NoteArguments): Promise<void> {
           await super.note(note, {});
           await super.note({}, letters);
+        }
+      },
+    }),
+  },
+  {
+    what: "a remembered rejection is answered before it is written",
+    kind: "remembered outcomes",
+    seed: 1,
+    module: "../../src/aggregate/instance/decided-commands.ts",
+    mutate: ({ DecidedCommands }: typeof decidedCommandsModule) => ({
+      DecidedCommands: class extends DecidedCommands {
+        override addRememberedVerdict(...[job, answer, outcome]: VerdictArguments): void {
+          answer();
+          super.addRememberedVerdict(job, () => {}, outcome);
         }
       },
     }),

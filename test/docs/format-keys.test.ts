@@ -57,6 +57,12 @@ const event: Shape = {
     meta: { table: `${EVENTS}: key in meta`, below: { dispatch: { table: `${EVENTS}: key in dispatch` } } },
   },
 };
+const outcome: Shape = {
+  ...event,
+  below: { ...event.below, data: { table: "Remembered outcomes: key in data of an outcome" } },
+};
+/** The shape of an event's line. */
+const eventOf = (stream: unknown): Shape => (String(stream).startsWith("$outcomes.") ? outcome : event);
 const note: Shape = {
   table: `${NOTE}: key in note`,
   below: {
@@ -73,6 +79,7 @@ const noteLine: Shape = {
 
 /** The files with JSON, but for the log. */
 const FILES: readonly (readonly [path: RegExp, shape: Shape])[] = [
+  [/^streams\/\$outcomes\.[^/]+\/[^/]+\/app\.jsonl$/, outcome],
   [/^streams\/[^/]+\/[^/]+\/app\.jsonl$/, event],
   [
     /^streams\/[^/]+\/[^/]+\/views\/state\.snapshot\.json$/,
@@ -165,7 +172,7 @@ function undescribedInLog(bytes: Buffer): string[] {
         isNote ? "note" : "section",
       );
       for (const stop = at + Number(section["bytes"]); at < stop;)
-        next(isNote ? noteLine : event, isNote ? "note line" : "event");
+        next(isNote ? noteLine : eventOf(section["stream"]), isNote ? "note line" : "event");
     }
   }
   return found;
@@ -272,6 +279,12 @@ async function writeEverything(directory: string, round: number, time: number): 
     await store.schedule(Counter.at("to").Add({ myNumber: -1 }), { at: now, every: "1h", key: `own-${round}` });
     await store.runProcessManagers();
     await store.dispatchAll([Counter.at("a").Add({ myNumber: 1 }), Counter.at("b").Add({ myNumber: 1 })]);
+    for (const number of [-1, 1])
+      await store.get(Counter, "outcomes").try(Counter.commands.Add({ myNumber: number }), {
+        ...CONTEXT,
+        idempotencyKey: `own-${number}`,
+        remember: "all",
+      });
     await store.injectEvent(Counter, "a", { type: "Added", data: { myNumber: 2 }, eventId: `other-${round}` });
     await store.projection(Sums);
     let read = 0;
@@ -310,8 +323,10 @@ async function undescribedInExport(directory: string): Promise<string[]> {
   const found: string[] = [];
   for await (const text of store.export()) {
     const line = JSON.parse(text) as object;
-    const shape = EXPORTED.find(([key]) => Object.hasOwn(line, key))?.[1];
-    found.push(...(shape === undefined ? [text] : undescribed(line, shape, "export")));
+    const { table, below } = EXPORTED.find(([key]) => Object.hasOwn(line, key))?.[1] ?? { table: "none" };
+    const data = "aggregate" in line ? eventOf(line.aggregate).below?.["data"] : undefined;
+    const shape = data === undefined ? { table, below: below ?? {} } : { table, below: { ...below, data } };
+    found.push(...undescribed(line, shape, "export"));
   }
   return found;
 }

@@ -15,6 +15,7 @@ import {
   restoreScenario,
 } from "./crash-copies.ts";
 import { notesScenario } from "./crash-notes.ts";
+import { type OutcomesScenario, outcomesScenario } from "./crash-outcomes.ts";
 import { type ScheduleScenario, schedulesScenario } from "./crash-schedules.ts";
 import { type SubscriptionScenario, subscriptionsScenario } from "./crash-subscriptions.ts";
 import { killAfter } from "./kill-after.ts";
@@ -72,7 +73,7 @@ export interface Workload {
   /** A scenario without seed and limits; `n` selects a variant. */
   readonly scenario: (
     n: number,
-  ) => SumScenario | LogScenario | TransferScenario | ScheduleScenario | SubscriptionScenario;
+  ) => SumScenario | LogScenario | TransferScenario | OutcomesScenario | ScheduleScenario | SubscriptionScenario;
 }
 
 export const WORKLOADS: readonly Workload[] = [
@@ -121,6 +122,7 @@ export const WORKLOADS: readonly Workload[] = [
   { kind: "a restoration to a position", scenario: restoreScenario },
   { kind: "scheduled commands", scenario: schedulesScenario },
   { kind: "dead letters of a subscription", scenario: subscriptionsScenario },
+  { kind: "remembered outcomes", scenario: outcomesScenario },
   { kind: "an import that goes on", scenario: importScenario },
   { kind: "new log segments", scenario: () => onLog(segments) },
   { kind: "new log segments without preallocation", scenario: () => onLog(segments, withoutRoom) },

@@ -1,4 +1,4 @@
-import { EventfoldError } from "../../errors.ts";
+import { CommandRejectedError, EventfoldError } from "../../errors.ts";
 import { type CutData, cutOfType, replacedIds } from "../../cut.ts";
 import type { EventStore, StoredEvent, StreamName } from "../../event-store/event-store.ts";
 import { refreshBeforeReading } from "../../event-store/freshness.ts";
@@ -7,8 +7,9 @@ import type { RecordedEvent } from "../messages.ts";
 import { freeze } from "../freeze.ts";
 import { type AggregateModel, type Environment } from "../model.ts";
 import type { CommandOutcome } from "./command-outcome.ts";
-import { IdempotencyKeys, type VersionRange } from "./idempotency-keys.ts";
+import { type Earlier, IdempotencyKeys } from "./idempotency-keys.ts";
 import { explained, type PastState, stateAt } from "./past-state.ts";
+import { RememberedOutcomes } from "./remembered-outcomes.ts";
 import type { TypeSnapshots } from "./type-snapshots.ts";
 
 /**
@@ -39,6 +40,8 @@ export class CommittedState {
   #loadedSnapshot = 0;
   /** Read when the first command with an idempotency key arrives. */
   #keys: IdempotencyKeys | undefined;
+  /** Another process has added remembered outcomes since they were read. */
+  #hasNewOutcomes = false;
   /** The last deletion that was read. */
   #deletion: { readonly version: number; readonly isFinal: boolean } | undefined;
   /** Ids of all events; read when the first event is injected. */
@@ -117,6 +120,14 @@ export class CommittedState {
     if (this.#freshness !== "absent") this.#freshness = "outdated";
   }
 
+  /** Another process has remembered outcomes that this one does not know. */
+  markOutcomesOutdated(): void {
+    // Without keys, they are read with these.
+    if (this.#keys === undefined) return;
+    this.#hasNewOutcomes = true;
+    this.markOutdated();
+  }
+
   /** The next use loads the stream again. Readers that are being answered still get the state of before. */
   unload(): void {
     this.#freshness = "absent";
@@ -155,8 +166,6 @@ export class CommittedState {
       this.unload();
       throw error;
     }
-    // A stream without events has no keys, so they need not be read later.
-    if (this.#version === 0) this.#keys = new IdempotencyKeys();
   }
 
   /** Folds the events that came since. On failure the old state stays, and the next use tries again. */
@@ -170,7 +179,10 @@ export class CommittedState {
     let state = this.#state;
     let last: StoredEvent | undefined;
     let deletion = this.#deletion;
+    const { outcomes } = this.#hasNewOutcomes && this.#keys !== undefined ? this.#keys : {};
+    this.#hasNewOutcomes = false;
     try {
+      await outcomes?.readNew(this.#store);
       for await (const batch of this.#store.readStream(this.stream, { from: this.#version + 1 })) {
         for (const event of batch) {
           state = this.#model.fold(state, event, this.#environment.onUnknownEvent);
@@ -187,6 +199,7 @@ export class CommittedState {
       this.#model.checkState(state, this.stream.id);
     } catch (error) {
       this.#freshness = "outdated";
+      if (outcomes !== undefined) this.#hasNewOutcomes = true;
       throw await explained(error, this.stream, this.#environment);
     }
     this.#state = state;
@@ -209,6 +222,20 @@ export class CommittedState {
     this.#state = state;
     this.#version = version;
     this.#position = position;
+  }
+
+  /** Moves on after a commit of this process that has remembered outcomes. */
+  advanceOutcomes(count: number, position: number): void {
+    this.#environment.unknownEvents?.passOwn(count, position);
+    this.#keys?.outcomes.commit(count);
+  }
+
+  /** The outcomes that are remembered, with no other keys. */
+  async readOutcomes(): Promise<RememberedOutcomes> {
+    if (this.#keys !== undefined) return this.#keys.outcomes;
+    const outcomes = new RememberedOutcomes(this.stream);
+    await outcomes.readNew(this.#store);
+    return outcomes;
   }
 
   async loadKeys(): Promise<IdempotencyKeys> {
@@ -241,21 +268,27 @@ export class CommittedState {
     return ids;
   }
 
-  /** Reads back the outcome of the command that produced these versions. */
-  async outcomeOf(versions: VersionRange): Promise<CommandOutcome> {
+  /** Reads back what an earlier command led to. Throws its rejection. */
+  async outcomeOf(earlier: Earlier): Promise<CommandOutcome> {
+    if ("command" in earlier) {
+      const { command, version, rejection } = earlier;
+      if (rejection !== undefined) throw new CommandRejectedError(this.stream.type, this.stream.id, command, rejection);
+      return { events: [], ...(await this.#stateAt(version)) };
+    }
+    const { from, to, isReplaced } = earlier;
     const events: RecordedEvent[] = [];
-    if (versions.isReplaced === true) return { events, ...(await this.#stateAfter(versions)) };
-    for await (const batch of this.#store.readStream(this.stream, { from: versions.from })) {
+    if (isReplaced === true) return { events, ...(await this.#stateAt(to)) };
+    for await (const batch of this.#store.readStream(this.stream, { from })) {
       for (const event of batch) {
-        if (event.version > versions.to) continue;
+        if (event.version > to) continue;
         for (const recorded of this.#model.reader.recorded(event)) events.push(recorded);
       }
     }
-    return { events, ...(await this.#stateAfter(versions)) };
+    return { events, ...(await this.#stateAt(to)) };
   }
 
-  #stateAfter({ to }: VersionRange): Promise<PastState> {
-    return stateAt(this.stream, this.#model, this.#store, this.#environment, { version: to });
+  #stateAt(version: number): Promise<PastState> {
+    return stateAt(this.stream, this.#model, this.#store, this.#environment, { version });
   }
 }
 

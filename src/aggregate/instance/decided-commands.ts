@@ -1,4 +1,11 @@
-import type { CommitChain, CommitResult, EventDraft, EventStore, StreamName } from "../../event-store/event-store.ts";
+import type {
+  CommitChain,
+  CommitResult,
+  EventDraft,
+  EventStore,
+  StreamAppend,
+  StreamName,
+} from "../../event-store/event-store.ts";
 import { tracedCommit } from "../../event-store/traced-commit.ts";
 import type { AppliedEvent } from "../aggregate.ts";
 import { atPositions } from "./command-outcome.ts";
@@ -23,6 +30,8 @@ interface Verdict {
   readonly kind: "verdict";
   readonly job: CommandJob;
   readonly answer: () => void;
+  /** Its outcome is remembered. */
+  readonly isRemembered: boolean;
   result: Result | undefined;
 }
 
@@ -72,9 +81,9 @@ export class DecidedCommands {
     return this.#version;
   }
 
-  /** Whether the events of a command are being written. */
+  /** Whether the events of a command are being written, or its outcome. */
   isWriting(job: CommandJob): boolean {
-    return this.#commands.some((command) => command.kind === "write" && command.job === job);
+    return this.#commands.some((command) => writes(command) && command.job === job);
   }
 
   /** Continues from the committed state. Only with no decided commands. */
@@ -84,11 +93,13 @@ export class DecidedCommands {
     this.#version = version;
   }
 
+  /** `outcomes` compares the version of the remembered outcomes. */
   write(
     job: CommandJob,
     drafts: readonly EventDraft[],
     events: readonly AppliedEvent<string, unknown>[],
     state: unknown,
+    outcomes?: StreamAppend,
   ): void {
     const command: Write = { kind: "write", job, events, state, result: undefined };
     const expectedVersion = this.#version;
@@ -96,17 +107,29 @@ export class DecidedCommands {
     this.#version += drafts.length;
     this.#commands.push(command);
     const append = { stream: this.#stream, expectedVersion, events: drafts };
-    this.#awaitResult(command, tracedCommit(this.#store, { appends: [append], chain: this.#chain }, job.trace));
+    const appends = outcomes === undefined ? [append] : [append, outcomes];
+    this.#awaitResult(command, tracedCommit(this.#store, { appends, chain: this.#chain }, job.trace));
   }
 
   /** `answer` is called once everything that the verdict rests on is committed. */
   addVerdict(job: CommandJob, answer: () => void): void {
     const isChecked = this.#store.refreshNow === undefined;
-    const command: Verdict = { kind: "verdict", job, answer, result: isChecked ? undefined : NOTHING_TO_CHECK };
+    const result = isChecked ? undefined : NOTHING_TO_CHECK;
+    const command: Verdict = { kind: "verdict", job, answer, isRemembered: false, result };
     this.#commands.push(command);
-    if (!isChecked) return;
-    const append = { stream: this.#stream, expectedVersion: this.#version, events: [] };
-    this.#awaitResult(command, this.#store.commit({ appends: [append], chain: this.#chain }));
+    if (isChecked) this.#awaitResult(command, this.#store.commit({ appends: [this.#check], chain: this.#chain }));
+  }
+
+  /** The same for a verdict that `outcome` remembers. */
+  addRememberedVerdict(job: CommandJob, answer: () => void, outcome: StreamAppend): void {
+    const command: Verdict = { kind: "verdict", job, answer, isRemembered: true, result: undefined };
+    this.#commands.push(command);
+    const commit = { appends: [this.#check, outcome], chain: this.#chain };
+    this.#awaitResult(command, tracedCommit(this.#store, commit, job.trace));
+  }
+
+  get #check(): StreamAppend {
+    return { stream: this.#stream, expectedVersion: this.#version, events: [] };
   }
 
   #awaitResult(command: Write | Verdict, committed: Promise<CommitResult>): void {
@@ -132,6 +155,7 @@ export class DecidedCommands {
       if ("failed" in result || !result.ok) return this.#inFlight === 0 ? this.#undo(result) : undefined;
       commands.shift();
       if (first.kind === "verdict") {
+        if (first.isRemembered) committed.advanceOutcomes(1, result.position);
         first.answer();
         continue;
       }
@@ -147,13 +171,17 @@ export class DecidedCommands {
 
   #undo(cause: Conflict | Failure): Undone {
     for (const command of this.#commands) {
-      if (command.kind !== "write" || command.result === undefined || "failed" in command.result) continue;
+      if (!writes(command) || command.result === undefined || "failed" in command.result) continue;
       // To decide it again would write its events twice.
       if (command.result.ok) command.result = { failed: brokenChain(this.#stream) };
     }
     this.#chain = { broken: false };
     return { cause, commands: this.#commands.splice(0) };
   }
+}
+
+function writes(command: Write | Verdict): boolean {
+  return command.kind === "write" || command.isRemembered;
 }
 
 function brokenChain({ type, id }: StreamName): Error {

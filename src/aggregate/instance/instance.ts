@@ -1,19 +1,21 @@
 import { whenAborted } from "../../abort.ts";
 import { CommandRejectedError, ConflictError, EventfoldError, isEventfoldError } from "../../errors.ts";
 import { isTurnLong } from "../../event-loop.ts";
-import type { EventStore, StreamName } from "../../event-store/event-store.ts";
+import type { EventStore, StreamAppend, StreamName } from "../../event-store/event-store.ts";
 import { refreshBeforeReading } from "../../event-store/freshness.ts";
 import { inNextTurn, monotonicNow } from "../../real-timers.ts";
+import { isOutcomesType } from "../../stream-names.ts";
 import type { AggregateModel, Command, Decision, Environment } from "../model.ts";
 import type { CommandLimits } from "./command-limits.ts";
 import type { CommandOutcome } from "./command-outcome.ts";
 import { CommittedState } from "./committed-state.ts";
 import { DecidedCommands, type Undone } from "./decided-commands.ts";
-import type { VersionRange } from "./idempotency-keys.ts";
+import type { Earlier } from "./idempotency-keys.ts";
 import { Lease } from "./lease.ts";
 import { type CommandJob, type Job, Mailbox } from "./mailbox.ts";
 import { type PastState, type PointInTime, stateAt } from "./past-state.ts";
 import { PhaseMachine } from "./phase.ts";
+import { decidedOutcome, keyToRemember, type RememberedOutcome } from "./remembered-outcomes.ts";
 import { SnapshotSchedule } from "./snapshot-schedule.ts";
 import type { TypeSnapshots } from "./type-snapshots.ts";
 
@@ -72,18 +74,31 @@ export class Instance {
     return this.#committed.version;
   }
 
+  /** Whether it is known to have remembered outcomes. */
+  get hasOutcomes(): boolean {
+    return (this.#committed.keys?.outcomes.version ?? 0) > 0;
+  }
+
   /** Another process has committed to the stream. */
   markOutdated(): void {
     this.#committed.markOutdated();
   }
 
-  execute(command: Command, { expectedVersion, signal, trace }: CommandLimits = {}): Promise<CommandOutcome> {
+  /** Another process has remembered outcomes of commands without events. */
+  markOutcomesOutdated(): void {
+    this.#committed.markOutcomesOutdated();
+  }
+
+  execute(command: Command, { expectedVersion, remember, signal, trace }: CommandLimits = {}): Promise<CommandOutcome> {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
+      const remembersAll = remember === "all";
+      if (remembersAll) keyToRemember(command);
       const job: CommandJob = {
         kind: "command",
         command,
         expectedVersion,
+        remembersAll,
         trace,
         isAbandoned: false,
         conflicts: 0,
@@ -106,7 +121,7 @@ export class Instance {
     job.reject(
       new EventfoldError(
         "COMMIT_UNKNOWN",
-        `the events of ${job.command.type} for ${type} ${JSON.stringify(id)} were being written when its caller gave it up, so they may be in the store; send the command again with the same idempotencyKey`,
+        `what ${job.command.type} led to for ${type} ${JSON.stringify(id)} was being written when its caller gave it up, so it may be in the store; send the command again with the same idempotencyKey`,
         { cause: reason },
       ),
     );
@@ -259,19 +274,47 @@ export class Instance {
       this.#phase.end("deciding");
     }
     if (decision.kind === "rejection") {
+      const { rejection } = decision;
       const { type, id } = this.stream;
-      const error = new CommandRejectedError(type, id, command.type, decision.rejection);
-      this.#answer(job, () => job.reject(error));
+      const error = new CommandRejectedError(type, id, command.type, rejection);
+      this.#conclude(job, () => job.reject(error), rejection);
     } else if (decision.drafts.length === 0) {
-      this.#answer(job, () => job.resolve(this.#committed.outcome));
-    } else {
-      const { drafts, events, state } = decision;
-      if (idempotencyKey !== undefined) {
-        const { version } = this.#decided;
-        this.#committed.keys?.record(idempotencyKey, { from: version + 1, to: version + drafts.length });
-      }
+      this.#conclude(job, () => job.resolve(this.#committed.outcome));
+    } else this.#write(job, decision);
+  }
+
+  #write(job: CommandJob, { drafts, events, state }: Extract<Decision, { readonly kind: "events" }>): void {
+    const { idempotencyKey } = job.command.context;
+    const { keys } = this.#committed;
+    if (idempotencyKey === undefined || keys === undefined) {
       this.#decided.write(job, drafts, events, state);
+      return;
     }
+    const { version } = this.#decided;
+    keys.record(idempotencyKey, { from: version + 1, to: version + drafts.length });
+    const { outcomes } = keys;
+    // Not without need: it is one more version for the store to compare.
+    const isCompared = job.remembersAll || outcomes.version > 0;
+    this.#decided.write(job, drafts, events, state, isCompared ? outcomes.check : undefined);
+  }
+
+  /** Ends a command that leads to no event, and remembers how it ended if its caller has asked for that. */
+  #conclude(job: CommandJob, answer: () => void, rejection?: RememberedOutcome["rejection"]): void {
+    const { keys } = this.#committed;
+    if (!job.remembersAll || keys === undefined) {
+      this.#answer(job, answer);
+      return;
+    }
+    const decided = [decidedOutcome(job.command, this.#decided.version, rejection)];
+    let append: StreamAppend;
+    try {
+      append = keys.outcomes.append(decided, this.#environment);
+    } catch (error) {
+      this.#answer(job, () => job.reject(error));
+      return;
+    }
+    keys.outcomes.record(decided);
+    this.#decided.addRememberedVerdict(job, answer, append);
   }
 
   /**
@@ -293,10 +336,10 @@ export class Instance {
     else this.#mailbox.prepend([job]);
   }
 
-  #readBack(job: CommandJob, versions: VersionRange): void {
+  #readBack(job: CommandJob, earlier: Earlier): void {
     this.#readingBack++;
     void this.#committed
-      .outcomeOf(versions)
+      .outcomeOf(earlier)
       .then(job.resolve, job.reject)
       .finally(() => this.#readingBack--);
   }
@@ -324,7 +367,8 @@ export class Instance {
     if ("failed" in cause) this.#committed.unload();
     else {
       this.#committed.markOutdated();
-      this.#committed.keys?.forgetAfter(this.#committed.version);
+      if ("stream" in cause && isOutcomesType(cause.stream.type)) this.#committed.markOutcomesOutdated();
+      this.#committed.keys?.undoAfter(this.#committed.version);
     }
     this.#decided.continueFrom(this.#committed);
     const again: CommandJob[] = [];
@@ -345,7 +389,8 @@ export class Instance {
     job.conflicts++;
     if (job.conflicts < MAX_ATTEMPTS) return undefined;
     const { version } = this.#committed;
-    const actual = "failed" in cause || !("actualVersion" in cause) ? version : cause.actualVersion;
+    const isOfEvents = "stream" in cause && !isOutcomesType(cause.stream.type);
+    const actual = isOfEvents ? cause.actualVersion : version;
     return new ConflictError(this.stream.type, this.stream.id, version, actual);
   }
 }

@@ -1,8 +1,9 @@
-import type { StreamName } from "../../event-store/event-store.ts";
+import type { StreamAppend, StreamName } from "../../event-store/event-store.ts";
 import type { AggregateModel, Command, Decision, Environment, Situation } from "../model.ts";
 import type { CommandOutcome } from "./command-outcome.ts";
 import type { CommittedState } from "./committed-state.ts";
 import type { VersionRange } from "./idempotency-keys.ts";
+import type { DecidedOutcome, RememberedOutcomes } from "./remembered-outcomes.ts";
 
 /**
  * Exclusive use of one instance: all its decided commands are answered, and new ones wait until the lease is given back.
@@ -58,11 +59,29 @@ export class Lease {
     return this.#held().outcome;
   }
 
-  /** The outcome of an earlier command with this idempotency key. */
+  /** The outcome of an earlier command with this idempotency key. Throws its rejection. */
   async earlierOutcome(key: string): Promise<CommandOutcome | undefined> {
     const committed = this.#held();
-    const versions = (await committed.loadKeys()).find(key);
-    return versions === undefined ? undefined : committed.outcomeOf(versions);
+    const earlier = (await committed.loadKeys()).find(key);
+    return earlier === undefined ? undefined : committed.outcomeOf(earlier);
+  }
+
+  /** Throws the rejection of an earlier command with this idempotency key. */
+  async throwEarlierRejection(key: string): Promise<void> {
+    const committed = this.#held();
+    const earlier = (await committed.loadKeys()).find(key);
+    if (earlier !== undefined && "rejection" in earlier) await committed.outcomeOf(earlier);
+  }
+
+  /** The outcomes without events that are remembered. */
+  readOutcomes(): Promise<RememberedOutcomes> {
+    return this.#held().readOutcomes();
+  }
+
+  /** The append that remembers how commands with keys ended; without any, it only compares. */
+  async outcomesAppend(decided: readonly DecidedOutcome[]): Promise<StreamAppend> {
+    const { outcomes } = await this.#held().loadKeys();
+    return decided.length === 0 ? outcomes.check : outcomes.append(decided, this.#environment);
   }
 
   /** Whether the instance has an event with this id. */
@@ -73,6 +92,18 @@ export class Lease {
   decide(situation: Situation, command: Command): Decision {
     this.#held().checkMayLive();
     return this.#model.decide(situation, command, this.#environment);
+  }
+
+  /** Moves the instance on after a commit that has remembered outcomes, the last of them at a position. */
+  advanceOutcomes(decided: readonly DecidedOutcome[], position: number): void {
+    const committed = this.#held();
+    committed.keys?.outcomes.record(decided);
+    committed.advanceOutcomes(decided.length, position);
+  }
+
+  /** Another process has remembered outcomes that are not known here. */
+  markOutcomesOutdated(): void {
+    this.#held().markOutcomesOutdated();
   }
 
   /** Reads the events that other processes have committed. */

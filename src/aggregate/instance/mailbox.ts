@@ -6,6 +6,8 @@ export interface CommandJob {
   readonly kind: "command";
   readonly command: Command;
   readonly expectedVersion: number | undefined;
+  /** Whether an outcome without events is remembered. */
+  readonly remembersAll: boolean;
   readonly trace: ExecuteTrace | undefined;
   /** Its caller has the answer that it was given up. It is never decided again. */
   isAbandoned: boolean;

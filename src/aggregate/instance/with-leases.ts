@@ -1,6 +1,6 @@
 import { ConflictError } from "../../errors.ts";
-import type { Commit, EventStore, StreamName } from "../../event-store/event-store.ts";
-import { type FullName, fullNameOf } from "../../stream-names.ts";
+import type { Commit, CommitResult, EventStore, StreamName } from "../../event-store/event-store.ts";
+import { type FullName, fullNameOf, instanceOf, isOutcomesType } from "../../stream-names.ts";
 import { tracedCommit } from "../../event-store/traced-commit.ts";
 import type { Lease } from "./lease.ts";
 
@@ -89,8 +89,7 @@ async function carryOut<T>(store: EventStore, leases: Leases, proposal: Proposal
     const result = await tracedCommit(store, commit);
     if (result.ok) return { kind: "done", value: written(result.position) };
     if ("stream" in result) {
-      const { stream, actualVersion } = result;
-      return { kind: "conflict", conflict: () => conflictError(leases.of(stream), actualVersion) };
+      return { kind: "conflict", conflict: conflictOf(leases, result) };
     }
     if (superseded === undefined) throw new Error("expected `superseded` beside progress, found none");
     return { kind: "done", value: superseded() };
@@ -110,8 +109,17 @@ async function findConflict(store: EventStore, leases: Leases): Promise<(() => C
   const appends = [...leases.all].map(({ stream, version }) => ({ stream, expectedVersion: version, events: [] }));
   const result = await store.commit({ appends });
   if (result.ok || !("stream" in result)) return undefined;
-  const { stream, actualVersion } = result;
-  return () => conflictError(leases.of(stream), actualVersion);
+  return conflictOf(leases, result);
+}
+
+function conflictOf(
+  leases: Leases,
+  { stream, actualVersion }: Extract<CommitResult, { readonly stream: StreamName }>,
+): () => ConflictError {
+  const lease = leases.of(instanceOf(stream));
+  if (!isOutcomesType(stream.type)) return () => conflictError(lease, actualVersion);
+  lease.markOutcomesOutdated();
+  return () => conflictError(lease, lease.version);
 }
 
 function conflictError({ stream, version }: Lease, actualVersion: number): ConflictError {

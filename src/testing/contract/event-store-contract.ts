@@ -18,6 +18,7 @@ import { order } from "./rules/order.ts";
 import { progress } from "./rules/progress.ts";
 import { reading } from "./rules/reading.ts";
 import { releasing } from "./rules/releasing.ts";
+import { rememberedOutcomes } from "./rules/remembered-outcomes.ts";
 import { severalHandles } from "./rules/several-handles.ts";
 import { snapshots } from "./rules/snapshots.ts";
 import { watching } from "./rules/watching.ts";
@@ -44,6 +45,7 @@ const RULES: readonly Rule[] = [
   ...reading,
   ...cuts,
   ...compactions,
+  ...rememberedOutcomes,
   ...fields,
   ...names,
   ...snapshots,
