@@ -15,12 +15,12 @@ export interface Model {
 
 /**
  * Imports a module and takes the definitions among its exports, also those in exported arrays and objects. Importing it must not start
- * the program.
+ * the program. `argument` is what names the module on the command line.
  */
-export async function loadModel(app: string | undefined): Promise<Model> {
+export async function loadModel(app: string | undefined, argument = "--app"): Promise<Model> {
   if (app === undefined) return { aggregates: [], projections: [], processManagers: [], names: new Map() };
   const path = resolve(app);
-  if (!existsSync(path)) throw new UsageError(`expected a module at ${path} (--app), found nothing there`);
+  if (!existsSync(path)) throw new UsageError(`expected a module at ${path} (${argument}), found nothing there`);
   let module: object;
   try {
     module = (await import(pathToFileURL(path).href)) as object;
@@ -30,7 +30,7 @@ export async function loadModel(app: string | undefined): Promise<Model> {
       code === "ERR_UNKNOWN_FILE_EXTENSION"
         ? "; compile it, or run `node --import tsx node_modules/eventfold-es/dist/cli/main.js …`"
         : "";
-    throw new UsageError(`importing ${path} (--app) failed: ${String(error)}${advice}`, { cause: error });
+    throw new UsageError(`importing ${path} (${argument}) failed: ${String(error)}${advice}`, { cause: error });
   }
   const exported = Object.values(module).flatMap(partsOf);
   const aggregates = unique(exported.filter(isAggregate), ({ type }) => type);
@@ -38,7 +38,7 @@ export async function loadModel(app: string | undefined): Promise<Model> {
   const processManagers = unique(exported.filter(isKind<AnyProcessManager>("process-manager")), ({ name }) => name);
   if (aggregates.length === 0)
     throw new UsageError(
-      `expected ${path} (--app) to export aggregates, found ${Object.keys(module).join(", ") || "no exports"}`,
+      `expected ${path} (${argument}) to export aggregates, found ${Object.keys(module).join(", ") || "no exports"}`,
     );
   const names = new Map(Object.entries(module).map(([name, value]) => [value as unknown, name]));
   return { aggregates, projections, processManagers, names };

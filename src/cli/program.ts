@@ -5,6 +5,7 @@ import { addDoctorCommands } from "./commands/doctor.ts";
 import { addManagerCommands } from "./commands/managers.ts";
 import { addModelCommands } from "./commands/model.ts";
 import { addReadingCommands } from "./commands/reading.ts";
+import { addSchemaCommand } from "./commands/schema.ts";
 import { addStatusCommands } from "./commands/status.ts";
 import { addToTestCommand } from "./commands/to-test.ts";
 import { addTransferCommands } from "./commands/transfer.ts";
@@ -32,6 +33,7 @@ Exit codes: 0 done, 1 something was found (or a command failed), 2 usage, 3 the 
   addReadingCommands(cli, terminal);
   addStatusCommands(cli, terminal);
   addModelCommands(cli, terminal);
+  addSchemaCommand(cli, terminal);
   addToTestCommand(cli, terminal);
   addManagerCommands(cli, terminal);
   addDoctorCommands(cli, terminal);

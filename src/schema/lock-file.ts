@@ -59,7 +59,7 @@ export async function checkEventLock(
   if (bytes === undefined)
     throw new EventfoldError(
       "INVALID_ARGUMENT",
-      `expected the lock file ${path}, found none; write it with writeEventLock`,
+      `expected the lock file ${path}, found none; write it first, with writeEventLock or the command eventfold schema`,
     );
   return compareLocks(lockOf(path, bytes), await describeEvents(contracts, options));
 }
