@@ -1,6 +1,6 @@
 import { aggregate, data } from "eventfold-es";
 
-/** The account without its deposits, as somebody might leave them out by mistake. */
+/** The account without its deposits: a mistake that the lock file finds. */
 export const Account = aggregate("account", {
   initial: {},
   events: { Opened: data<{ owner: string; branch: string }>() },
