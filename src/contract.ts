@@ -18,6 +18,13 @@ export type {
 } from "./aggregate/aggregate.ts";
 export { dropped, renamed, replaced } from "./aggregate/history.ts";
 export type { Dropped, PastEvent, Renamed, Replaced } from "./aggregate/history.ts";
+export type {
+  PayloadPart,
+  PayloadPath,
+  PersonalFields,
+  PersonalPlaceholders,
+  PersonalSubject,
+} from "./aggregate/personal-fields.ts";
 export { data } from "./aggregate/payload.ts";
 export type {
   DataOf,

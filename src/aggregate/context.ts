@@ -8,8 +8,18 @@ export interface DispatchContext extends CommandContext {
   readonly dispatch?: object;
 }
 
-/** Keys of stored metadata that users cannot set: the context's fields, of which the Rust crate writes the first two. */
-const RESERVED = new Set(["correlation_id", "source_device", "causation_id", "idempotency_key", "dispatch"]);
+/**
+ * Keys of stored metadata that users cannot set: the context's fields, of which the Rust crate writes the first two, and the encrypted
+ * parts of the payload.
+ */
+const RESERVED = new Set([
+  "correlation_id",
+  "source_device",
+  "causation_id",
+  "idempotency_key",
+  "dispatch",
+  "personal",
+]);
 
 /** Throws `INVALID_CONTEXT` for anything in a context that cannot be stored as it is. */
 export function checkContext(context: CommandContext): void {

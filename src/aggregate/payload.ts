@@ -1,6 +1,12 @@
 import type { CompileError } from "../compile-error.ts";
 import { EventfoldError } from "../errors.ts";
 import { isAsynchronous } from "./asynchronous-schema.ts";
+import {
+  type PersonalFields,
+  personalFields,
+  type PersonalPlaceholders,
+  type PersonalSubject,
+} from "./personal-fields.ts";
 
 /**
  * Payload declarations: a type alone (`data<T>()`), a type with its history (`.to`), or a schema of any
@@ -98,6 +104,8 @@ export interface PayloadShape {
   readonly schema: Payload | undefined;
   /** Missing for the first shape. */
   readonly upcast: ((data: never) => unknown) | undefined;
+  /** What of it is personal. */
+  readonly personal?: readonly PersonalFields[];
 }
 
 /** A payload declared by a type or a schema, with the steps that turn older shapes of it into the newest. */
@@ -108,6 +116,13 @@ export interface TypedPayload<Input, Output = Input> extends StandardSchema<Inpu
   to<Next>(this: JsonOnly<Next, unknown>, upcast: (data: Output) => Next): TypedPayload<Next>;
   /** Declares the next shape by a schema. `upcast` returns what the schema takes. */
   to<S extends Payload>(schema: S, upcast: (data: Output) => InputOf<S>): TypedPayload<InputOf<S>, DataOf<S>>;
+  /**
+   * Declares what of this shape is about a person. An event's fields are encrypted with a key of that person, and `store.forget(subject)`
+   * destroys the key: from then on, readers get the placeholders. `subject` is the path of the person's id in the payload, or a function
+   * of the payload and the instance's id. `fields` has a placeholder for each path: `name`, `address.street`, `contacts[].email`. Call it again for
+   * another person. A command is encrypted as a whole where it is kept: in schedules and dead letters. Throws `INVALID_DEFINITION`.
+   */
+  personal(subject: PersonalSubject<Output>, fields: PersonalPlaceholders<Output>): TypedPayload<Input, Output>;
 }
 
 /** Declares a message without a payload. */
@@ -118,7 +133,7 @@ export function data<S extends Payload>(schema: S): TypedPayload<InputOf<S>, Dat
 export function data<T>(this: JsonOnly<T, void>): TypedPayload<T>;
 // oxlint-disable-next-line no-explicit-any -- the overloads are what callers see
 export function data(schema?: Payload): any {
-  return declared([{ schema: checkedSchema(schema), upcast: undefined }]);
+  return declared([{ schema: checkedSchema(schema), upcast: undefined, ...personalOf(schema) }]);
 }
 
 const NOTHING_TO_CHECK = { version: 1, vendor: "eventfold-es", validate: (value: unknown) => ({ value }) };
@@ -136,10 +151,28 @@ function declared(shapes: readonly PayloadShape[]): unknown {
         );
       return declared([
         ...shapes,
-        { schema: checkedSchema(schema as Payload | undefined), upcast: upcast as (data: never) => unknown },
+        {
+          schema: checkedSchema(schema as Payload | undefined),
+          upcast: upcast as (data: never) => unknown,
+          ...personalOf(schema as Payload | undefined),
+        },
+      ]);
+    },
+    personal: (subject: unknown, fields: unknown) => {
+      const last = shapes.at(-1) as PayloadShape;
+      const before = last.personal ?? [];
+      return declared([
+        ...shapes.slice(0, -1),
+        { ...last, personal: [...before, personalFields(before, subject, fields)] },
       ]);
     },
   };
+}
+
+/** What of a payload's newest shape is personal, to be kept when the payload becomes part of another declaration. */
+function personalOf(payload: Payload | undefined): Pick<PayloadShape, "personal"> {
+  const personal = payload === undefined ? undefined : shapesOf(payload).at(-1)?.personal;
+  return personal === undefined ? {} : { personal };
 }
 
 /** The schema, unless it checks nothing. Throws `INVALID_DEFINITION` for something that is no schema of a single shape. */
