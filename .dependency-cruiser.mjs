@@ -1,10 +1,12 @@
 /** The layers of ARCHITECTURE.md, as rules. Type-only imports count: a type is a dependency, too. */
 
-const CORE_LAYERS = "transfer|aggregate|projection|process-manager|subscription|event-store|command-bus|testing";
+const CORE_LAYERS =
+  "transfer|personal|aggregate|projection|process-manager|subscription|event-store|command-bus|testing";
 
 /** The rooms of the file store, each with the rooms that it may import. `open-store.ts` and `file-event-store.ts` are above them. */
 const FILE_STORE_ROOMS = [
   ["disk", ""],
+  ["keys", "disk"],
   ["lines", "disk"],
   ["log", "lines|disk"],
   ["progress", "log|lines|disk"],
@@ -12,7 +14,7 @@ const FILE_STORE_ROOMS = [
   ["caches", "streams|progress|log|lines|disk"],
   ["apply", "streams|progress|log|lines|disk"],
   ["recovery", "apply|streams|progress|log|lines|disk"],
-  ["copy", "recovery|apply|caches|streams|progress|log|lines|disk"],
+  ["copy", "keys|recovery|apply|caches|streams|progress|log|lines|disk"],
   ["commit", "recovery|apply|streams|progress|log|lines|disk"],
 ];
 
@@ -43,8 +45,25 @@ export default {
       name: "platform-only-in-fs-and-file-store",
       comment: "Everything else runs without Node, e.g. in a browser with another store.",
       severity: "error",
-      from: { path: "^src/", pathNot: "^src/(fs|file-store|doctor|tracing|otel|cli)/" },
+      from: { path: "^src/", pathNot: "^src/(fs|file-store|doctor|tracing|otel|cli|personal/cipher\\.ts$)" },
       to: { dependencyTypes: ["core"] },
+    },
+    {
+      name: "cipher-only-types-of-node",
+      comment: "An import that remains would fail in a browser.",
+      severity: "error",
+      from: { path: "^src/personal/" },
+      to: { dependencyTypes: ["core"], dependencyTypesNot: ["type-only"] },
+    },
+    {
+      name: "personal-below-the-readers",
+      comment: "What encrypts is a store between the readers of events and the store that keeps them.",
+      severity: "error",
+      from: { path: "^src/personal/" },
+      to: {
+        path: "^src/",
+        pathNot: "^src/(personal/|event-store/|aggregate/personal-fields\\.ts$|(errors|json)\\.ts$)",
+      },
     },
     {
       name: "tracing-only-types-of-diagnostics-channel",
@@ -167,7 +186,10 @@ export default {
       comment: "The doctor looks at files. It opens no store, commits nothing and applies nothing.",
       severity: "error",
       from: { path: "^src/doctor/" },
-      to: { path: "^src/file-store/", pathNot: "^src/file-store/(disk|lines|log|streams|progress|caches|recovery)/" },
+      to: {
+        path: "^src/file-store/",
+        pathNot: "^src/file-store/(disk|keys|lines|log|streams|progress|caches|recovery)/",
+      },
     },
     {
       name: "doctor-scan-is-lowest",

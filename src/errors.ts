@@ -13,6 +13,7 @@ export type ErrorCode =
   | "CONFLICT"
   | "COPY_DIVERGED"
   | "COPY_INCOMPLETE"
+  | "CORRUPT_KEYS"
   | "CORRUPT_LOG"
   | "CORRUPT_STREAM"
   | "DISK_FULL"
@@ -35,6 +36,7 @@ export type ErrorCode =
   | "IO_ERROR"
   | "LOCKS_UNSUPPORTED"
   | "MODEL_CHANGED"
+  | "PERSONAL_DATA_DAMAGED"
   | "PROCESS_MANAGER_FAILED"
   | "PROJECTION_FAILED"
   | "READ_ONLY"
@@ -146,7 +148,7 @@ export class CorruptionError extends EventfoldError {
   readonly offset: number;
 
   constructor(
-    code: "CORRUPT_STREAM" | "CORRUPT_LOG",
+    code: "CORRUPT_STREAM" | "CORRUPT_LOG" | "CORRUPT_KEYS",
     where: { readonly file: string; readonly line: number; readonly offset: number },
     why: string,
     options?: { readonly cause?: unknown },
@@ -161,6 +163,7 @@ export class CorruptionError extends EventfoldError {
 interface ErrorsWithFields {
   readonly COMMAND_REJECTED: CommandRejectedError;
   readonly CONFLICT: ConflictError;
+  readonly CORRUPT_KEYS: CorruptionError;
   readonly CORRUPT_LOG: CorruptionError;
   readonly CORRUPT_STREAM: CorruptionError;
   readonly INVALID_COMMAND: InvalidCommandError;

@@ -43,6 +43,7 @@ export {
 } from "./errors.ts";
 export { type CompactionData, CUT_TYPES, type CutData, type CutKind } from "./cut.ts";
 export { memory } from "./event-store/memory-storage.ts";
+export type { SubjectKey, SubjectKeys } from "./event-store/subject-keys.ts";
 export type { EventStorage, StorageOptions } from "./event-store/event-storage.ts";
 export type {
   BackupOptions,

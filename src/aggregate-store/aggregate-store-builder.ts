@@ -5,6 +5,7 @@ import { type Duration, milliseconds } from "../duration.ts";
 import { EventfoldError } from "../errors.ts";
 import type { EventStorage, StorageOptions } from "../event-store/event-storage.ts";
 import type { EventStore } from "../event-store/event-store.ts";
+import type { SubjectKeys } from "../event-store/subject-keys.ts";
 import type { FileSystem } from "../fs/file-system.ts";
 import type { AnyProcessManager } from "../process-manager/process-manager.ts";
 import type { AnyProjection } from "../projection/projection.ts";
@@ -129,6 +130,19 @@ export class AggregateStoreBuilder<A extends AnyAggregate = never, P extends Any
    */
   lockTimeout(timeout: number | Duration): AggregateStoreBuilder<A, P> {
     return this.#with({ lockTimeout: milliseconds(timeout, "lockTimeout") });
+  }
+
+  /**
+   * Keeps the keys of personal fields in a place of your own, e.g. a keychain or a key management service, instead of the storage. A store
+   * must always be opened with the same place.
+   */
+  keys(keys: SubjectKeys): AggregateStoreBuilder<A, P> {
+    for (const method of ["obtain", "find", "withIds", "destroy", "count"] as const)
+      checkFunction(
+        (keys as Partial<SubjectKeys> | undefined)?.[method],
+        `keys expected a place with the method ${method},`,
+      );
+    return this.#with({ keys });
   }
 
   /**

@@ -12,6 +12,7 @@ import type { ProcessManagerReport } from "../process-manager/process-manager-ru
 import type { Schedule, ScheduleOptions } from "../process-manager/schedule-runner.ts";
 import type { ProcessManagers } from "../process-manager/process-managers.ts";
 import { type ImportOptions, type ImportReport, importStore } from "../transfer/import-store.ts";
+import { encryptingStore, forgetSubject } from "../personal/open-personal-store.ts";
 import { AggregateHandle } from "./aggregate-handle.ts";
 import { checkRemember, type CommandOptions, type DispatchAllOptions, withLimits } from "./command-options.ts";
 import { dispatch } from "./dispatch.ts";
@@ -113,7 +114,7 @@ export class AggregateStore<A extends AnyAggregate = AnyAggregate, P extends Any
   async import(lines: AsyncIterable<string> | Iterable<string>, options: ImportOptions = {}): Promise<ImportReport> {
     this.#instances.checkWritable("import");
     return this.#managers.pausedDuring(() =>
-      importStore(this.#events, lines, options, (stream) => this.#instances.markOutdated(stream)),
+      importStore(encryptingStore(this.#events), lines, options, (stream) => this.#instances.markOutdated(stream)),
     );
   }
 
@@ -260,6 +261,15 @@ export class AggregateStore<A extends AnyAggregate = AnyAggregate, P extends Any
   }
 
   /**
+   * Forgets a person: destroys the key of the subject's personal fields, durably. Then readers of all processes get the placeholders that the
+   * contracts declare, and states are made again of them. False if there is no key. Later events of the subject get a new key.
+   */
+  async forget(subject: string): Promise<boolean> {
+    this.#instances.checkWritable("forget");
+    return this.#instances.during(() => forgetSubject(this.#events, subject));
+  }
+
+  /**
    * Delivers events in global order: those from `from` on that are there, then each new one, also of other processes. It ends
    * when the signal is aborted or the store closes.
    */
@@ -368,20 +378,12 @@ export class AggregateStore<A extends AnyAggregate = AnyAggregate, P extends Any
 
   /** Waits for commands that were given, makes everything durable and lets go of the storage. Safe to call twice. */
   async close(): Promise<void> {
-    this.#closing ??= this.#close();
+    this.#closing ??= this.#closeParts().finally(() => this.#entry.close());
     await this.#closing;
   }
 
-  async #close(): Promise<void> {
-    this.#stop.abort();
-    try {
-      await this.#closeParts();
-    } finally {
-      this.#entry.close();
-    }
-  }
-
   async #closeParts(): Promise<void> {
+    this.#stop.abort();
     await this.#managers.close();
     await Promise.allSettled([...this.#subscriptions.keys()].map(({ done }) => done));
     await Promise.allSettled([...this.#loops].map((loop) => loop.return()));

@@ -8,6 +8,8 @@ import { UnknownEvents } from "../projection/unknown-events.ts";
 import { AggregateStore } from "./aggregate-store.ts";
 import { Instances } from "./instances.ts";
 import { OpenStoreEntry } from "./open-stores.ts";
+import { openPersonalStore } from "../personal/open-personal-store.ts";
+import { PersonalDefinitions } from "./personal-definitions.ts";
 import { MiddlewareChain } from "./middleware.ts";
 import { monotonicNow } from "../real-timers.ts";
 import { keepParts } from "./store-parts.ts";
@@ -16,16 +18,22 @@ import type { Wiring } from "./wiring.ts";
 
 /** Puts an aggregate store together on an open event store, which it closes if that fails. */
 export async function assemble<A extends AnyAggregate, P extends AnyProjection>(
-  events: EventStore,
+  storage: EventStore,
   wiring: Wiring,
   options: StoreOptions,
 ): Promise<AggregateStore<A, P>> {
+  const personal = new PersonalDefinitions(wiring);
+  const events = await openPersonalStore(storage, personal, options).catch(async (error: unknown) => {
+    await storage.close();
+    throw error;
+  });
+  personal.isEncrypting = events !== storage;
   const { onUnknownEvent, idleTimeout, processManagerMode, onProcessManagerError } = options;
   const sources = sourcesOf(options);
   const unknown = new UnknownEvents(events, onUnknownEvent);
   const instances = new Instances(
     events,
-    { ...sources, onUnknownEvent, unknownEvents: unknown },
+    { ...sources, onUnknownEvent, unknownEvents: unknown, checkPersonal: (aggregate) => personal.declare(aggregate) },
     idleTimeout,
     new MiddlewareChain(options.middleware),
     options.readOnly,

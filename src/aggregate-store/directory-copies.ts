@@ -13,6 +13,8 @@ export interface RestoreOptions {
   readonly position?: number;
   /** Restore up to the last event that is not later than this time, a date or milliseconds since 1970. */
   readonly at?: Date | number;
+  /** Copies the keys of personal fields, too, if the source has them. Default: false. */
+  readonly keys?: boolean;
   /** Ends the restoration with the signal's reason. */
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: CopyProgress) => void;
@@ -35,7 +37,7 @@ export interface FollowOptions {
  * backup that was never completed, and `CORRUPT_LOG` for a damaged source.
  */
 export async function restore(source: string, target: string, options: RestoreOptions = {}): Promise<BackupReport> {
-  const { position, at, signal, onProgress, fileSystem } = options;
+  const { position, at, keys, signal, onProgress, fileSystem } = options;
   checkDirectories(source, target);
   if (position !== undefined && at !== undefined)
     throw new EventfoldError("INVALID_ARGUMENT", "restore expected a position or a time, found both; leave one out");
@@ -45,7 +47,7 @@ export async function restore(source: string, target: string, options: RestoreOp
   if (time !== undefined && !Number.isFinite(time))
     throw new EventfoldError("INVALID_ARGUMENT", `restore expected a date or milliseconds, found ${String(at)}`);
   const { restoreDirectory } = await import("#open-directory");
-  return restoreDirectory(source, target, { position, at: time, signal, onProgress }, fileSystem);
+  return restoreDirectory(source, target, { position, at: time, keys, signal, onProgress }, fileSystem);
 }
 
 /**

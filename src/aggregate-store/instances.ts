@@ -12,7 +12,7 @@ import { type EventReader, recordedEvent } from "../aggregate/event-reader.ts";
 import type { ValuePath } from "../aggregate/value-changes.ts";
 import { AggregateModel, type Command, type Environment } from "../aggregate/model.ts";
 import { duplicateDefinition } from "../duplicate-definition.ts";
-import { EventfoldError, isCommandRejected } from "../errors.ts";
+import { EventfoldError } from "../errors.ts";
 import type { EventStore, StreamName } from "../event-store/event-store.ts";
 import { cutOfType } from "../cut.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
@@ -25,6 +25,7 @@ import { compactInstance, type CompactOptions, type CompactResult } from "./comp
 import { DueCompactions } from "./due-compactions.ts";
 import { deleteInstance, type DeleteOptions, type DeleteResult } from "./delete-instance.ts";
 import { draftOf, injectEvent, type InjectedEvent, type InjectResult } from "./inject-event.ts";
+import { told } from "./told-outcome.ts";
 import { monotonicNow, sleep, startTimer } from "../real-timers.ts";
 import { turn } from "../event-loop.ts";
 import { isDate } from "../realm.ts";
@@ -73,7 +74,15 @@ export class Instances {
     };
     this.#environment = { ...environment, onGrown };
     this.#idleTimeout = idleTimeout;
-    this.#stopWatching = events.watchForeign((stream) => this.markOutdated(stream));
+    const stopForeign = events.watchForeign((stream) => this.markOutdated(stream));
+    const stopEra = events.watchEra?.(() => this.#unloadAll()) ?? stopForeign;
+    this.#stopWatching = () => void [stopForeign(), stopEra()];
+  }
+
+  /** A person was forgotten: all states are made again from what is left. */
+  #unloadAll(): void {
+    for (const snapshots of this.#snapshots.values()) snapshots.reset();
+    for (const instance of this.#instances.values()) instance.markOutdated(true);
   }
 
   /** Something else than a command of this store has appended to a stream. */
@@ -91,6 +100,7 @@ export class Instances {
       throw duplicateDefinition(`aggregate ${aggregate.type}`, "in this store");
     }
     if (known === undefined) {
+      this.#environment.checkPersonal?.(aggregate);
       this.#models.set(aggregate.type, model);
       this.#environment.unknownEvents?.declare(aggregate.type, model.reader.storedTypes);
     }
@@ -385,16 +395,4 @@ export class Instances {
 
 function publishEviction({ stream, version }: Instance): void {
   instanceEvicted.publish(() => ({ aggregate: stream.type, id: stream.id, version }));
-}
-
-/** Adds to a trace what a command led to. */
-async function told(outcome: Promise<CommandOutcome>, trace: ExecuteTrace): Promise<CommandOutcome> {
-  try {
-    const { events, version, position } = await outcome;
-    Object.assign(trace, { events: events.length, version, position });
-  } catch (error) {
-    if (isCommandRejected(error)) trace.rejection = error.rejection.type;
-    throw error;
-  }
-  return outcome;
 }

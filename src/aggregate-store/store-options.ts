@@ -2,6 +2,7 @@ import type { UnknownEventPolicy } from "../aggregate/unknown-event-policy.ts";
 import type { Middleware } from "./middleware.ts";
 import { EventfoldError } from "../errors.ts";
 import type { StorageOptions } from "../event-store/event-storage.ts";
+import type { SubjectKeys } from "../event-store/subject-keys.ts";
 import { isWellFormed } from "../json.ts";
 
 /** What the builder of a store collects, besides the definitions. */
@@ -14,6 +15,8 @@ export interface StoreOptions {
   readonly foreignEvents: NonNullable<StorageOptions["foreignEvents"]>;
   /** In milliseconds. */
   readonly lockTimeout: number;
+  /** Where the keys of personal fields are kept, if not in the storage. */
+  readonly keys: SubjectKeys | undefined;
   readonly onUnknownEvent: UnknownEventPolicy;
   readonly middleware: readonly Middleware[];
   readonly clock: () => number | Date;
@@ -28,6 +31,7 @@ export const DEFAULT_OPTIONS: StoreOptions = {
   durability: "flush",
   foreignEvents: "auto",
   lockTimeout: 30_000,
+  keys: undefined,
   onUnknownEvent: "error",
   middleware: [],
   // Read at each call: a test may replace `Date` while the store is open.

@@ -13,6 +13,7 @@ import type { UnknownEvents } from "../projection/unknown-events.ts";
 import { consumerOf } from "../subscription/subscription-letters.ts";
 import type { SelectedEvent } from "../subscription/event-filter.ts";
 import { type ExportOptions, exportStore } from "../transfer/export-store.ts";
+import { encryptedStore } from "../personal/open-personal-store.ts";
 import { backup, type StoreBackupOptions } from "./backup.ts";
 import { isOutcomesType } from "../stream-names.ts";
 import type { Instances } from "./instances.ts";
@@ -105,11 +106,11 @@ export abstract class StoreReads<A extends AnyAggregate> {
   /**
    * The store as lines of JSON: all events with their positions, and what keeps process managers and named subscriptions from doing
    * anything again. `import` reads them, into any storage. The export ends with what is there when its reading begins; the store
-   * may be used meanwhile. The guide "Backup and moving" shows how to move a store.
+   * may be used meanwhile. Personal fields stay encrypted. The guide "Backup and moving" shows how to move a store.
    */
   export(options: ExportOptions = {}): AsyncIterable<string> {
     this.#instances.checkOpen();
-    return exportStore(this.#events, options);
+    return exportStore(encryptedStore(this.#events), options);
   }
 
   /** The commands that programs have scheduled and that are still to be sent, the next one first. */

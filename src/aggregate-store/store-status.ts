@@ -2,6 +2,7 @@ import { isOutcomesType } from "../stream-names.ts";
 import type { CommandEnvelope } from "../aggregate/messages.ts";
 import type { EventStore, StoreSizes } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
+import { countSubjects } from "../personal/open-personal-store.ts";
 import type { ProcessManagers } from "../process-manager/process-managers.ts";
 import type { Projections } from "../projection/projections.ts";
 import type { UnknownEvents, UnknownEventStatus } from "../projection/unknown-events.ts";
@@ -45,6 +46,8 @@ export interface StoreStatus {
     /** Milliseconds since 1970. */
     readonly timestamp: number;
   };
+  /** How many persons have personal fields that are not forgotten, if the store encrypts some. */
+  readonly subjects?: number;
   /** Size of the store in its storage, if the storage can tell. */
   readonly bytes?: number;
   /** The parts of that size. */
@@ -58,7 +61,7 @@ export async function storeStatus(
   unknown: UnknownEvents,
 ): Promise<StoreStatus> {
   await refreshBeforeReading(events);
-  const [streams, folded, managed, names, unknownEvents, sizes, oldest] = await Promise.all([
+  const [streams, folded, managed, names, unknownEvents, sizes, oldest, subjects] = await Promise.all([
     events.listStreams(),
     projections.positions(),
     managers.statuses(),
@@ -66,6 +69,7 @@ export async function storeStatus(
     unknown.all(),
     events.sizes?.(),
     oldestOf(events),
+    countSubjects(events),
   ]);
   const subscribed = await Promise.all(
     names.map(async (name) => ({ name, position: (await events.loadCheckpoint("subscription", name))?.position ?? 0 })),
@@ -89,6 +93,7 @@ export async function storeStatus(
     subscriptions: subscribed.map(withLag),
     unknownEvents,
     ...(oldest === undefined ? {} : { oldest }),
+    ...(subjects === undefined ? {} : { subjects }),
     ...(sizes === undefined ? {} : { bytes: sizes.log + sizes.streams + sizes.caches + sizes.other, sizes }),
   };
 }

@@ -28,7 +28,6 @@ import {
   type NotJson,
   type Payload,
   type Payloads,
-  shapesOf,
   type StandardSchema,
 } from "./payload.ts";
 import { shownIssues, validated } from "./validate.ts";
@@ -231,10 +230,6 @@ export function aggregate<
     for (const [name, payload] of Object.entries<Payload>(payloads)) {
       checkMessageName(name);
       checkPayload(`aggregate ${type}: ${section}.${name}`, payload);
-      if (section === "rejections" && shapesOf(payload).some(({ personal }) => personal !== undefined))
-        throw invalid(
-          `aggregate ${type}: ${section}.${name} has personal fields; rejections are not kept, so leave them out`,
-        );
     }
   }
   if (state !== undefined) checkPayload(`aggregate ${type}: state`, state);

@@ -31,6 +31,7 @@ export interface Environment {
   readonly sampler?: FoldSampler;
   /** An instance whose definition has `compactAfter` has reached a version. */
   readonly onGrown?: (stream: StreamName, version: number) => void;
+  readonly checkPersonal?: (aggregate: AnyAggregate) => void;
 }
 
 export interface UnknownEventLog {

@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { readFileSync } from "node:fs";
 import { addCopyCommands } from "./commands/copies.ts";
 import { addDoctorCommands } from "./commands/doctor.ts";
+import { addForgetCommand } from "./commands/forget.ts";
 import { addManagerCommands } from "./commands/managers.ts";
 import { addModelCommands } from "./commands/model.ts";
 import { addReadingCommands } from "./commands/reading.ts";
@@ -39,6 +40,7 @@ Exit codes: 0 done, 1 something was found (or a command failed), 2 usage, 3 the 
   addDoctorCommands(cli, terminal);
   addCopyCommands(cli, terminal);
   addTransferCommands(cli, terminal);
+  addForgetCommand(cli, terminal);
   return cli;
 }
 

@@ -21,6 +21,7 @@ import {
 } from "./checks/check-consumers.ts";
 import { checkCuts, lastCut } from "./checks/check-cuts.ts";
 import { checkEnds } from "./checks/check-ends.ts";
+import { checkKeys } from "./checks/check-keys.ts";
 import { checkLayout } from "./checks/check-layout.ts";
 import { checkRegistry } from "./checks/check-registry.ts";
 import { checkStream } from "./checks/check-streams.ts";
@@ -340,6 +341,7 @@ export class Diagnosis {
       this.problems.push({ kind: "head-damaged", severity, file: head, message, ...(isEmpty ? {} : fix) });
     }
     if (!this.hasGaps) appendAll(this.problems, checkCuts(this.#fs, this.paths, this.#marker, this.#streams.cuts));
+    appendAll(this.problems, checkKeys(this.#fs, this.paths));
     appendAll(this.problems, checkEnds(this.#fs, this.paths, this.#streams.streams, !this.hasGaps));
   }
 

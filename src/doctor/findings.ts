@@ -39,6 +39,7 @@ export type FindingKind =
   | "head-damaged"
   | "stream-ends-damaged"
   | "cuts-damaged"
+  | "keys-damaged"
   | "snapshot-damaged"
   | "checkpoint-damaged"
   | "dead-letters-damaged"

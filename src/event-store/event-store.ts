@@ -5,6 +5,7 @@
  */
 
 import type { CutKind } from "../cut.ts";
+import type { MadeInEra, PersonalParts } from "./era.ts";
 
 /** Names one stream: all events of one aggregate instance. */
 export interface StreamName {
@@ -80,7 +81,7 @@ export interface ConsumerNote {
 }
 
 /** The part of a commit that says how far a consumer has come. */
-export interface ConsumerAppend {
+export interface ConsumerAppend extends MadeInEra {
   /** A process manager's name; names of the runtime's own consumers have a colon. */
   readonly name: string;
   /** Sequence that the consumer's last note must have for the commit to happen; 0 for none. The new note gets the next one. */
@@ -116,7 +117,7 @@ export type CommitResult =
   | { readonly ok: false; readonly consumer: string; readonly actualSequence: number };
 
 /** A derived state that is kept to save replaying. Losing or damaging it must never change a result. */
-export interface Snapshot {
+export interface Snapshot extends MadeInEra {
   readonly state: unknown;
   /** Version of the last event that is folded into `state`. */
   readonly version: number;
@@ -127,7 +128,7 @@ export interface Snapshot {
 }
 
 /** A consumer's place in the store's global order, with what it has made of the events so far. A cache like a snapshot. */
-export interface Checkpoint {
+export interface Checkpoint extends MadeInEra {
   readonly state: unknown;
   /** Position of the last event that is folded in. */
   readonly position: number;
@@ -214,6 +215,8 @@ export interface StoreSizes {
 export interface BackupOptions {
   /** Whether the directory may have an earlier copy, to which what is new is added. */
   readonly incremental: boolean;
+  /** Whether the keys of personal fields are copied, too. Default: false. */
+  readonly keys?: boolean | undefined;
   /** When it is aborted, the copy ends with its reason. The next one goes on where it ended. */
   readonly signal?: AbortSignal | undefined;
   /** Called with the bytes that are copied, and that are to be copied in all. */
@@ -243,7 +246,7 @@ export interface NameLease {
   release(): void;
 }
 
-export interface EventStore {
+export interface EventStore extends PersonalParts {
   readonly capabilities: EventStoreCapabilities;
 
   /**

@@ -19,6 +19,7 @@ import type {
   StoreProgress,
   StreamName,
 } from "./event-store.ts";
+import { MemorySubjectKeys, type SubjectKeys } from "./subject-keys.ts";
 import type { CutKind } from "../cut.ts";
 import { checkStreamName, type FullName, fullNameOf } from "../stream-names.ts";
 import { compareCodePoints } from "./stream-order.ts";
@@ -48,6 +49,7 @@ export class MemoryContent {
   readonly checkpoints: Map<string, string> = new Map();
   readonly notes: Map<string, string[]> = new Map();
   readonly letters: Map<string, Map<string, StoredDeadLetter>> = new Map();
+  readonly keys: MemorySubjectKeys = new MemorySubjectKeys();
   /** The names of which a store has the exclusive use. */
   readonly names: Set<string> = new Set();
   /** Called after each commit, with the store that made it. */
@@ -57,6 +59,7 @@ export class MemoryContent {
 /** Events in memory, for tests, prototypes and browsers: they are gone when the process ends. */
 export class MemoryEventStore implements EventStore {
   readonly capabilities: EventStoreCapabilities = { durable: false, multiProcess: false };
+  readonly keys: SubjectKeys;
   readonly #content: MemoryContent;
   readonly #listeners = new Set<() => void>();
   readonly #foreignListeners = new Set<(stream: StreamName) => void>();
@@ -65,6 +68,7 @@ export class MemoryEventStore implements EventStore {
 
   constructor(content: MemoryContent = new MemoryContent()) {
     this.#content = content;
+    this.keys = content.keys;
     content.observers.add(this.#observe);
   }
 

@@ -21,6 +21,7 @@ export interface RestoreDirectoryOptions {
   readonly position?: number | undefined;
   /** Milliseconds since 1970. */
   readonly at?: number | undefined;
+  readonly keys?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: CopyProgress) => void) | undefined;
 }
@@ -35,7 +36,7 @@ export async function restoreDirectory(
   fs: FileSystem,
   from: string,
   to: string,
-  { position, at, signal, onProgress }: RestoreDirectoryOptions,
+  { position, at, keys, signal, onProgress }: RestoreDirectoryOptions,
 ): Promise<BackupReport> {
   const source = storePaths(fs.resolve(from));
   const target = storePaths(fs.resolve(to));
@@ -58,7 +59,14 @@ export async function restoreDirectory(
   // The remains of a restoration that was cut off may be of another position.
   const state = copyState(fs, target);
   if (state.kind === "unsettled" && state.whole === undefined) fs.remove(target.commitLog);
-  const options = { signal, onProgress, incremental: false, settle: (path: string) => settleDirectory(fs, path) };
+  const keysOf = keys === true ? source : undefined;
+  const options = {
+    signal,
+    onProgress,
+    keysOf,
+    incremental: false,
+    settle: (path: string) => settleDirectory(fs, path),
+  };
   return copyStore(fs, { commitLog, ...cut, position: wanted ?? end.position, beside }, target, options);
 }
 

@@ -12,6 +12,7 @@ import type {
   StoreSizes,
   StreamName,
 } from "../event-store/event-store.ts";
+import type { SubjectKeys } from "../event-store/subject-keys.ts";
 import { checkStreamName } from "../stream-names.ts";
 import { readError } from "./disk/io-error.ts";
 import type { StreamKey } from "./disk/stream-key.ts";
@@ -27,6 +28,10 @@ export abstract class FileEventReader {
 
   constructor(parts: ReadingParts) {
     this.#parts = parts;
+  }
+
+  get keys(): SubjectKeys {
+    return this.#parts.subjectKeys;
   }
 
   get location(): string {

@@ -7,6 +7,7 @@ import { loadLineHash } from "./caches/snapshot-format.ts";
 import { ioError } from "./disk/io-error.ts";
 import { type StorePaths, storePaths } from "./disk/store-paths.ts";
 import { storeReplaced } from "./disk/store-replaced.ts";
+import { FileSubjectKeys } from "./keys/file-subject-keys.ts";
 import { CommitLog, DEFAULT_LOG_OPTIONS } from "./log/commit-log.ts";
 import { listSegments } from "./log/segment.ts";
 import { checkStart, LOG_START } from "./open-store.ts";
@@ -70,7 +71,9 @@ async function open(
     const { consumers } = marker;
     const hash = await loadLineHash();
     const parts = wireReading({ fs, paths, hash, log, lock: { check }, consumers, mayRewrite: false });
+    const subjectKeys = new FileSubjectKeys(fs, paths, undefined);
     close = () => {
+      subjectKeys.close();
       parts.closeFiles();
       lockFile.close();
     };
@@ -85,7 +88,7 @@ async function open(
     index.open(marker);
     await follower.open();
     index.check();
-    return new ReadOnlyFileStore({ ...parts, follower, closeFiles: close });
+    return new ReadOnlyFileStore({ ...parts, follower, subjectKeys, closeFiles: close });
   } catch (error) {
     close();
     throw error;

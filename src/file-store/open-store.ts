@@ -15,6 +15,7 @@ import { acquireName } from "./disk/name-lock.ts";
 import { type StorePaths, storePaths } from "./disk/store-paths.ts";
 import type { StreamKey } from "./disk/stream-key.ts";
 import { FileEventStore } from "./file-event-store.ts";
+import { FileSubjectKeys } from "./keys/file-subject-keys.ts";
 import { CommitLog, type CommitLogOptions, DEFAULT_LOG_OPTIONS } from "./log/commit-log.ts";
 import { listSegments } from "./log/segment.ts";
 import { Checkpointer } from "./recovery/checkpointer.ts";
@@ -175,12 +176,17 @@ function wire({ fs, paths, lock, hash, options }: Opening, log: CommitLog, marke
     isAlwaysAwaited: options.foreignEvents === "await",
   });
 
+  const subjectKeys = new FileSubjectKeys(fs, paths, (work) => lock.hold(work));
+  const closeFiles = (): void => {
+    subjectKeys.close();
+    reading.closeFiles();
+  };
   const store = new FileEventStore({
-    ...{ ...shared, checkpointer, committer, foreign },
+    ...{ ...shared, checkpointer, committer, foreign, subjectKeys, closeFiles },
     acquireName: (name) => acquireName(fs, paths, name),
     backup: (target: string, copying: BackupOptions) =>
       backup(shared, target, { ...copying, settle: (path) => settleDirectory(fs, path) }),
     capabilities: { durable: durability === "flush", multiProcess: true },
   });
-  return { store, recovery, checkpointer, index, cuts: reading.cuts, guard, closeFiles: reading.closeFiles };
+  return { store, recovery, checkpointer, index, cuts: reading.cuts, guard, closeFiles };
 }

@@ -14,6 +14,7 @@ import type { Committer } from "./commit/committer.ts";
 import type { ForeignWatch } from "./commit/foreign-watch.ts";
 import type { StorePaths } from "./disk/store-paths.ts";
 import type { StoreLock } from "./disk/store-lock.ts";
+import type { FileSubjectKeys } from "./keys/file-subject-keys.ts";
 import type { CommitLog } from "./log/commit-log.ts";
 import type { LogReader } from "./log/log-reader.ts";
 import type { StoreGuard } from "./log/store-guard.ts";
@@ -46,6 +47,8 @@ export interface ReadingParts {
   readonly watchers: CommitWatchers;
   readonly snapshots: SnapshotFiles;
   readonly checkpoints: ConsumerCheckpoints;
+  /** The keys of personal fields. */
+  readonly subjectKeys: FileSubjectKeys;
   /** The sizes of all files. */
   readonly sizes: () => Promise<StoreSizes>;
   /** Closes all files but the lock. */

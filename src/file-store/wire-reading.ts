@@ -36,7 +36,7 @@ export interface WireReadingParts {
   readonly mayRewrite: boolean;
 }
 
-export interface WiredReading extends Omit<ReadingParts, "follower"> {
+export interface WiredReading extends Omit<ReadingParts, "follower" | "subjectKeys"> {
   readonly fs: FileSystem;
   readonly head: Head;
   readonly registry: StreamRegistry;

@@ -12,9 +12,14 @@ export interface FileSystem {
   readonly mostLocks?: number;
   /**
    * `"read"`: must exist. `"update"`: read and write, must exist. `"create"`: read and write, created
-   * when missing. With `durable`, `writeDurably` reaches stable storage in one system call.
+   * when missing. With `durable`, `writeDurably` reaches stable storage in one system call. With `isPrivate`, a file that is created may be
+   * read by its owner only.
    */
-  open(path: string, mode: "read" | "update" | "create", options?: { readonly durable?: boolean }): FileHandle;
+  open(
+    path: string,
+    mode: "read" | "update" | "create",
+    options?: { readonly durable?: boolean; readonly isPrivate?: boolean },
+  ): FileHandle;
   /** Opens (creating it when missing) a file that serves as a lock between processes. */
   openLock(path: string): LockFile;
   /** Size and kind, or nothing if there is no such entry. */

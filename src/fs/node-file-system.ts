@@ -26,11 +26,19 @@ class NodeFileSystem implements FileSystem {
     this.#libc = libc;
   }
 
-  open(file: string, mode: "read" | "update" | "create", options?: { readonly durable?: boolean }): FileHandle {
+  open(
+    file: string,
+    mode: "read" | "update" | "create",
+    options?: { readonly durable?: boolean; readonly isPrivate?: boolean },
+  ): FileHandle {
     const { O_RDONLY, O_RDWR, O_CREAT, O_DSYNC } = fs.constants;
     const access = mode === "read" ? O_RDONLY : mode === "update" ? O_RDWR : O_RDWR | O_CREAT;
     const isDurable = options?.durable === true;
-    const descriptor = pool.open(file, access | (isDurable ? (O_DSYNC ?? 0) : 0), 0o644);
+    const descriptor = pool.open(
+      file,
+      access | (isDurable ? (O_DSYNC ?? 0) : 0),
+      options?.isPrivate === true ? 0o600 : 0o644,
+    );
     const pooled = new PooledDescriptor(pool, file, access & ~O_CREAT, descriptor);
     // The log's own descriptor: it is in use all the time, and must stay the one whose flush failed or did not.
     if (isDurable) pooled.pin();

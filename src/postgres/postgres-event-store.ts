@@ -28,6 +28,7 @@ import { Progress } from "./progress.ts";
 import { EventReader } from "./read/event-reader.ts";
 import { migrate } from "./schema/migrate.ts";
 import { quotedSchema } from "./schema/schema-name.ts";
+import { PostgresSubjectKeys } from "./subject-keys.ts";
 import { fromStored } from "./stored-text.ts";
 import { Channel } from "./watch/channel.ts";
 import { endedListening, mayListen } from "./watch/listening-stores.ts";
@@ -54,6 +55,7 @@ export interface PostgresEventStoreOptions {
  */
 export class PostgresEventStore implements EventStore {
   readonly capabilities: EventStoreCapabilities;
+  readonly keys: PostgresSubjectKeys;
   readonly #pool: PostgresPool;
   readonly #database: Database;
   readonly #committer: Committer;
@@ -80,6 +82,7 @@ export class PostgresEventStore implements EventStore {
     this.#reader = new EventReader(database, schema);
     this.#caches = new Caches(database, schema);
     this.#progress = new Progress(database, schema);
+    this.keys = new PostgresSubjectKeys(database, schema);
     const watcher = (this.#watcher = new Watcher(database, schema, ids, head));
     const onNews = (): void => void watcher.refresh().catch(() => {});
     const channel = (this.#channel = new Channel({ database, channel: schema, own: ids.first, onNews }));

@@ -23,6 +23,8 @@ export interface DeadLetter {
   readonly error: string;
   /** Milliseconds since 1970. */
   readonly timestamp: number;
+  /** Its payload went with the key of a forgotten person. It cannot be replayed; drop it. */
+  readonly forgotten?: true;
   /** The event that caused it; missing for a letter of the Rust crate. */
   readonly cause?: {
     readonly aggregate: string;
@@ -53,17 +55,7 @@ export function letterOf(
   return {
     key: identity,
     letter: {
-      envelope: {
-        aggregate_type: envelope.aggregate,
-        instance_id: envelope.id,
-        command: envelope.command,
-        context: {
-          actor: context.actor ?? null,
-          correlation_id: context.correlationId ?? null,
-          metadata: context.metadata ?? null,
-          ...(context.sourceDevice === undefined ? {} : { source_device: context.sourceDevice }),
-        },
-      },
+      envelope: storedEnvelope(envelope, context),
       error: errorText(envelope, error),
       ts: Math.floor(time / 1000),
       ms: time % 1000,
@@ -72,6 +64,26 @@ export function letterOf(
       code: isEventfoldError(error) ? error.code : null,
       rejection: isCommandRejected(error) ? asJson(error.rejection) : null,
       ...(cause === undefined ? {} : { cause }),
+    },
+  };
+}
+
+/** A letter that has lost its command, with the command that was made again. */
+export function withCommand({ key, letter }: StoredDeadLetter, envelope: CommandEnvelope): StoredDeadLetter {
+  const { context = {} } = envelope;
+  return { key, letter: { ...letter, forgotten: undefined, envelope: storedEnvelope(envelope, context) } };
+}
+
+function storedEnvelope({ aggregate, id, command }: CommandEnvelope, context: CommandContext): object {
+  return {
+    aggregate_type: aggregate,
+    instance_id: id,
+    command,
+    context: {
+      actor: context.actor ?? null,
+      correlation_id: context.correlationId ?? null,
+      metadata: context.metadata ?? null,
+      ...(context.sourceDevice === undefined ? {} : { source_device: context.sourceDevice }),
     },
   };
 }
@@ -115,6 +127,10 @@ interface StoredEnvelope {
 /** Envelope and cause of a dead letter, also of one that the Rust crate wrote. */
 export function addressOf({ key, letter }: StoredDeadLetter): Pick<Undelivered, "envelope" | "cause"> {
   const { aggregate_type, instance_id, command, context } = (letter["envelope"] ?? {}) as Partial<StoredEnvelope>;
+  if (letter["forgotten"] === true)
+    throw new InvalidCommandError(
+      `the dead letter ${JSON.stringify(key)} has lost its command, because a person whose data it had was forgotten; drop it`,
+    );
   if (typeof aggregate_type !== "string" || typeof instance_id !== "string" || command === undefined) {
     throw new InvalidCommandError(
       `the dead letter ${JSON.stringify(key)} cannot be read, so it cannot be sent again; it can be dropped`,
@@ -151,7 +167,12 @@ function shownEvent(subscription: string, { key, letter }: StoredDeadLetter): De
   const { ts, ms, error } = letter as { readonly ts: number; readonly ms: number; readonly error: string };
   const { aggregate, id, version, position, eventId } = event;
   const cause = { aggregate, id, version, position, eventId };
-  return { key, subscription, aggregate, id, command: undefined, error, timestamp: ts * 1000 + ms, cause };
+  const time = { timestamp: ts * 1000 + ms, ...forgottenIn(letter) };
+  return { key, subscription, aggregate, id, command: undefined, error, ...time, cause };
+}
+
+function forgottenIn(letter: StoredDeadLetter["letter"]): Pick<DeadLetter, "forgotten"> {
+  return letter["forgotten"] === true ? { forgotten: true } : {};
 }
 
 /** A dead letter as users see it. */
@@ -170,17 +191,20 @@ export function shownLetter(processManager: string, { key, letter }: StoredDeadL
     command: envelope.command,
     error: typeof letter["error"] === "string" ? letter["error"] : "this line of dead_letters.jsonl cannot be read",
     timestamp: seconds * 1000 + (typeof letter["ms"] === "number" ? letter["ms"] : 0),
+    ...forgottenIn(letter),
     ...(cause === undefined ? {} : { cause }),
   };
 }
 
 /** The dead letter of a process manager with a key. Throws `UNKNOWN_DEAD_LETTER` if there is none. */
-export async function openLetter(events: EventStore, manager: string, key: string): Promise<StoredDeadLetter> {
+export async function openLetter(
+  events: EventStore,
+  consumer: string,
+  key: string,
+  what: string = `process manager ${consumer}`,
+): Promise<StoredDeadLetter> {
   await refreshBeforeReading(events);
-  const letter = await events.deadLetter(manager, key);
+  const letter = await events.deadLetter(consumer, key);
   if (letter !== undefined) return letter;
-  throw new EventfoldError(
-    "UNKNOWN_DEAD_LETTER",
-    `process manager ${manager} has no dead letter ${JSON.stringify(key)}`,
-  );
+  throw new EventfoldError("UNKNOWN_DEAD_LETTER", `${what} has no dead letter ${JSON.stringify(key)}`);
 }

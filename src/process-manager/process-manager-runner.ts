@@ -1,26 +1,18 @@
 import type { CommandEnvelope } from "../aggregate/messages.ts";
 import { isEventfoldError } from "../errors.ts";
-import type { EventStore, StoredEvent } from "../event-store/event-store.ts";
+import type { ConsumerAppend, EventStore, StoredEvent } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { tracedCommit } from "../event-store/traced-commit.ts";
-import { reacting, type ReactTrace } from "../tracing/tracing.ts";
 import { ChangedHistoryError } from "../projection/log-cursor.ts";
 import { addressOf, openLetter } from "./dead-letter.ts";
 import { type CommandTargets, deliver, type Delivery, type DeliveryResult, type StepNote } from "./dispatcher.ts";
+import { ForgottenCommands } from "./forgotten-commands.ts";
 import type { UnknownEvents } from "../projection/unknown-events.ts";
 import { ProgressLoader } from "./progress-loader.ts";
 import type { ProcessManagerDefinition } from "./process-manager.ts";
 import type { Note } from "./note.ts";
-import { applyNote, completeEvent, type Progress, schedulingSteps } from "./progress.ts";
-import {
-  causeOf,
-  failedReaction,
-  identityOf,
-  keysOf,
-  NO_OUTPUTS,
-  type Outputs,
-  type ScheduledCommand,
-} from "./reaction.ts";
+import { applyNote, completeEvent, type Progress, reactTo, schedulingSteps } from "./progress.ts";
+import { causeOf, failedReaction, identityOf, keysOf, type Outputs, type ScheduledCommand } from "./reaction.ts";
 import { Reactions } from "./reactions.ts";
 
 const SAVE_EVERY_EVENTS = 1000;
@@ -60,6 +52,7 @@ export class ProcessManagerRunner {
   /** It has begun with the first event, and not come to the last one yet. */
   #isFresh = false;
   #turn: Promise<unknown> = Promise.resolve();
+  readonly #unwatch: (() => void) | undefined;
 
   constructor(
     definition: ProcessManagerDefinition,
@@ -76,6 +69,8 @@ export class ProcessManagerRunner {
     this.#now = now;
     this.#reactions = new Reactions(definition);
     this.#loader = new ProgressLoader(definition, events, this.#reactions);
+    // Its state may say more than the events still do.
+    this.#unwatch = events.watchEra?.(() => (this.#progress = undefined));
   }
 
   /** Time of the next scheduled command; `Infinity` if there is none. */
@@ -133,9 +128,11 @@ export class ProcessManagerRunner {
   replay(key: string): Promise<void> {
     return this.#exclusively(async () => {
       for (;;) {
+        const { era } = this.#events;
         const { envelope, cause } = addressOf(await openLetter(this.#events, this.name, key));
         const delivery = { manager: this.name, identity: key, envelope, cause };
-        const note = { name: this.name, expectedSequence: await this.#sequence(), note: {}, settledLetters: [key] };
+        const expectedSequence = await this.#sequence();
+        const note = { name: this.name, expectedSequence, note: {}, settledLetters: [key], era };
         const result = await this.#send(delivery, note, "throw");
         if (await this.#isSettled(note, result.kind === "dispatched")) return;
       }
@@ -170,6 +167,7 @@ export class ProcessManagerRunner {
       } catch {
         // The next opening reads more, and lets the code of that time react to what has no note.
       }
+      this.#unwatch?.();
     });
   }
 
@@ -188,7 +186,9 @@ export class ProcessManagerRunner {
       for await (const batch of progress.cursor.read()) {
         for (const event of batch) {
           if (stopped()) return true;
+          if (this.#events.era !== progress.era) return false;
           const outputs = this.#react(progress, event);
+          progress.forgotten?.take(event, outputs);
           if (!(await this.#carryOut(progress, event, outputs, report))) return await this.#superseded(progress);
           completeEvent(progress, event, outputs.state);
           if ((progress.quiet?.count ?? 0) >= NOTE_EVERY_EVENTS && !(await this.#noteHandled()))
@@ -204,6 +204,11 @@ export class ProcessManagerRunner {
       return false;
     }
     this.#isFresh = false;
+    if (progress.forgotten !== undefined) {
+      const { note, deadLetters } = progress.forgotten.restored(this.#now());
+      if (!(await this.#commitNote(progress, note, undefined, { deadLetters }))) return this.#superseded(progress);
+      progress.forgotten = undefined;
+    }
     const due = progress.scheduled.due(this.#now());
     for (const command of due) {
       if (stopped()) return true;
@@ -254,7 +259,7 @@ export class ProcessManagerRunner {
 
   async #deliver(progress: Progress, delivery: Delivery, note: Note, report: Counts): Promise<boolean> {
     if (progress.earlierDeadLetters.has(delivery.identity)) return this.#commitNote(progress, note);
-    const consumer = { name: this.name, expectedSequence: progress.sequence, note };
+    const consumer = { name: this.name, expectedSequence: progress.sequence, note, era: progress.era };
     const result = await this.#send(delivery, consumer, "dead-letter");
     if (result.kind === "superseded") return false;
     applyNote(progress, { sequence: consumer.expectedSequence + 1, note });
@@ -289,10 +294,16 @@ export class ProcessManagerRunner {
   }
 
   /** Writes a note that has no command beside it. */
-  async #commitNote(progress: Progress, note: Note, causeId?: string): Promise<boolean> {
-    const consumer = { name: this.name, expectedSequence: progress.sequence, note };
+  async #commitNote(
+    progress: Progress,
+    note: Note,
+    causeId?: string,
+    letters: Pick<ConsumerAppend, "deadLetters"> = {},
+  ): Promise<boolean> {
+    const { sequence: expectedSequence, era } = progress;
+    const consumer = { name: this.name, expectedSequence, note, ...letters, era };
     const { ok } = await tracedCommit(this.#events, { appends: [], consumer }, undefined, causeId);
-    if (ok) applyNote(progress, { sequence: consumer.expectedSequence + 1, note });
+    if (ok) applyNote(progress, { sequence: expectedSequence + 1, note });
     return ok;
   }
 
@@ -308,28 +319,8 @@ export class ProcessManagerRunner {
   }
 
   #react(progress: Progress, event: StoredEvent): Outputs {
-    const { type, stream, version, position } = event;
-    const { type: aggregate, id } = stream;
-    if (progress.reacted?.position === position) return progress.reacted.outputs;
-    if (
-      !this.#reactions.has(event) ||
-      version <= (progress.versions.get(`${aggregate}/${id}`) ?? 0) ||
-      !progress.handlers.counts(event)
-    )
-      return { ...NO_OUTPUTS, state: progress.state };
-    const begin = (): ReactTrace => ({
-      ...{ processManager: this.name, aggregate, id, event: type, position },
-      eventId: causeOf(event).eventId,
-      metadata: event.meta,
-      isReplay: progress.handlers.outputsDone(event) === Infinity,
-    });
     try {
-      return reacting.sync(begin, (trace) => {
-        const outputs = this.#reactions.outputs(progress.state, event, progress.samples);
-        progress.reacted = { position, outputs };
-        if (trace !== undefined) trace.commands = outputs.commands.length + outputs.schedule.length;
-        return outputs;
-      });
+      return reactTo(this.name, this.#reactions, progress, event);
     } catch (error) {
       // It may have changed half of its state: the next run finds it again.
       this.#progress = undefined;
@@ -350,9 +341,19 @@ export class ProcessManagerRunner {
 
   /** Progress with every note so far, of any process. */
   async #noted(): Promise<Progress> {
-    const progress = (this.#progress ??= await this.#load());
-    for (const note of await this.#events.consumerNotes(this.name, progress.sequence)) applyNote(progress, note);
-    return progress;
+    for (;;) {
+      const progress = (this.#progress ??= await this.#load());
+      for (const note of await this.#events.consumerNotes(this.name, progress.sequence)) applyNote(progress, note);
+      if (progress.era === this.#events.era) {
+        // Those that are forgotten are made again from all events.
+        if (progress.cursor.position === 0)
+          progress.forgotten ??= await ForgottenCommands.find(this.#events, this.name, progress.scheduled);
+        else if (progress.era !== undefined && progress.forgotten === undefined && progress.scheduled.hasForgotten)
+          this.#discardCheckpoint();
+        if (this.#progress === progress) return progress;
+      }
+      this.#progress = undefined;
+    }
   }
 
   /** The same. The log has the manager's handlers. */

@@ -62,6 +62,7 @@ export class ProgressLoader {
       samples: new FoldSamples(),
       earlierDeadLetters: new Set(),
       quiet: undefined,
+      era: this.#events.era,
     };
   }
 
@@ -115,6 +116,7 @@ export class ProgressLoader {
       samples: new FoldSamples((checkpoint.samples ?? []) as readonly FoldSample[]),
       earlierDeadLetters: new Set(kept.deadLetters),
       quiet: undefined,
+      era: this.#events.era,
     };
   }
 
@@ -196,6 +198,7 @@ export class ProgressLoader {
       fingerprint,
       samples: samples.all,
       ...mark,
+      era: progress.era,
     });
     return mark.position;
   }

@@ -2,9 +2,12 @@ import type { FoldSamples } from "../aggregate/fold-samples.ts";
 import type { ConsumerNote, StoredEvent } from "../event-store/event-store.ts";
 import type { LogCursor } from "../projection/log-cursor.ts";
 import type { AdoptedCheckpoint, Note } from "./note.ts";
+import type { ForgottenCommands } from "./forgotten-commands.ts";
 import type { HandlerProgress, SavedHandlers } from "./handler-progress.ts";
 import { applySchedule, type ScheduledCommands } from "./scheduled-commands.ts";
-import type { ScheduledCommand, Outputs } from "./reaction.ts";
+import { causeOf, NO_OUTPUTS, type Outputs, type ScheduledCommand } from "./reaction.ts";
+import type { Reactions } from "./reactions.ts";
+import { reacting, type ReactTrace } from "../tracing/tracing.ts";
 
 /** The state of a checkpoint. All of it can be made again from the log. */
 export interface ManagerCheckpoint extends SavedHandlers {
@@ -34,6 +37,10 @@ export interface Progress {
   readonly samples: FoldSamples;
   /** Identities of commands that became dead letters before the log lost the notes of it. */
   readonly earlierDeadLetters: Set<string>;
+  /** The store's era in which its events were read. */
+  readonly era: number | undefined;
+  /** What cannot be read any more of what it keeps, if it reacts to all events again. */
+  forgotten?: ForgottenCommands | undefined;
   /** The last event that was handled and caused nothing, so that no note has it, and how many there were since the last note. */
   quiet: { readonly event: StoredEvent; readonly count: number } | undefined;
 }
@@ -58,4 +65,29 @@ export function applyNote(progress: Progress, { sequence, note }: ConsumerNote):
   applySchedule(progress.scheduled, note as Note);
   progress.handlers.apply(sequence, note as Note);
   progress.sequence = sequence;
+}
+
+/** What a manager makes of an event. It is asked once for each event: it may change its state. */
+export function reactTo(manager: string, reactions: Reactions, progress: Progress, event: StoredEvent): Outputs {
+  const { type, stream, version, position } = event;
+  const { type: aggregate, id } = stream;
+  if (progress.reacted?.position === position) return progress.reacted.outputs;
+  if (
+    !reactions.has(event) ||
+    version <= (progress.versions.get(`${aggregate}/${id}`) ?? 0) ||
+    !progress.handlers.counts(event)
+  )
+    return { ...NO_OUTPUTS, state: progress.state };
+  const begin = (): ReactTrace => ({
+    ...{ processManager: manager, aggregate, id, event: type, position },
+    eventId: causeOf(event).eventId,
+    metadata: event.meta,
+    isReplay: progress.handlers.outputsDone(event) === Infinity,
+  });
+  return reacting.sync(begin, (trace) => {
+    const outputs = reactions.outputs(progress.state, event, progress.samples);
+    progress.reacted = { position, outputs };
+    if (trace !== undefined) trace.commands = outputs.commands.length + outputs.schedule.length;
+    return outputs;
+  });
 }

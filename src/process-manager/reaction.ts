@@ -25,6 +25,8 @@ export interface ScheduledCommand {
   readonly cause?: Cause | undefined;
   /** Scheduled by a handler that catches up, while others were past the event. */
   readonly late?: true;
+  /** Its payload and context went with the key of a forgotten person. Never stored. */
+  readonly forgotten?: true;
 }
 
 /** The event that a command goes back to. */

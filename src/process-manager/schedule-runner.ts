@@ -6,7 +6,7 @@ import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { tracedCommit } from "../event-store/traced-commit.ts";
 import { ChangedHistoryError, LogCursor } from "../projection/log-cursor.ts";
 import { isDate } from "../realm.ts";
-import { addressOf } from "./dead-letter.ts";
+import { addressOf, openLetter } from "./dead-letter.ts";
 import { type CommandTargets, deliver, type DeliveryResult } from "./dispatcher.ts";
 import type { Note } from "./note.ts";
 import { envelopeCopy, type ScheduledCommand } from "./reaction.ts";
@@ -45,6 +45,8 @@ interface Progress {
   readonly scheduled: ScheduledCommands;
   /** Sequence of the last note that is applied. */
   sequence: number;
+  /** The store's era in which the notes were read. */
+  readonly era: number | undefined;
 }
 
 /** What one run did. */
@@ -69,6 +71,7 @@ export class ScheduleRunner {
   readonly #targets: CommandTargets;
   readonly #now: () => number;
   readonly #nextId: () => string;
+  readonly #unwatch: (() => void) | undefined;
   #progress: Progress | undefined;
   #checkpointIsUsable = true;
   #loading: Promise<Progress> | undefined;
@@ -80,6 +83,8 @@ export class ScheduleRunner {
     this.#targets = targets;
     this.#now = now;
     this.#nextId = nextId;
+    // Its commands may say more than the log still does.
+    this.#unwatch = events.watchEra?.(() => (this.#progress = undefined));
   }
 
   /** Time of the next command; `Infinity` if there is none. */
@@ -116,7 +121,8 @@ export class ScheduleRunner {
   /** The schedules of all processes, the next one first. */
   async list(): Promise<readonly Schedule[]> {
     const { scheduled } = await this.#synchronised();
-    return scheduled.all.map(shown).sort((a, b) => a.due - b.due);
+    const kept = scheduled.all.filter(({ forgotten }) => forgotten !== true);
+    return kept.map(shown).sort((a, b) => a.due - b.due);
   }
 
   /** Sends every command that is due. A failure that may pass is thrown; the next run continues there. */
@@ -139,7 +145,8 @@ export class ScheduleRunner {
       for (let attempt = 1; ; attempt++) {
         const { envelope } = addressOf(await this.#findLetter(key));
         const progress = await this.#synchronised();
-        const note = { name: SCHEDULES, expectedSequence: progress.sequence, note: {}, settledLetters: [key] };
+        const { sequence: expectedSequence, era } = progress;
+        const note = { name: SCHEDULES, expectedSequence, note: {}, settledLetters: [key], era };
         const delivery = { manager: SCHEDULES, identity: key, envelope, cause: undefined };
         const { kind } = await deliver(this.#delivering, delivery, note, "throw");
         if (kind === "dispatched") return apply(progress, note.expectedSequence + 1, {});
@@ -163,6 +170,7 @@ export class ScheduleRunner {
       } catch {
         // The next opening reads more.
       }
+      this.#unwatch?.();
     });
   }
 
@@ -180,13 +188,17 @@ export class ScheduleRunner {
   /** Sends what is due; `"done"` when nothing is. */
   async #runOnce(report: Counts, stopped: () => boolean): Promise<"done" | "sent" | "superseded"> {
     const progress = await this.#synchronised();
+    // Commands for a forgotten person are given up.
+    if (this.#events.era !== undefined && progress.scheduled.hasForgotten)
+      await this.#note(({ scheduled }) => ({ cancelled: scheduled.forgotten.map(({ id }) => id) }));
     const due = progress.scheduled.due(this.#now());
     for (const command of due) {
       if (stopped()) return "done";
       const { id, envelope } = command;
       const next = nextTime(command, this.#now());
       const note: Note = next === undefined ? { fired: id } : { fired: id, scheduled: [next] };
-      const consumer = { name: SCHEDULES, expectedSequence: progress.sequence, note };
+      const { sequence: expectedSequence, era } = progress;
+      const consumer = { name: SCHEDULES, expectedSequence, note, era };
       const delivery = { manager: SCHEDULES, schedule: command.key, identity: id, envelope, cause: undefined };
       const { kind }: DeliveryResult = await deliver(this.#delivering, delivery, consumer, "dead-letter");
       if (kind === "superseded") return kind;
@@ -204,7 +216,8 @@ export class ScheduleRunner {
       const progress = await this.#synchronised();
       const note = make(progress);
       if (note === undefined) return false;
-      const consumer = { name: SCHEDULES, expectedSequence: progress.sequence, note };
+      const { sequence: expectedSequence, era } = progress;
+      const consumer = { name: SCHEDULES, expectedSequence, note, era };
       const commit = { appends: [], consumer: settledLetters ? { ...consumer, settledLetters } : consumer };
       if ((await tracedCommit(this.#events, commit)).ok) {
         apply(progress, consumer.expectedSequence + 1, note);
@@ -232,10 +245,13 @@ export class ScheduleRunner {
   /** Progress with every note so far, of any process. */
   async #synchronised(): Promise<Progress> {
     await refreshBeforeReading(this.#events);
-    const progress = this.#progress ?? (await (this.#loading ??= this.#load()));
-    for (const { sequence, note } of await this.#events.consumerNotes(SCHEDULES, progress.sequence))
-      apply(progress, sequence, note as Note);
-    return progress;
+    for (;;) {
+      const progress = this.#progress ?? (await (this.#loading ??= this.#load()));
+      for (const { sequence, note } of await this.#events.consumerNotes(SCHEDULES, progress.sequence))
+        apply(progress, sequence, note as Note);
+      if (progress.era === this.#events.era) return progress;
+      this.#progress = undefined;
+    }
   }
 
   async #load(): Promise<Progress> {
@@ -247,15 +263,16 @@ export class ScheduleRunner {
   }
 
   async #read(): Promise<Progress> {
+    const { era } = this.#events;
     const isSendable = (aggregate: string): boolean => this.#targets.knows(aggregate);
     const checkpoint = this.#checkpointIsUsable
       ? await this.#events.loadCheckpoint("process-manager", SCHEDULES)
       : undefined;
     if (checkpoint === undefined || !(await this.#hasHistory(new LogCursor(this.#events, checkpoint))))
-      return { scheduled: new ScheduledCommands([], isSendable), sequence: 0 };
+      return { scheduled: new ScheduledCommands([], isSendable), sequence: 0, era };
     const { sequence, scheduled } = checkpoint.state as ScheduleCheckpoint;
     this.#saved = sequence;
-    return { scheduled: new ScheduledCommands(scheduled, isSendable), sequence };
+    return { scheduled: new ScheduledCommands(scheduled, isSendable), sequence, era };
   }
 
   /** Whether the store still has the event at the checkpoint, so that its notes are those of the log. */
@@ -276,18 +293,14 @@ export class ScheduleRunner {
     for await (const batch of cursor.read()) for (const event of batch) cursor.pass(event);
     // The checkpoint promises that every note after `sequence` comes after this place in the log. So there must be no unknown note.
     if ((await this.#events.consumerNotes(SCHEDULES, progress.sequence)).length > 0) return;
-    const { sequence, scheduled } = progress;
+    const { sequence, scheduled, era } = progress;
     const state: ScheduleCheckpoint = { sequence, scheduled: scheduled.all };
-    await this.#events.saveCheckpoint("process-manager", SCHEDULES, { state, ...cursor.mark() });
+    await this.#events.saveCheckpoint("process-manager", SCHEDULES, { state, ...cursor.mark(), era });
     this.#saved = sequence;
   }
 
-  async #findLetter(key: string): Promise<StoredDeadLetter> {
-    await refreshBeforeReading(this.#events);
-    const letter = await this.#events.deadLetter(SCHEDULES, key);
-    if (letter === undefined)
-      throw new EventfoldError("UNKNOWN_DEAD_LETTER", `no schedule has a dead letter ${JSON.stringify(key)}`);
-    return letter;
+  #findLetter(key: string): Promise<StoredDeadLetter> {
+    return openLetter(this.#events, SCHEDULES, key, "store.schedule");
   }
 }
 

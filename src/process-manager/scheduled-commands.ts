@@ -45,7 +45,19 @@ export class ScheduledCommands {
     if (this.#nextDue !== undefined) this.#nextDue = Math.min(this.#nextDue, this.#dueTime(command));
   }
 
-  #dueTime({ due, envelope: { aggregate } }: ScheduledCommand): number {
+  /** Whether there are some that went with a forgotten person. */
+  get hasForgotten(): boolean {
+    for (const { forgotten } of this.#byId.values()) if (forgotten === true) return true;
+    return false;
+  }
+
+  /** Those that went with a forgotten person. They are never due. */
+  get forgotten(): readonly ScheduledCommand[] {
+    return this.all.filter((command) => command.forgotten === true);
+  }
+
+  #dueTime({ due, envelope: { aggregate }, forgotten }: ScheduledCommand): number {
+    if (forgotten === true) return Infinity;
     if (this.#isSendable(aggregate)) return due;
     this.#leftOut.add(aggregate);
     return Infinity;

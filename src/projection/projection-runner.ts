@@ -50,6 +50,7 @@ export class ProjectionRunner {
   #saved = { position: 0, time: monotonicNow() };
   #cancelSave: (() => void) | undefined;
   #saving: Promise<void> = Promise.resolve();
+  readonly #unwatch: (() => void) | undefined;
   #isClosed = false;
   #isReported = false;
 
@@ -60,6 +61,11 @@ export class ProjectionRunner {
     this.#lock = lock;
     this.#unknown = unknown;
     this.#fold = new ProjectionFold(definition);
+    this.#unwatch = events.watchEra?.(() => {
+      // Its state may say more than the events still do.
+      this.#folded = undefined;
+      this.#saved.position = 0;
+    });
   }
 
   /** Catches up with everything committed so far. The state is the live one: later events change it. */
@@ -102,6 +108,7 @@ export class ProjectionRunner {
     await Promise.allSettled([this.#working, ...this.#rebuilds]);
     this.#cancelSave?.();
     await this.#save();
+    this.#unwatch?.();
   }
 
   /** `head` is undefined for a rebuild. */
@@ -122,7 +129,10 @@ export class ProjectionRunner {
   }
 
   async #catchUp(head: number, count: (events: number) => void): Promise<void> {
+    const { era } = this.#events;
     const loaded = this.#folded ?? (await this.#load());
+    // Of another era: the next try loads again.
+    if (this.#events.era !== era) return;
     // A rebuild may have come first.
     const folded = (this.#folded ??= loaded);
     try {
@@ -130,6 +140,7 @@ export class ProjectionRunner {
       const batches = folded.cursor.read(head);
       for await (const batch of isLong ? this.#lock.inSlices(batches) : batches) {
         this.#checkOpen();
+        if (this.#events.era !== era) return;
         for (const event of batch) this.#advance(folded, event);
         count(batch.length);
         this.#saveInPassing(folded);
@@ -208,9 +219,11 @@ export class ProjectionRunner {
     folded.cursor.pass(event);
   }
 
-  async #rebuild({ signal, onProgress }: RebuildOptions, count: (events: number) => void): Promise<void> {
+  async #rebuild(options: RebuildOptions, count: (events: number) => void): Promise<void> {
+    const { signal, onProgress } = options;
     signal?.throwIfAborted();
     await refreshBeforeReading(this.#events);
+    const { era } = this.#events;
     const fresh = this.#fresh();
     // A bounded number of passes: while others write all the time, there is always something new.
     for (let pass = 0; pass < REBUILD_PASSES && fresh.cursor.position < (await this.#events.head()); pass++) {
@@ -219,6 +232,7 @@ export class ProjectionRunner {
       for await (const batch of this.#lock.inSlices(fresh.cursor.read(head))) {
         signal?.throwIfAborted();
         this.#checkOpen();
+        if (this.#events.era !== era) break;
         for (const event of batch) this.#advance(fresh, event);
         count(batch.length);
         const { position } = fresh.cursor;
@@ -227,6 +241,7 @@ export class ProjectionRunner {
     }
     signal?.throwIfAborted();
     this.#checkOpen();
+    if (this.#events.era !== era) return this.#rebuild(options, count);
     this.#folded = fresh;
     this.#saved.position = -1;
     await this.#save();
@@ -272,6 +287,7 @@ export class ProjectionRunner {
           fingerprint: this.#fold.fingerprint,
           samples: folded.samples.all,
           ...mark,
+          era: this.#events.era,
         });
       } catch {
         // Only a cache: without it the next opening folds more events.

@@ -79,9 +79,10 @@ export class Instance {
     return (this.#committed.keys?.outcomes.version ?? 0) > 0;
   }
 
-  /** Another process has committed to the stream. */
-  markOutdated(): void {
-    this.#committed.markOutdated();
+  /** Another process has committed to the stream. Or, in a new era of the store, the state may say more than the events still do. */
+  markOutdated(isNewEra = false): void {
+    if (isNewEra) this.#committed.unload();
+    else this.#committed.markOutdated();
   }
 
   /** Another process has remembered outcomes of commands without events. */

@@ -106,9 +106,15 @@ export class Lease {
     this.#held().markOutcomesOutdated();
   }
 
+  /** Whether there is a state. There is none after a new era of the store has begun, until `catchUp`. */
+  get isLoaded(): boolean {
+    return !this.#held().isAbsent;
+  }
+
   /** Reads the events that other processes have committed. */
   catchUp(): Promise<void> {
-    return this.#held().catchUp();
+    const committed = this.#held();
+    return committed.isAbsent ? committed.bringUpToDate() : committed.catchUp();
   }
 
   /** Moves the instance on after a commit whose state is known. */

@@ -56,6 +56,7 @@ export class TypeSnapshots implements FoldSampler {
   /** Saves a snapshot, unless the state cannot be cached. Returns whether the store received it. */
   async save(stream: StreamName, { state, version, position }: Omit<Snapshot, "fingerprint">): Promise<boolean> {
     if (this.#isStopped) return false;
+    const { era } = this.#store;
     const problem = cacheProblem(state, "frozen");
     if (problem !== undefined) return this.#report(problem);
     await this.#checked();
@@ -68,8 +69,8 @@ export class TypeSnapshots implements FoldSampler {
       return this.#report("the same event did not lead to the same state again; apply must be deterministic");
     }
     if (!this.#isKept || this.#hasNewSamples) await this.#keep();
-    await this.#store.saveSnapshot(stream, { state, version, position, fingerprint: this.#fingerprint });
-    return true;
+    await this.#store.saveSnapshot(stream, { state, version, position, fingerprint: this.#fingerprint, era });
+    return this.#store.era === era;
   }
 
   isDue(type: string): boolean {
@@ -83,6 +84,12 @@ export class TypeSnapshots implements FoldSampler {
   complete(begun: BegunSample, state: unknown): void {
     this.#samples.complete(begun, state, (event) => this.#fold(undefined, event));
     this.#hasNewSamples = true;
+  }
+
+  /** A new era of the store has begun: the samples may say more than its events still do. */
+  reset(): void {
+    this.#ready = undefined;
+    this.#begin();
   }
 
   /** Makes all snapshots that were saved so far stale. */
@@ -126,7 +133,9 @@ export class TypeSnapshots implements FoldSampler {
 
   /** What the store has, if the code has the same text. */
   async #load(): Promise<Kept | undefined> {
+    const { era } = this.#store;
     const checkpoint = await this.#store.loadCheckpoint("aggregate", this.#model.type);
+    if (this.#store.era !== era) return undefined;
     return checkpoint?.fingerprint === this.#model.fingerprint ? (checkpoint.state as Kept) : undefined;
   }
 
@@ -161,10 +170,12 @@ export class TypeSnapshots implements FoldSampler {
   /** Takes samples of the events since a stream's last snapshot. */
   async #sampleStream(stream: StreamName, version: number): Promise<void> {
     for (const [type, { count }] of this.#model.folds) this.#triedAt.set(type, count);
+    const { era } = this.#store;
     const base = this.#isKept ? await this.#store.loadSnapshot(stream, this.#fingerprint) : undefined;
     let state = base === undefined ? this.#model.initial() : freeze(base.state);
     let count = 0;
     for await (const batch of this.#store.readStream(stream, { from: (base?.version ?? 0) + 1 })) {
+      if (this.#store.era !== era) return;
       for (const event of batch) {
         if (event.version > version || ++count > MOST_EVENTS) return;
         const begun = this.isDue(event.type) ? this.begin(state, event) : undefined;
@@ -190,7 +201,8 @@ export class TypeSnapshots implements FoldSampler {
     const { fingerprint: code, type } = this.#model;
     const state: Kept = { epoch: this.#epoch, samples: this.#samples.all };
     try {
-      await this.#store.saveCheckpoint("aggregate", type, { state, position: 0, fingerprint: code });
+      const { era } = this.#store;
+      await this.#store.saveCheckpoint("aggregate", type, { state, position: 0, fingerprint: code, era });
       this.#isKept = true;
       this.#hasNewSamples = false;
     } catch {

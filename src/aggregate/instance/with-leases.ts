@@ -80,6 +80,8 @@ type Attempt<T> =
 
 async function carryOut<T>(store: EventStore, leases: Leases, proposal: Proposal<T>): Promise<Attempt<T>> {
   if (proposal.kind === "fact") return { kind: "done", value: proposal.answer() };
+  for (const lease of leases.all)
+    if (!lease.isLoaded) return { kind: "conflict", conflict: () => conflictError(lease, lease.version) };
   if (proposal.kind === "verdict") {
     const conflict = await findConflict(store, leases);
     return conflict === undefined ? { kind: "done", value: proposal.answer() } : { kind: "conflict", conflict };

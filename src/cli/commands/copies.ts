@@ -9,9 +9,15 @@ import { writeDocument, writeEvent } from "../results.ts";
 import { checkDirectory, withStore } from "../target.ts";
 import type { Terminal } from "../terminal.ts";
 
+interface BackupCommandOptions extends CommonOptions {
+  readonly incremental?: boolean;
+  readonly keys?: boolean;
+}
+
 interface RestoreCommandOptions extends CommonOptions {
   readonly position?: number;
   readonly at?: number;
+  readonly keys?: boolean;
 }
 
 /** `backup`, `restore`, `follow`, `adopt` and `compare`. */
@@ -23,11 +29,12 @@ export function addCopyCommands(cli: Command, terminal: Terminal): void {
 
   withFormats(cli.command("backup <directory> <target>").description("copy a store while it is used"))
     .option("--incremental", "add what is new to an earlier backup")
+    .option("--keys", "with the keys of personal fields")
     .addHelpText("after", "\nExample:\n  eventfold backup ./data /mnt/backup/data --incremental")
-    .action(async (directory: string, target: string, options: CommonOptions & { readonly incremental?: boolean }) =>
+    .action(async (directory: string, target: string, options: BackupCommandOptions) =>
       withStore(directory, { writes: true }, async ({ store }) => {
-        const { incremental = false } = options;
-        const report = await store.backup(target, { incremental, onProgress: progress("copying") });
+        const { incremental = false, keys = false } = options;
+        const report = await store.backup(target, { incremental, keys, onProgress: progress("copying") });
         const format = formatOf(options);
         if (format !== "text") return writeDocument(terminal, format, report);
         await terminal.line(`copied ${directory} to ${target}, up to position ${report.position}`);
@@ -37,14 +44,16 @@ export function addCopyCommands(cli: Command, terminal: Terminal): void {
   withFormats(cli.command("restore <source> <target>").description("make a store in an empty directory from a backup"))
     .option("--position <n>", "up to this position", wholeNumber)
     .option("--at <time>", "up to the last event that is not later than this time", time)
+    .option("--keys", "with the keys of personal fields")
     .addHelpText("after", "\nExample:\n  eventfold restore /mnt/backup/data ./data --at 2026-01-31T12:00:00Z")
     .action(async (source: string, target: string, options: RestoreCommandOptions) => {
       checkDirectory(source);
-      const { position, at } = options;
+      const { position, at, keys = false } = options;
       const { restore } = await import("eventfold-es");
       const report = await restore(source, target, {
         ...(position === undefined ? {} : { position }),
         ...(at === undefined ? {} : { at }),
+        keys,
         onProgress: progress("restoring"),
       });
       const format = formatOf(options);

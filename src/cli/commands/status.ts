@@ -29,10 +29,11 @@ export function addStatusCommands(cli: Command, terminal: Terminal): void {
         const status = await store.status();
         const format = formatOf(options);
         if (format !== "text") return writeDocument(terminal, format, status);
-        const { head, streams, bytes, projections, processManagers, subscriptions } = status;
+        const { head, streams, subjects, bytes, projections, processManagers, subscriptions } = status;
         const { bold } = terminal.colours;
         await terminal.line(`${bold("head")}     ${head}`);
         await terminal.line(`${bold("streams")}  ${streams}`);
+        if (subjects !== undefined) await terminal.line(`${bold("persons")}  ${subjects}`);
         if (bytes !== undefined) await terminal.line(`${bold("size")}     ${sizeText(bytes)}`);
         const consumers = { projections, "process managers": processManagers, subscriptions };
         for (const [kind, list] of Object.entries(consumers)) {

@@ -3,6 +3,7 @@ import type { FileSystem } from "../../fs/file-system.ts";
 import type { StorePaths } from "../../file-store/disk/store-paths.ts";
 import { decodeId, encodeId, isPlainName, isTypeName } from "../../stream-names.ts";
 import { CHECKPOINT, CRATE_CHECKPOINT } from "../../file-store/caches/checkpoint-files.ts";
+import { parentOf } from "../../file-store/disk/durable-directory.ts";
 import { NAME_LOCK } from "../../file-store/disk/name-lock.ts";
 import { CONSUMER_DIRECTORIES } from "./check-consumers.ts";
 import type { Problem } from "../findings.ts";
@@ -12,7 +13,7 @@ const META = new Set([
   ...["quarantine", "moves", "copying.json"],
   "declared",
 ]);
-const TOP = new Set<string>(["streams", "commit_log", "meta", ...CONSUMER_DIRECTORIES]);
+const TOP = new Set<string>(["streams", "commit_log", "keys", "meta", ...CONSUMER_DIRECTORIES]);
 
 const AGAIN = "it is made again from the events when needed";
 
@@ -54,6 +55,10 @@ export function checkLayout(fs: FileSystem, paths: StorePaths): Problem[] {
   }
   check(paths.meta, (name) => META.has(name));
   check(`${paths.meta}/declared`, (name) => name === CHECKPOINT);
+  check(
+    parentOf(paths.subjectKeys),
+    (name, isDirectory) => !isDirectory && `${parentOf(paths.subjectKeys)}/${name}` === paths.subjectKeys,
+  );
   check(paths.commitLog, (name, isDirectory) => !isDirectory && /^\d{16}\.jsonl$/.test(name));
   for (const kind of CONSUMER_DIRECTORIES) {
     const directory = `${paths.base}/${kind}`;

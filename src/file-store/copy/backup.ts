@@ -1,5 +1,5 @@
 import { EventfoldError } from "../../errors.ts";
-import type { BackupReport } from "../../event-store/event-store.ts";
+import type { BackupOptions, BackupReport } from "../../event-store/event-store.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { LogFollower } from "../apply/log-follower.ts";
 import type { StoreLock } from "../disk/store-lock.ts";
@@ -20,13 +20,18 @@ export interface BackupParts {
 }
 
 /** Copies an open store to another directory, up to the last commit that was acknowledged before the call. */
-export async function backup(parts: BackupParts, directory: string, options: CopyOptions): Promise<BackupReport> {
+export async function backup(
+  parts: BackupParts,
+  directory: string,
+  { keys = false, ...options }: Omit<CopyOptions, "keysOf"> & Pick<BackupOptions, "keys">,
+): Promise<BackupReport> {
   const { fs, paths } = parts;
   const target = storePaths(fs.resolve(directory));
   checkApart(paths, target);
   const beside = await readBesideLog(fs, paths);
   const end = await durableEnd(parts);
-  return copyStore(fs, { commitLog: paths.commitLog, end, position: end.position, beside }, target, options);
+  const copied = keys ? { ...options, keysOf: paths } : options;
+  return copyStore(fs, { commitLog: paths.commitLog, end, position: end.position, beside }, target, copied);
 }
 
 /** Throws `INVALID_ARGUMENT` unless a copy's directory is outside that of its source. */

@@ -13,6 +13,7 @@ import { listSegments, segmentHeader, segmentPath } from "../log/segment.ts";
 import { readMarker } from "../recovery/marker.ts";
 import { StreamRegistry } from "../streams/stream-registry.ts";
 import { type BesideLog, writeBesideLog } from "./copy-beside-log.ts";
+import { copyKeys } from "./copy-keys.ts";
 import { compareEnds, copyLog, type LogCopyOptions, type LogExtent } from "./copy-log.ts";
 import { beginCopy, copyState, cutAfterRecords, endCopy } from "../recovery/copy-marker.ts";
 
@@ -35,6 +36,8 @@ export interface CopySource {
 export interface CopyOptions extends LogCopyOptions {
   /** Whether the directory may have a copy, to which what is new is added. */
   readonly incremental: boolean;
+  /** The store whose keys of personal fields are copied, too. */
+  readonly keysOf?: StorePaths | undefined;
   /** Opens a store, which completes its files from the log, and closes it. */
   readonly settle: (directory: string) => Promise<void>;
 }
@@ -57,6 +60,7 @@ export async function copyStore(
   } finally {
     lock.close();
   }
+  if (options.keysOf !== undefined) await copyKeys(fs, options.keysOf, target);
   await options.settle(target.base);
   await flushHead(fs, target);
   return { position: source.position, bytes };
@@ -70,7 +74,7 @@ async function prepareTarget(fs: FileSystem, target: StorePaths, incremental: bo
   // A store without events counts as empty, and so does what a process has left that was killed when it began a copy.
   const isEmpty =
     !hasLog &&
-    entries.every(({ name }) => ["meta", "streams", "commit_log"].includes(name)) &&
+    entries.every(({ name }) => ["meta", "streams", "commit_log", "keys"].includes(name)) &&
     fs.readDirectory(target.streams).length === 0;
   if (!isEmpty && !isUnsettled && !(incremental && hasLog))
     throw new EventfoldError(

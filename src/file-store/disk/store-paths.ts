@@ -5,6 +5,8 @@ export interface StorePaths {
   readonly commitLog: string;
   /** The commit log while it is being made from streams; renamed when complete. */
   readonly newCommitLog: string;
+  /** The keys of personal fields. */
+  readonly subjectKeys: string;
   readonly meta: string;
   readonly registry: string;
   readonly lock: string;
@@ -31,6 +33,7 @@ export function storePaths(base: string): StorePaths {
     streams: `${base}/streams`,
     commitLog: `${base}/commit_log`,
     newCommitLog: `${base}/commit_log.new`,
+    subjectKeys: `${base}/keys/subjects.jsonl`,
     meta,
     registry: `${meta}/streams.jsonl`,
     lock: `${meta}/lock`,

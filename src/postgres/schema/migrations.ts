@@ -58,6 +58,11 @@ create table ${s}.checkpoints (
   checkpoint json not null,
   primary key (kind, name)
 );
+create table ${s}.keys (
+  subject text collate "C" primary key,
+  id text collate "C" not null,
+  key text not null
+);
 ${commitBatchSql(s)}
 ${viewsSql(s)}`,
 ];

@@ -1,0 +1,235 @@
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { aggregate, AggregateStore, data, type EventStorage, memory, processManager, projection } from "eventfold-es";
+import { describe, expect, test } from "vitest";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+
+const Customer = aggregate("customer", {
+  initial: { name: "", street: "", orders: 0, note: "" },
+  events: {
+    Registered: data<{ customer: string; name: string; address: { street: string; city: string } }>().personal(
+      "customer",
+      { customer: "(forgotten)", name: "(forgotten)", "address.street": "" },
+    ),
+    Ordered: data<{ sum: number }>(),
+    Noted: data<{ by: string; about: string; note: string; signature?: string }>()
+      .personal("about", { about: "-", note: "gone" })
+      .personal("by", { by: "-", signature: "-" }),
+  },
+  commands: {
+    Register: data<{ customer: string; name: string; street: string }>(),
+    Order: data<{ sum: number }>(),
+    Note: data<{ by: string; about: string; note: string; signature?: string }>(),
+  },
+}).define({
+  handle: {
+    Register: ({ data: { customer, name, street }, emit }) =>
+      emit.Registered({ customer, name, address: { street, city: "Graz" } }),
+    Order: ({ data, emit }) => emit.Ordered(data),
+    Note: ({ data, emit }) => emit.Noted(data),
+  },
+  apply: {
+    Registered: (state, { name, address }) => ({ ...state, name, street: address.street }),
+    Ordered: (state) => ({ ...state, orders: state.orders + 1 }),
+    Noted: (state, { note }) => ({ ...state, note }),
+  },
+  snapshotEvery: 2,
+});
+
+const Names = projection("names", () => ({ names: [] as string[], orders: 0 })).on(Customer, {
+  Registered: (state, { data }) => void state.names.push(data.name),
+  Ordered: (state) => void state.orders++,
+});
+
+const { commands } = Customer;
+const ada = { customer: "c-ada-77", name: "Ada Lovelace", street: "St James's Square 12" };
+const bob = { customer: "c-bob-78", name: "Bob", street: "Main Street 1" };
+
+const open = (storage: EventStorage | string) =>
+  AggregateStore.builder(storage).aggregate(Customer).projection(Names).open();
+
+/** All bytes of a directory. */
+function bytesOf(directory: string): string {
+  const names = fs.readdirSync(directory, { recursive: true, withFileTypes: true });
+  return names
+    .filter((entry) => entry.isFile())
+    .map((entry) => `${entry.name}\n${fs.readFileSync(path.join(entry.parentPath, entry.name), "latin1")}`)
+    .join("\n");
+}
+
+function expectNothingOf(directory: string, texts: readonly string[]): void {
+  const bytes = bytesOf(directory);
+  for (const text of texts) expect(bytes.includes(Buffer.from(text).toString("latin1"))).toBe(false);
+}
+
+describe.each(["memory", "files"] as const)("personal fields in %s", (kind) => {
+  const place = (): EventStorage | string => (kind === "memory" ? memory() : temporaryDirectory());
+
+  test("are plain for all readers until the person is forgotten", async () => {
+    const storage = place();
+    const store = await open(storage);
+    const instance = store.get(Customer, "1");
+    await instance.execute(commands.Register(ada));
+    await store.dispatch(Customer.at("2").Register(bob));
+    await instance.execute(commands.Order({ sum: 3 }));
+    expect(await instance.state()).toMatchObject({ name: ada.name, street: ada.street, orders: 1 });
+    expect(await store.projection(Names)).toEqual({ names: [ada.name, "Bob"], orders: 1 });
+    expect((await store.status()).subjects).toBe(2);
+    expect(await store.forget(ada.customer)).toBe(true);
+    expect(await store.forget(ada.customer)).toBe(false);
+    expect((await store.status()).subjects).toBe(1);
+    expect(await instance.state()).toEqual({ name: "(forgotten)", street: "", orders: 1, note: "" });
+    expect(await store.projection(Names)).toEqual({ names: ["(forgotten)", "Bob"], orders: 1 });
+    const events = [];
+    for await (const event of store.events()) events.push(event.data);
+    expect(events[0]).toEqual({
+      customer: "(forgotten)",
+      name: "(forgotten)",
+      address: { street: "", city: "Graz" },
+    });
+    expect(events[1]).toMatchObject({ name: "Bob" });
+    await store.close();
+    const again = await open(storage);
+    expect(await again.get(Customer, "1").state()).toMatchObject({ name: "(forgotten)" });
+    expect(await again.projection(Names)).toEqual({ names: ["(forgotten)", "Bob"], orders: 1 });
+    expect(await again.get(Customer, "2").state()).toMatchObject({ name: "Bob" });
+    await again.close();
+  });
+
+  test("of two persons in one event are forgotten one by one", async () => {
+    const store = await open(place());
+    const instance = store.get(Customer, "1");
+    await instance.execute(commands.Note({ by: "p-1", about: "p-2", note: "tall", signature: "✍️" }));
+    await instance.execute(commands.Note({ by: "p-1", about: "p-1", note: "self" }));
+    const read = async () => {
+      const found = [];
+      for await (const { data } of instance.events()) found.push(data);
+      return found;
+    };
+    await store.forget("p-2");
+    expect(await read()).toEqual([
+      { by: "p-1", about: "-", note: "gone", signature: "✍️" },
+      { by: "p-1", about: "p-1", note: "self" },
+    ]);
+    await store.forget("p-1");
+    expect(await read()).toEqual([
+      { by: "-", about: "-", note: "gone", signature: "-" },
+      { by: "-", about: "-", note: "gone" },
+    ]);
+    await store.close();
+  });
+
+  test("a forgetting is seen by another store before it reads or commits", async () => {
+    const storage = place();
+    const [a, b] = [await open(storage), await open(storage)];
+    await a.get(Customer, "1").execute(commands.Register(ada));
+    const other = b.get(Customer, "1");
+    expect(await other.state()).toMatchObject({ name: ada.name });
+    expect(await b.projection(Names)).toMatchObject({ names: [ada.name] });
+    await a.forget(ada.customer);
+    const { state } = await other.execute(commands.Order({ sum: 1 }));
+    expect(state).toMatchObject({ name: "(forgotten)", orders: 1 });
+    expect(await b.projection(Names)).toMatchObject({ names: ["(forgotten)"] });
+    await Promise.all([a.close(), b.close()]);
+  });
+
+  test("events after a forgetting get a new key", async () => {
+    const store = await open(place());
+    await store.dispatch(Customer.at("1").Register(ada));
+    await store.forget(ada.customer);
+    await store.dispatch(Customer.at("2").Register(ada));
+    expect(await store.projection(Names)).toMatchObject({ names: ["(forgotten)", ada.name] });
+    expect((await store.status()).subjects).toBe(1);
+    await store.close();
+  });
+});
+
+test("nothing of a forgotten person is left in a directory", async () => {
+  const directory = temporaryDirectory();
+  const store = await open(directory);
+  for (let n = 0; n < 3; n++) await store.dispatch(Customer.at("1").Register(ada));
+  await store.dispatch(Customer.at("2").Register(bob));
+  await store.projection(Names);
+  await store.close();
+  expectNothingOf(directory, [ada.name, ada.street, bob.name]);
+  const again = await open(directory);
+  expect(await again.projection(Names)).toMatchObject({ names: [ada.name, ada.name, ada.name, "Bob"] });
+  await again.forget(ada.customer);
+  expectNothingOf(directory, [ada.name, ada.street, ada.customer]);
+  await again.projection(Names);
+  await again.close();
+  expectNothingOf(directory, [ada.name, ada.street, ada.customer]);
+});
+
+// A manager that remembers names, and sends them later.
+const Mail = aggregate("mail", {
+  initial: { sent: [] as string[] },
+  events: { Sent: data<{ to: string }>().personal((_, id) => id.slice("to-".length), { to: "(forgotten)" }) },
+  commands: { Send: data<{ to: string }>(), Refuse: data<{ to: string }>() },
+  rejections: { Refused: data<{ to: string }>() },
+}).define({
+  handle: {
+    Send: ({ data, emit }) => emit.Sent(data),
+    Refuse: ({ data, reject }) => reject.Refused(data),
+  },
+  apply: { Sent: (state, { to }) => ({ sent: [...state.sent, to] }) },
+});
+
+const Reminders = processManager("reminders", {
+  initial: () => ({ names: {} as Record<string, string> }),
+  dispatches: [Mail],
+}).on(Customer, {
+  Registered: (state, { id, data }) => {
+    state.names[id] = data.name;
+    return { state };
+  },
+  Ordered: (state, { id }) => ({
+    dispatch: [Mail.at(`to-c${id}`).Refuse({ to: state.names[id] ?? "" })],
+    schedule: [{ dispatch: Mail.at(`to-c${id}`).Send({ to: state.names[id] ?? "" }), in: "1h", key: `k${id}` }],
+  }),
+});
+
+describe.each(["memory", "files"] as const)("process managers in %s", (kind) => {
+  test("send what was scheduled with placeholders, and that of others as it was", async () => {
+    const directory = temporaryDirectory();
+    const storage = kind === "memory" ? memory() : directory;
+    let now = 1_800_000_000_000;
+    const openAll = () =>
+      AggregateStore.builder(storage)
+        .aggregate(Customer)
+        .aggregate(Mail)
+        .processManager(Reminders)
+        .processManagerMode("manual")
+        .clock(() => now)
+        .open();
+    const store = await openAll();
+    await store.dispatch(Customer.at("1").Register(ada));
+    await store.dispatch(Customer.at("2").Register(bob));
+    await store.dispatch(Customer.at("1").Order({ sum: 1 }));
+    await store.dispatch(Customer.at("2").Order({ sum: 1 }));
+    await store.runProcessManagers();
+    expect((await store.deadLetters()).map(({ command }) => command)).toEqual([
+      { type: "Refuse", data: { to: ada.name } },
+      { type: "Refuse", data: { to: "Bob" } },
+    ]);
+    if (kind === "files") expectNothingOf(directory, [ada.name, "Bob"]);
+    await store.forget(ada.customer);
+    await store.runProcessManagers();
+    expect((await store.deadLetters()).map(({ command }) => command)).toEqual([
+      { type: "Refuse", data: { to: "(forgotten)" } },
+      { type: "Refuse", data: { to: "Bob" } },
+    ]);
+    expect((await store.status()).processManagers[0]?.scheduled.map(({ envelope }) => envelope.command)).toEqual([
+      { type: "Send", data: { to: "(forgotten)" } },
+      { type: "Send", data: { to: "Bob" } },
+    ]);
+    await store.close();
+    now += 2 * 3_600_000;
+    const again = await openAll();
+    await again.runProcessManagers();
+    expect(await again.get(Mail, "to-c1").state()).toEqual({ sent: ["(forgotten)"] });
+    expect(await again.get(Mail, "to-c2").state()).toEqual({ sent: ["Bob"] });
+    if (kind === "files") expectNothingOf(directory, [ada.name, ada.customer, "Bob"]);
+    await again.close();
+  });
+});
