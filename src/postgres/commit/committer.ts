@@ -1,4 +1,4 @@
-import { turn } from "../../event-loop.ts";
+import { CommitBatches } from "../../event-store/commit-batches.ts";
 import type { CommitResult } from "../../event-store/event-store.ts";
 import { type Database, type Row, statement, type Statement, untilAnswered } from "../connection/database.ts";
 import { SqlFailure } from "../connection/sql-failure.ts";
@@ -12,8 +12,6 @@ import { batchWritten } from "../../tracing/tracing.ts";
 /** Limits of one batch. */
 const MOST_COMMITS = 1000;
 const LARGEST_BATCH = 4 << 20;
-/** How long commits that are under way may still wait for the server once the store is being closed, in ms. */
-const CLOSING_PATIENCE_MS = 2000;
 
 export interface QueuedCommit extends PreparedCommit {
   readonly resolve: (result: CommitResult) => void;
@@ -46,12 +44,11 @@ export interface CommitterParts {
 export class Committer {
   readonly #parts: CommitterParts;
   readonly #call: Statement;
-  #queue: QueuedCommit[] = [];
-  #running: Promise<void> | undefined;
-  /** Until when an outage is waited for once the store is being closed, on the monotonic clock. */
-  #closingDeadline = Infinity;
-  #beginClosing: () => void = () => {};
-  readonly #closing = new Promise<void>((resolve) => (this.#beginClosing = resolve));
+  readonly #batches = new CommitBatches<QueuedCommit>({
+    mostCommits: MOST_COMMITS,
+    largest: () => LARGEST_BATCH,
+    write: (commits) => this.#handle(commits),
+  });
 
   constructor(parts: CommitterParts) {
     this.#parts = parts;
@@ -60,43 +57,18 @@ export class Committer {
   }
 
   add(commit: QueuedCommit): void {
-    this.#queue.push(commit);
-    this.#start();
+    this.#batches.add(commit);
   }
 
   /** Resolves when nothing waits any more; an outage is not waited for as long as usual. */
-  async finish(): Promise<void> {
-    this.#closingDeadline = monotonicNow() + CLOSING_PATIENCE_MS;
-    this.#beginClosing();
-    while (this.#running !== undefined) await this.#running;
+  finish(): Promise<void> {
+    return this.#batches.finish();
   }
 
-  #start(): void {
-    // Callers answered by one batch usually submit again in the same turn: those commits become one batch.
-    this.#running ??= turn()
-      .then(() => this.#run())
-      .finally(() => {
-        this.#running = undefined;
-        if (this.#queue.length > 0) this.#start();
-      });
-  }
-
-  async #run(): Promise<void> {
-    while (this.#queue.length > 0) {
-      const commits = this.#take();
-      const read = this.#parts.headsRead();
-      if (read !== undefined) await Promise.race([read, this.#closing]);
-      await this.#settle(commits);
-    }
-  }
-
-  #take(): QueuedCommit[] {
-    let count = 0;
-    for (let size = 0; count < Math.min(this.#queue.length, MOST_COMMITS); count++) {
-      size += this.#queue[count]?.size ?? 0;
-      if (count > 0 && size > LARGEST_BATCH) break;
-    }
-    return this.#queue.splice(0, count);
+  async #handle(commits: readonly QueuedCommit[]): Promise<void> {
+    const read = this.#parts.headsRead();
+    if (read !== undefined) await Promise.race([read, this.#batches.closing]);
+    await this.#settle(commits);
   }
 
   /** Writes commits and answers them. If the server refuses them, it does so because of one of them: the others must not fail with it. */
@@ -139,7 +111,7 @@ export class Committer {
       commits: accepted.length,
       events,
       bytes: accepted.reduce((sum, { commit }) => sum + commit.size, 0),
-      waiting: this.#queue.length,
+      waiting: this.#batches.waiting,
       duration,
       isFlushed: this.#parts.flushed,
     }));
@@ -164,7 +136,7 @@ export class Committer {
     let again = false;
     try {
       const [row] = await untilAnswered(
-        () => Math.min(deadline, this.#closingDeadline),
+        () => Math.min(deadline, this.#batches.closingDeadline),
         async () => {
           try {
             return await database.attempt(

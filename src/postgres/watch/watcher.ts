@@ -1,4 +1,5 @@
 import type { StreamName } from "../../event-store/event-store.ts";
+import { LatestRun } from "../../event-store/latest-run.ts";
 import type { BatchIds } from "../commit/batch-ids.ts";
 import { type Database, statement, type Statement } from "../connection/database.ts";
 import { fromStored } from "../stored-text.ts";
@@ -22,8 +23,7 @@ export class Watcher {
   #seen: number;
   /** Batches of this store whose commands failed with an unknown outcome: if they turn up, they count as another process's. */
   readonly #abandoned: string[] = [];
-  #running: Promise<void> | undefined;
-  #next: Promise<void> | undefined;
+  readonly #looking = new LatestRun(() => this.#readNews());
   #cancelLook: (() => void) | undefined;
   #isHeard: () => boolean = () => false;
   #isClosed = false;
@@ -49,14 +49,7 @@ export class Watcher {
 
   /** Tells listeners of commits of other processes. Of calls that come while it looks, all share the next look. */
   refresh(): Promise<void> {
-    if (this.#running === undefined && this.#next === undefined) return (this.#running = this.#run());
-    // Never answered before an earlier look has told the listeners of what it found.
-    return (this.#next ??= (this.#running ?? Promise.resolve())
-      .catch(() => {})
-      .then(() => {
-        this.#next = undefined;
-        return (this.#running = this.#run());
-      }));
+    return this.#looking.run();
   }
 
   /** A batch of this store was written: `events` of them up to `last`. */
@@ -83,14 +76,6 @@ export class Watcher {
   close(): void {
     this.#isClosed = true;
     this.#cancelLook?.();
-  }
-
-  async #run(): Promise<void> {
-    try {
-      await this.#readNews();
-    } finally {
-      this.#running = undefined;
-    }
   }
 
   async #readNews(): Promise<void> {
