@@ -30,8 +30,10 @@ export type Durability = "flush" | "os";
 export interface FileEventStoreOptions {
   readonly durability?: Durability;
   readonly log?: Partial<CommitLogOptions>;
-  /** `"await"`: readers of a store of any size wait until all streams have been searched for foreign lines. */
-  readonly foreignEvents?: "auto" | "await";
+  /**
+   * `"await"`: readers of a store of any size wait until all streams have been searched for foreign lines. `"never"`: they are not searched.
+   */
+  readonly foreignEvents?: "auto" | "await" | "never";
   /** How long commands wait for the store's lock, in milliseconds; 30,000 if left out. */
   readonly lockTimeout?: number | undefined;
   /** Called with the number of events found so far while a commit log is made for a directory of the Rust crate. */
@@ -174,6 +176,7 @@ function wire({ fs, paths, lock, hash, options }: Opening, log: CommitLog, marke
     ...shared,
     adopt: (key) => committer.adopt(key),
     isAlwaysAwaited: options.foreignEvents === "await",
+    isNeverNeeded: options.foreignEvents === "never",
   });
 
   const subjectKeys = new FileSubjectKeys(fs, paths, (work) => lock.hold(work));

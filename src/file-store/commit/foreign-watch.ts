@@ -29,6 +29,8 @@ export interface ForeignWatchParts {
   readonly adopt: (key: StreamKey) => Promise<void>;
   /** Readers wait in stores of any size. */
   readonly isAlwaysAwaited: boolean;
+  /** The Rust crate never appends to these streams. */
+  readonly isNeverNeeded?: boolean;
 }
 
 /**
@@ -47,6 +49,7 @@ export class ForeignWatch {
 
   constructor(parts: ForeignWatchParts) {
     this.#parts = parts;
+    if (parts.isNeverNeeded === true) this.#due = Infinity;
   }
 
   /** Adopts the lines of all streams, if it is time to look. Large stores do so in the background. */
