@@ -143,11 +143,29 @@ export default {
       },
     },
     {
+      name: "core-knows-no-jetstream",
+      comment: "The store in JetStream is an entry point of its own, which nothing else imports.",
+      severity: "error",
+      from: { path: "^src/", pathNot: "^src/(jetstream|cli)/" },
+      to: { path: "^src/jetstream/" },
+    },
+    {
+      name: "jetstream-knows-the-port-and-replicas",
+      comment: "A replica is a store in a directory, which it opens by `open-replica.ts` and uses by the port.",
+      severity: "error",
+      from: { path: "^src/jetstream/" },
+      to: {
+        path: "^src/",
+        pathNot:
+          "^src/(jetstream/|event-store/|tracing/|file-store/open-replica\\.ts$|(errors|json|real-timers|realm|duration|stream-names|cut)\\.ts$)",
+      },
+    },
+    {
       name: "the-facade-opens-directories-only",
       comment: "`#open-directory` is the one way to the file store, which a bundle for a browser replaces.",
       severity: "error",
       from: { path: "^src/aggregate-store/" },
-      to: { path: "^src/(file-store|doctor|postgres)/", pathNot: "^src/file-store/open-directory\\.ts$" },
+      to: { path: "^src/(file-store|doctor|postgres|jetstream)/", pathNot: "^src/file-store/open-directory\\.ts$" },
     },
     {
       name: "contracts-know-no-stores",
@@ -272,7 +290,7 @@ export default {
       from: { path: "^src/cli/" },
       to: {
         path: "^src/",
-        pathNot: "^src/(cli/|(index|doctor/index|testing/index|postgres/index|schema/index)\\.ts$)",
+        pathNot: "^src/(cli/|(index|doctor/index|testing/index|postgres/index|jetstream/index|schema/index)\\.ts$)",
       },
     },
     {
@@ -286,7 +304,7 @@ export default {
       comment: "Examples show what users can do: they import the package, not its files.",
       severity: "error",
       from: { path: "^examples/" },
-      to: { path: "^src/", pathNot: "^src/(index|testing/index|postgres/index|schema/index)\\.ts$" },
+      to: { path: "^src/", pathNot: "^src/(index|testing/index|postgres/index|jetstream/index|schema/index)\\.ts$" },
     },
   ],
   options: {

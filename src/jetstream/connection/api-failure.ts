@@ -1,0 +1,77 @@
+import { messageOf } from "../../realm.ts";
+
+/**
+ * The state of a request that failed:
+ *
+ * - `"unsent"`: there was no connection, or no server took the request, so nothing happened;
+ * - `"unknown"`: it was sent and its answer is missing, so it may have been carried out, or may still be;
+ * - `"passing"`: the server refused it for a reason that goes away by itself; nothing of it was done;
+ * - `"refused"`: the server refused it and would do so again; nothing of it was done.
+ */
+export type ApiOutcome = "unsent" | "unknown" | "passing" | "refused";
+
+/** A request that failed, and whether it was carried out. Internal: the store turns it into an error of the library. */
+export class ApiFailure extends Error {
+  override readonly name = "ApiFailure";
+  readonly outcome: ApiOutcome;
+  /** The server's number of the error (`err_code`). */
+  readonly code: number | undefined;
+
+  constructor(outcome: ApiOutcome, cause: unknown, code?: number) {
+    super(messageOf(cause), { cause });
+    this.outcome = outcome;
+    this.code = code;
+  }
+}
+
+/** What the server answers instead of a result. */
+export interface ApiError {
+  readonly code: number;
+  readonly err_code?: number;
+  readonly description?: string;
+}
+
+/** Numbers of JetStream's errors. */
+export const ERROR_CODES = {
+  insufficientResources: 10023,
+  messageNotFound: 10037,
+  storageResources: 10047,
+  tooLarge: 10054,
+  nameInUse: 10058,
+  streamNotFound: 10059,
+  wrongLastSequence: 10071,
+  replicasWithoutCluster: 10074,
+  storeFailed: 10077,
+} as const;
+
+/** Refusals of the class "server error" that another try meets again. A stream that is not found may be: its servers may be starting. */
+const LASTING: ReadonlySet<number> = new Set([
+  ...[ERROR_CODES.insufficientResources, ERROR_CODES.storageResources, ERROR_CODES.replicasWithoutCluster],
+  ERROR_CODES.storeFailed,
+]);
+
+/** Classifies an error that the server answered. */
+export function answeredFailure({ code, err_code, description }: ApiError): ApiFailure {
+  const isPassing = (code >= 500 && !LASTING.has(err_code ?? 0)) || err_code === ERROR_CODES.streamNotFound;
+  return new ApiFailure(isPassing ? "passing" : "refused", new Error(description ?? `error ${code}`), err_code);
+}
+
+/** Classifies an error that came instead of an answer. */
+export function requestFailure(error: unknown): ApiFailure {
+  return new ApiFailure(isUnsent(error) ? "unsent" : "unknown", error);
+}
+
+function isUnsent(error: unknown): boolean {
+  for (let each: unknown = error; typeof each === "object" && each !== null;) {
+    const { name, code, cause } = each as {
+      readonly name?: unknown;
+      readonly code?: unknown;
+      readonly cause?: unknown;
+    };
+    // Versions 3 and 2 of the client: no server listens, or the connection is closed for good.
+    if (name === "NoRespondersError" || name === "ClosedConnectionError") return true;
+    if (code === "503" || code === "CONNECTION_CLOSED") return true;
+    each = cause;
+  }
+  return false;
+}
