@@ -15,9 +15,9 @@ const { values, positionals } = parseArgs({
   },
 });
 const [directory = DEFAULT_DIRECTORY] = positionals;
-const { storage, place } = storageOf(directory);
-await using bank = await openBank(storage);
-console.log(`The books are in ${place}\n`);
+await using books = await storageOf(directory);
+await using bank = await openBank(books.storage);
+console.log(`The books are in ${books.place}\n`);
 await transferAll(bank, {
   transfers: Number(values.transfers),
   accounts: Number(values.accounts),

@@ -99,14 +99,14 @@ async function main(args: string[]): Promise<void> {
     return;
   }
   const [file = SAMPLE, directory = DEFAULT_DIRECTORY] = parsed.positionals;
-  const { storage, place } = storageOf(directory);
+  await using books = await storageOf(directory);
   try {
-    const { report, tally } = await importFines(file, storage, parsed.values);
+    const { report, tally } = await importFines(file, books.storage, parsed.values);
     console.log(report);
     console.log(
       `\nThis run: ${tally.accepted} booked, ${tally.known} known from an earlier run, ${tally.rejected.length} rejected.`,
     );
-    console.log(`The books are in ${place}`);
+    console.log(`The books are in ${books.place}`);
   } catch (error) {
     const { message, path } = error as NodeJS.ErrnoException;
     if (!(error instanceof CsvError) && path !== file) throw error;

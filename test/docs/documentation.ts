@@ -57,7 +57,7 @@ export function onlyBlock(document: Document, language: string): CodeBlock {
 }
 
 /**
- * Runs a program in a directory as a user would: with the package, and the PostgreSQL client, installed in that directory's
+ * Runs a program in a directory as a user would: with the package, and the clients of PostgreSQL and NATS, installed in that directory's
  * `node_modules` (but the package from its sources). Resolves to what it printed.
  */
 export async function runProgram(
@@ -67,6 +67,7 @@ export async function runProgram(
 ): Promise<string> {
   install("eventfold-es", ROOT, directory);
   install("pg", join(ROOT, "node_modules/pg"), directory);
+  install("@nats-io", join(ROOT, "node_modules/@nats-io"), directory);
   install("@opentelemetry", join(ROOT, "node_modules/@opentelemetry"), directory);
   writeFileSync(join(directory, "package.json"), '{ "type": "module" }\n');
   writeFileSync(join(directory, "program.ts"), code);

@@ -1,11 +1,15 @@
 import pg from "pg";
 import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { describeNats } from "../support/nats.ts";
 import { describePostgres } from "../support/postgres.ts";
 import { documents, onlyBlock, readDocument, runProgram } from "./documentation.ts";
 
 const inPostgres = "docs/guides/postgresql.md";
-const guides = documents().filter(({ path }) => path.startsWith("docs/guides/") && path !== inPostgres);
+const inJetStream = "docs/guides/jetstream.md";
+const guides = documents().filter(
+  ({ path }) => path.startsWith("docs/guides/") && path !== inPostgres && path !== inJetStream,
+);
 
 test("the guides are found", () => {
   expect(guides.map(({ path }) => path)).toContain("docs/guides/projections.md");
@@ -46,5 +50,14 @@ describePostgres(`the program in ${inPostgres}`, ({ pool, schema, url }) => {
       [{ aggregate: "account", instances: "1", events: "2" }],
       [],
     ]);
+  });
+});
+
+describeNats(`the program in ${inJetStream}`, ({ urls, name }) => {
+  test("prints what the guide says", async () => {
+    const guide = readDocument(inJetStream);
+    const code = onlyBlock(guide, "ts").code.replace('name: "bank"', `name: "${name()}"`);
+    const printed = await runProgram(code, temporaryDirectory(), { NATS_URL: urls.join(",") });
+    expect(printed).toBe(onlyBlock(guide, "text").code);
   });
 });

@@ -1,4 +1,5 @@
 import { AggregateStore, type AggregateStoreBuilder, memory } from "eventfold-es";
+import { jetStream } from "eventfold-es/jetstream";
 import { postgres } from "eventfold-es/postgres";
 import { temporaryDirectory } from "./temporary-directory.ts";
 
@@ -7,12 +8,20 @@ interface Backend {
   readonly builder: () => AggregateStoreBuilder;
 }
 
-/** The storages of a store, for `describe.each`. PostgreSQL takes a while to start and is left out unless `CI` or `PG_URL` is set. */
+/**
+ * The storages of a store, for `describe.each`. Servers take a while to start: PostgreSQL is left out unless `CI` or `PG_URL` is set, and
+ * JetStream unless `CI` or `NATS_SERVER` is.
+ */
 export const backends: readonly Backend[] = [
   { backend: "on disk", builder: () => AggregateStore.builder(temporaryDirectory()) },
   { backend: "in memory", builder: () => AggregateStore.builder(memory()) },
-  ...(process.env["CI"] === undefined && process.env["PG_URL"] === undefined ? [] : [await inPostgres()]),
+  ...(isWanted("PG_URL") ? [await inPostgres()] : []),
+  ...(isWanted("NATS_SERVER") ? [await inJetStream()] : []),
 ];
+
+function isWanted(variable: string): boolean {
+  return process.env["CI"] !== undefined || process.env[variable] !== undefined;
+}
 
 async function inPostgres(): Promise<Backend> {
   const { requirePostgres } = await import("./postgres.ts");
@@ -21,5 +30,16 @@ async function inPostgres(): Promise<Backend> {
   return {
     backend: "in PostgreSQL",
     builder: () => AggregateStore.builder(postgres({ pool: shared, schema: schema(), timeout: "10m" })),
+  };
+}
+
+async function inJetStream(): Promise<Backend> {
+  const { requireNats } = await import("./nats.ts");
+  const { connect, name } = requireNats();
+  const connection = await connect();
+  return {
+    backend: "in JetStream",
+    builder: () =>
+      AggregateStore.builder(jetStream({ connection, name: name(), directory: temporaryDirectory(), timeout: "10m" })),
   };
 }

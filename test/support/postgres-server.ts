@@ -6,6 +6,7 @@ import * as path from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
 import pg from "pg";
+import { saveWhole, sharedServer } from "./shared-server.ts";
 
 const run = promisify(execFile);
 const INSTALLED = "/usr/lib/postgresql";
@@ -99,8 +100,7 @@ export class PrivatePostgres {
   /** For another process, which may have to stop it. */
   save(file: string): void {
     const { url, directory } = this;
-    fs.writeFileSync(`${file}.new`, JSON.stringify({ url, directory, bin: this.#bin, user: this.#user }));
-    fs.renameSync(`${file}.new`, file);
+    saveWhole(file, { url, directory, bin: this.#bin, user: this.#user });
   }
 
   /** Stops and deletes the server that another process has saved. */
@@ -135,33 +135,17 @@ export class PrivatePostgres {
 export async function sharedPostgres(directory: string): Promise<string> {
   const given = process.env["PG_URL"];
   if (given !== undefined && given !== "") return given;
-  const file = savedServer(directory);
-  const usual = "postgres://postgres@127.0.0.1:5432/postgres";
-  try {
-    fs.mkdirSync(`${file}.starting`);
-  } catch {
-    return startedByAnother(file);
-  }
-  try {
-    if (await answers(usual)) fs.writeFileSync(file, JSON.stringify({ url: usual }));
+  const { url } = await sharedServer<{ readonly url: string }>(savedServer(directory), async (file) => {
+    const usual = "postgres://postgres@127.0.0.1:5432/postgres";
+    if (await answers(usual)) saveWhole(file, { url: usual });
     // No test of the shared server stops it, so it need not flush.
     else (await PrivatePostgres.create("-c fsync=off")).save(file);
-  } catch (error) {
-    fs.writeFileSync(`${file}.failed`, error instanceof Error ? error.message : String(error));
-  }
-  return startedByAnother(file);
+  });
+  return url;
 }
 
 export function savedServer(directory: string): string {
   return path.join(directory, "postgres.json");
-}
-
-async function startedByAnother(file: string): Promise<string> {
-  for (;;) {
-    if (fs.existsSync(file)) return (JSON.parse(fs.readFileSync(file, "utf8")) as { readonly url: string }).url;
-    if (fs.existsSync(`${file}.failed`)) throw new Error(fs.readFileSync(`${file}.failed`, "utf8"));
-    await pause(20);
-  }
 }
 
 async function answers(url: string): Promise<boolean> {

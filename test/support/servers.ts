@@ -2,6 +2,7 @@ import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
 import type { TestProject } from "vitest/node";
+import { NatsCluster, savedNats } from "./nats-server.ts";
 import { PrivatePostgres, savedServer } from "./postgres-server.ts";
 
 declare module "vitest" {
@@ -24,5 +25,7 @@ export async function teardown(): Promise<void> {
   if (directory === undefined) return;
   const postgres = savedServer(directory);
   if (fs.existsSync(postgres)) await PrivatePostgres.removeSaved(postgres);
+  const nats = savedNats(directory);
+  if (fs.existsSync(nats)) NatsCluster.removeSaved(nats);
   fs.rmSync(directory, { recursive: true, force: true });
 }

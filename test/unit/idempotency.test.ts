@@ -9,7 +9,7 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 const { Open, Deposit, Split, Withdraw } = Account.commands;
 const key = { idempotencyKey: "k" };
 
-describe.each(backends)("an idempotency key $backend", ({ builder }) => {
+describe.each(backends)("an idempotency key $backend", ({ backend, builder }) => {
   async function opened() {
     const store = await builder().aggregate(Account).open();
     await store.get(Account, "ada").execute(Open({ owner: "Ada" }));
@@ -44,8 +44,8 @@ describe.each(backends)("an idempotency key $backend", ({ builder }) => {
     const store = await builder().aggregate(Account).open();
     const ada = store.get(Account, "ada");
     await ada.execute(Open({ owner: "Ada" }));
-    // Enough results that reading them back takes more than one turn.
-    const first = await ada.execute(Split({ amounts: oneTo(40_000) }), key);
+    // Enough results that reading them back takes more than one turn. In JetStream, all must fit into one message.
+    const first = await ada.execute(Split({ amounts: oneTo(backend === "in JetStream" ? 5000 : 40_000) }), key);
     const again = ada.execute(Split({ amounts: [1] }), key);
     await Promise.all([store.close(), expect(again).resolves.toMatchObject({ version: first.version })]);
   });

@@ -6,10 +6,9 @@ import * as traces from "@opentelemetry/sdk-trace-base";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { AggregateStore, type EventStorage, memory, processManager, projection } from "eventfold-es";
 import { instrument } from "eventfold-es/otel";
-import { postgres } from "eventfold-es/postgres";
 import { manualClock } from "eventfold-es/testing";
 import { Account } from "../support/account.ts";
-import { describePostgres } from "../support/postgres.ts";
+import { describeServers } from "../support/server-storages.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { Purse, Transfer, Transfers } from "../support/transfer.ts";
 import { until } from "../support/until.ts";
@@ -305,10 +304,10 @@ describe("propagation", () => {
   });
 });
 
-describePostgres("a store in PostgreSQL", ({ pool, schema }) => {
+describeServers("a store on a server", ({ storage }) => {
   test("has the same trace of a transfer, and measures its batches", async () => {
     const [{ spans, reset }, { sum, count }] = [tracing({ propagate: true }), measuring()];
-    await using store = await bank(postgres({ pool: pool(), schema: schema() })).open();
+    await using store = await bank(await storage()).open();
     await store.get(Purse, "ada").execute({ type: "Fill", data: { amount: 100 } });
     await store.idle();
     reset();

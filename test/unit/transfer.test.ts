@@ -3,10 +3,9 @@ import * as path from "node:path";
 import { describe, expect, test } from "vitest";
 import { aggregate, AggregateStore, data, type EventStorage, memory, type RecordedEvent } from "eventfold-es";
 import { verify } from "eventfold-es/doctor";
-import { postgres } from "../../src/postgres/index.ts";
 import { Account } from "../support/account.ts";
 import { collect } from "../support/collect.ts";
-import { describePostgres } from "../support/postgres.ts";
+import { describeServers } from "../support/server-storages.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { Purse, Transfer, Transfers } from "../support/transfer.ts";
 
@@ -82,21 +81,23 @@ async function move(source: AggregateStore, target: Storage): Promise<void> {
   expect(report).toEqual({ events: await source.head(), skipped: 0, renumbered: false, position: await source.head() });
 }
 
-function moves(name: string, from: () => Storage, to: () => Storage): void {
+type NewStorage = () => Storage | Promise<Storage>;
+
+function moves(name: string, from: NewStorage, to: NewStorage): void {
   test(`moves a store from ${name}, with all that keeps it from doing anything again`, async () => {
-    await using source = await open(from());
+    await using source = await open(await from());
     await fill(source);
-    const target = to();
+    const target = await to();
     await move(source, target);
     await expectSame(source, target);
     if (typeof target === "string") expect((await verify(target)).clean).toBe(true);
   });
 
   test(`goes on after each cut on the way from ${name}`, async () => {
-    await using source = await open(from());
+    await using source = await open(await from());
     await fill(source);
     const lines = await linesOf(source);
-    const target = to();
+    const target = await to();
     for (let count = 0; count < lines.length; count++) {
       await using store = await AggregateStore.open(target);
       const imported = store.import(lines.slice(0, count));
@@ -397,9 +398,8 @@ test("an export keeps no more than some events in memory", async () => {
   expect(ahead).toBeLessThan(200);
 });
 
-describePostgres("export and import with PostgreSQL", (server) => {
-  const database = (): EventStorage => postgres({ pool: server.pool(), schema: server.schema() });
-  moves("files to PostgreSQL", directory, database);
-  moves("PostgreSQL to files", database, directory);
-  moves("PostgreSQL to memory", database, memory);
+describeServers("export and import with a server", ({ name, storage }) => {
+  moves(`files to ${name}`, directory, storage);
+  moves(`${name} to files`, storage, directory);
+  moves(`${name} to memory`, storage, memory);
 });

@@ -1,9 +1,7 @@
 import { AggregateStore, processManager, projection } from "eventfold-es";
-import { postgres } from "eventfold-es/postgres";
 import { expect, onTestFinished, test } from "vitest";
 import { Account } from "../support/account.ts";
-import { describePostgres } from "../support/postgres.ts";
-import { PostgresProxy } from "../support/postgres-proxy.ts";
+import { describeServers } from "../support/server-storages.ts";
 import { pause, until } from "../support/until.ts";
 
 const { Open, Deposit } = Account.commands;
@@ -17,10 +15,9 @@ const Bonus = processManager("bonus", { dispatches: [Account] }).on(Account, {
   Opened: (_, { id }) => (id === "bonus" ? undefined : { dispatch: Account.at("bonus").Deposit({ amount: 1 }) }),
 });
 
-describePostgres("a program whose PostgreSQL goes away", ({ pool, schema, url }) => {
+describeServers("a program whose server goes away", ({ throughProxy }) => {
   async function stage(timeout: "30s" | "300ms") {
-    const proxy = await PostgresProxy.start(url);
-    const storage = postgres({ pool: pool({ connectionString: proxy.url }), schema: schema(), timeout });
+    const { proxy, storage } = await throughProxy(timeout);
     const errors: unknown[] = [];
     const open = () =>
       AggregateStore.builder(storage)
@@ -33,7 +30,6 @@ describePostgres("a program whose PostgreSQL goes away", ({ pool, schema, url })
     onTestFinished(async () => {
       proxy.up();
       await store.close();
-      await proxy.stop();
     });
     return { proxy, store, open, errors };
   }

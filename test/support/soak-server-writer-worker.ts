@@ -1,17 +1,15 @@
 import * as fs from "node:fs";
-import pg from "pg";
 import { isEventfoldError } from "../../src/errors.ts";
 import type { CommitResult, StreamAppend } from "../../src/event-store/event-store.ts";
-import { PostgresEventStore } from "../../src/postgres/postgres-event-store.ts";
+import { openSoakStore, type SoakBackend } from "./soak-backends.ts";
 import { parentsLine, workerOptions } from "./worker-input.ts";
 
 /**
  * Commits to one store, in several lanes at once, until the parent sends a line. For each commit it writes, in one synchronous call,
  * `ok <id> <events> <position>`, `unknown <id>` or `nothing <id>`.
  */
-const { url, schema, run, streams, lanes, patience } = workerOptions<{
-  readonly url: string;
-  readonly schema: string;
+const { backend, run, streams, lanes, patience } = workerOptions<{
+  readonly backend: SoakBackend;
   /** Distinguishes the events of this process. */
   readonly run: string;
   readonly streams: number;
@@ -19,24 +17,12 @@ const { url, schema, run, streams, lanes, patience } = workerOptions<{
   readonly patience: number;
 }>();
 
-const pool = new pg.Pool({ connectionString: url, max: 4 });
-const store = await open();
+const { store, end } = await openSoakStore(backend, patience);
 const versions = new Map<string, number>();
 let isOver = false;
 let given = 0;
 void parentsLine().then(() => (isOver = true));
 tell("open");
-
-/** The server may be away for longer than an impatient process waits. */
-async function open(): Promise<PostgresEventStore> {
-  for (;;) {
-    try {
-      return await PostgresEventStore.open({ pool, schema, durability: "flush", patience, listens: true });
-    } catch (error) {
-      if (!isEventfoldError(error, "STORE_UNAVAILABLE")) throw error;
-    }
-  }
-}
 
 function tell(line: string): void {
   fs.writeSync(1, `${line}\n`);
@@ -89,6 +75,5 @@ await Promise.all(
     while (!isOver) await commitOne();
   }),
 );
-await store.close();
-await pool.end();
+await end();
 tell("closed");

@@ -4,13 +4,12 @@ import * as net from "node:net";
 export type Fate = "forward" | "swallow";
 
 /**
- * A proxy before a PostgreSQL server. It can lose what goes through it: requests that never arrive, and answers of statements that were
- * carried out. A lost message ends its connection.
+ * A proxy before a server. It can lose what goes through it: requests that never arrive, and answers of requests that were carried out. A lost message ends its connection.
  */
-export class PostgresProxy {
+export class LossyProxy {
   /** The server's address, through the proxy. */
   readonly url: string;
-  /** Decides about each piece of an answer; the statement was carried out by then, or is in part. */
+  /** Decides about each piece of an answer; the request was carried out by then, or is in part. */
   onAnswer: (bytes: Buffer) => Fate = () => "forward";
   /** Decides about each piece of a request. */
   onRequest: (bytes: Buffer) => Fate = () => "forward";
@@ -31,10 +30,10 @@ export class PostgresProxy {
     server.on("connection", (client) => this.#connect(client, target));
   }
 
-  static async start(url: string): Promise<PostgresProxy> {
+  static async start(url: string): Promise<LossyProxy> {
     const server = net.createServer();
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    return new PostgresProxy(server, new URL(url));
+    return new LossyProxy(server, new URL(url));
   }
 
   /** Breaks all connections and takes no new ones. */
