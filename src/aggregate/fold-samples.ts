@@ -120,7 +120,9 @@ function kindOf({ stream, type }: StoredEvent): string {
 function digestOf(fold: () => unknown): string {
   let text: string;
   try {
-    text = textOf(fold());
+    const state = fold();
+    // What JSON changes looks in it like something else: a date like a text, NaN like null.
+    text = isJsonValue(state) ? textOf(state) : `beyond JSON: ${textOf(state)}`;
   } catch {
     text = "thrown";
   }

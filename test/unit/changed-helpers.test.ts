@@ -113,6 +113,29 @@ describe.each(storages)("a helper that changes between two openings, $backend", 
     expect(told).toMatchObject([{ kind: "snapshots", name: "sum", isRepeatable: true }, {}]);
   });
 
+  test.each<[string, unknown, unknown]>([
+    ["undefined and a key that is not there", {}, { x: undefined }],
+    ["NaN and null", { x: null }, { x: Number.NaN }],
+    ["a date and its text", { x: "1970-01-01T00:00:00.000Z" }, { x: new Date(0) }],
+    ["-0 and 0", { x: 0 }, { x: -0 }],
+    ["an array with a hole and one with null", { x: [null] }, { x: Array(1) }],
+  ])("%s are two states, though their JSON is the same", async (_, before, after) => {
+    const place = storage();
+    const made = { value: before };
+    const Kept = projection("kept", () => ({ value: undefined as unknown })).on(Sum, {
+      Added: () => ({ value: made.value }),
+    });
+    const read = async (): Promise<unknown> => {
+      await using store = await AggregateStore.builder(place).aggregate(Sum).projection(Kept).open();
+      if ((await store.head()) === 0) await store.dispatch(Sum.at("a").Add({ by: 1 }));
+      return (await store.projection(Kept)).value;
+    };
+    await read();
+    made.value = after;
+    const told = await published("stale-cache", async () => expect(await read()).toStrictEqual(after));
+    expect(told).toMatchObject([{ kind: "projection", name: "kept" }]);
+  });
+
   test("without a change, snapshots are used and nothing is published", async () => {
     const place = await filled();
     const told = await published("stale-cache", () =>
