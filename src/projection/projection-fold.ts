@@ -17,6 +17,8 @@ interface Entry {
   readonly handler: Handler | undefined;
   /** It reads only the fields of a partial event. */
   readonly isPartial: boolean;
+  /** The initial state is an object: no handler makes anything else of it, only an arrow function that returns what it assigns. */
+  readonly isObject: boolean;
   /** All handlers of the aggregate's events. */
   readonly handlers: ReadonlyMap<string, Handler>;
 }
@@ -32,6 +34,8 @@ export class ProjectionFold {
   constructor({ initial, sources: declared, version }: ProjectionDefinition) {
     const sources = new EventSources<Handler>({ initial, sources: declared, version });
     this.#initial = initial;
+    const begin = this.initial;
+    const isObject = typeof begin === "object" && begin !== null;
     this.wanted = sources.wanted;
     this.fingerprint = sources.fingerprint;
     this.#entries = new Map(
@@ -42,7 +46,7 @@ export class ProjectionFold {
         for (const event of sources.wanted.get(type) ?? []) {
           const handler = source.reader.isCurrent(event) ? source.handlers.get(event) : undefined;
           const isPartial = handler !== undefined && usesOnly(handler, PARTIAL_EVENT_FIELDS);
-          entries.set(event, { ...source, handler, isPartial });
+          entries.set(event, { ...source, handler, isPartial, isObject });
         }
         return [type, entries];
       }),
@@ -83,23 +87,29 @@ export function failedFold(projection: string, event: StoredEvent, cause: unknow
   );
 }
 
-function fold({ handler, reader, isPartial, handlers }: Entry, before: unknown, event: StoredEvent): unknown {
+function fold(entry: Entry, before: unknown, event: StoredEvent): unknown {
+  const { handler, reader, isPartial, isObject, handlers } = entry;
   // Most handlers look at the payload and the id alone: the rest need not be read for them.
   if (handler !== undefined)
-    return handled(handler, before, isPartial ? reader.partialEvent(event) : reader.recordedCurrent(event));
+    return handled(handler, before, isPartial ? reader.partialEvent(event) : reader.recordedCurrent(event), isObject);
   let state = before;
   for (const recorded of reader.recorded(event)) {
     const partHandler = handlers.get(recorded.type);
-    if (partHandler !== undefined) state = handled(partHandler, state, recorded);
+    if (partHandler !== undefined) state = handled(partHandler, state, recorded, isObject);
   }
   return state;
 }
 
-function handled(handler: Handler, state: unknown, event: unknown): unknown {
+function handled(handler: Handler, state: unknown, event: unknown, isObject: boolean): unknown {
   const result = handler(state, event);
   if (isPromise(result)) {
     ignoreFailure(result);
     throw new TypeError("the handler is asynchronous; a state is folded from the events alone, at once");
   }
-  return result === undefined ? state : result;
+  if (result === undefined) return state;
+  if (isObject && typeof result !== "object")
+    throw new TypeError(
+      `the handler returned a ${typeof result}, but the state is an object; change it and return nothing, or return another object`,
+    );
+  return result;
 }

@@ -35,6 +35,39 @@ describe.each(backends)("a projection $backend", ({ builder }) => {
     expect(await store.projection(Scalar)).toBe(0);
   });
 
+  test.each<[string, (state: { list: number[]; last?: unknown }, by: number) => unknown]>([
+    ["a number", (s, by) => s.list.push(by)],
+    ["a boolean", (s) => delete s.last],
+    ["a text", (s, by) => (s.last = `${by}`)],
+    ["a function", () => () => ({})],
+  ])("whose state is an object does not become %s, the value of an arrow function", async (kind, change) => {
+    const Arrow = projection("arrow", () => ({ list: [] as number[] })).on(Counter, {
+      Added: (s, e) => change(s, e.data.by) as never,
+    });
+    await using store = await builder().aggregate(Counter).projection(Arrow).open();
+    await store.dispatch(add("a", 1));
+    const error: unknown = await store.projection(Arrow).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({
+      code: "PROJECTION_FAILED",
+      message: expect.stringMatching(
+        new RegExp(`returned a ${kind === "a text" ? "string" : kind.slice(2)}`),
+      ) as string,
+    });
+  });
+
+  test("whose state begins as an object may be null, and whose state begins as a text may be an object", async () => {
+    const Empty = projection("empty", { n: 1 } as { n: number } | null).on(Counter, { Added: () => null });
+    const Union = projection("union", "idle" as string | { n: number }).on(Counter, {
+      Added: (s) => (typeof s === "string" ? { n: 1 } : "idle"),
+    });
+    await using store = await builder().aggregate(Counter).projection(Empty).projection(Union).open();
+    await store.dispatch(add("a", 1));
+    expect(await store.projection(Empty)).toBeNull();
+    expect(await store.projection(Union)).toEqual({ n: 1 });
+    await store.dispatch(add("a", 1));
+    expect(await store.projection(Union)).toBe("idle");
+  });
+
   test("over several aggregates sees their events in the order of the store", async () => {
     const Order = projection("order", () => [] as string[])
       .on(Counter, { Added: (s, e) => void s.push(`${e.position} ${e.aggregate}/${e.id} ${e.data.by}`) })
