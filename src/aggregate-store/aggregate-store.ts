@@ -14,7 +14,7 @@ import type { ProcessManagers } from "../process-manager/process-managers.ts";
 import { type ImportOptions, type ImportReport, importStore } from "../transfer/import-store.ts";
 import { encryptingStore, forgetSubject } from "../personal/open-personal-store.ts";
 import { AggregateHandle } from "./aggregate-handle.ts";
-import { checkRemember, type CommandOptions, type DispatchAllOptions, withLimits } from "./command-options.ts";
+import { type CommandOptions, type DispatchAllOptions, limitsOfAll, withLimits } from "./command-options.ts";
 import { dispatch } from "./dispatch.ts";
 import {
   handleEach,
@@ -145,10 +145,8 @@ export class AggregateStore<A extends AnyAggregate = AnyAggregate, P extends Any
     envelopes: unknown,
     options: DispatchAllOptions = {},
   ): Promise<Of.DispatchAllResult<never>> {
-    const { remember } = options ?? {};
-    checkRemember(remember);
     const sent = envelopes as readonly CommandEnvelope[];
-    const { results, position } = await this.#dispatch(sent, options, { remember });
+    const { results, position } = await this.#dispatch(sent, options, limitsOfAll(options));
     return { results: results as never, position };
   }
 

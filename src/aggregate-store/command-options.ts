@@ -1,4 +1,5 @@
 import { whenAborted } from "../abort.ts";
+import { optionBesideContext } from "../aggregate/context.ts";
 import type { CommandLimits, Remember } from "../aggregate/instance/command-limits.ts";
 import type { CommandContext } from "../aggregate/messages.ts";
 import { type Duration, milliseconds } from "../duration.ts";
@@ -53,8 +54,20 @@ export function withLimits<T>(options: CommandOptions, run: (limits: CommandLimi
   });
 }
 
+/** What the options of `dispatchAll` ask for. Throws `INVALID_ARGUMENT` for what holds for one command alone. */
+export function limitsOfAll(options: DispatchAllOptions): CommandLimits {
+  const { remember, ...rest } = options ?? {};
+  checkRemember(remember);
+  const excess = optionBesideContext(rest);
+  if (excess === undefined) return { remember };
+  throw new EventfoldError(
+    "INVALID_ARGUMENT",
+    `dispatchAll expected a context, found ${excess}; it holds for one command, so pass it to dispatch`,
+  );
+}
+
 /** Throws `INVALID_ARGUMENT` for anything that `remember` cannot be. */
-export function checkRemember(remember: unknown): void {
+function checkRemember(remember: unknown): void {
   if (remember === undefined || remember === "events" || remember === "all") return;
   throw new EventfoldError(
     "INVALID_ARGUMENT",

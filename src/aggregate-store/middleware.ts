@@ -1,6 +1,7 @@
 import { orAborted, whenAborted } from "../abort.ts";
 import type { AnyAggregate, CommandOf } from "../aggregate/aggregate.ts";
 import type { CommandOutcome } from "../aggregate/instance/command-outcome.ts";
+import { optionBesideContext } from "../aggregate/context.ts";
 import type { CommandEnvelope } from "../aggregate/messages.ts";
 import { EventfoldError, InvalidCommandError } from "../errors.ts";
 import type { CommandResult } from "./command-result.ts";
@@ -151,5 +152,10 @@ export function checkEnvelope(envelope: unknown): CommandEnvelope {
   if (typeof aggregate !== "string" || typeof id !== "string" || typeof command !== "object") {
     throw new InvalidCommandError("an envelope is an object { aggregate, id, command, context? }");
   }
+  const option = optionBesideContext(envelope as object) ?? optionBesideContext((envelope as CommandEnvelope).context);
+  if (option !== undefined)
+    throw new InvalidCommandError(
+      `an envelope is an object { aggregate, id, command, context? }, found ${option} in it; pass it in the options, beside the envelope`,
+    );
   return envelope as CommandEnvelope;
 }

@@ -39,14 +39,30 @@ export function checkContext(context: CommandContext): void {
     if (Object.hasOwn(metadata, key)) throw bad(`metadata.${key} is reserved for the context's own field`);
 }
 
+/** Options of a command that stand beside its context. In it they are without effect. */
+const BESIDE_CONTEXT = ["expectedVersion", "remember", "signal", "timeout"] as const;
+
+/** The name of such an option that something has, which can have none. */
+export function optionBesideContext(value: object | undefined): string | undefined {
+  if (value === undefined || value === null) return undefined;
+  return BESIDE_CONTEXT.find((name) => (value as Record<string, unknown>)[name] !== undefined);
+}
+
 /**
- * The fields of both contexts; a field that the second leaves undefined keeps its value. Throws `INVALID_CONTEXT` for something that
- * has no fields.
+ * The fields of both contexts; a field that the second leaves undefined keeps its value. Of a command's options, those beside the
+ * context are left out. Throws `INVALID_CONTEXT` for something that has no fields.
  */
 export function mergedContext(first: CommandContext = {}, second: CommandContext = {}): CommandContext {
   for (const context of [first, second])
     if (typeof context !== "object" || context === null) throw bad("a context is an object");
-  return { ...first, ...Object.fromEntries(Object.entries(second).filter(([, value]) => value !== undefined)) };
+  const {
+    expectedVersion: _version,
+    remember: _remember,
+    signal: _signal,
+    timeout: _timeout,
+    ...fields
+  } = second as Record<string, unknown>;
+  return { ...first, ...Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) };
 }
 
 /** A copy: what the caller does to its object later must not reach a command that waits, nor the event that it is answered with. */

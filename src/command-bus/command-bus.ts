@@ -196,8 +196,7 @@ export class CommandBus<A extends AnyAggregate = never> {
 
 /** The fields of `options` that belong to the context win over those of the envelope. */
 function withContext(envelope: CommandEnvelope, options: CommandOptions): CommandEnvelope {
-  const merged: CommandOptions = mergedContext(envelope.context, options);
-  const { expectedVersion: _version, remember: _remember, signal: _signal, timeout: _timeout, ...context } = merged;
+  const context = mergedContext(envelope.context, options);
   return Object.keys(context).length === 0 ? envelope : { ...envelope, context };
 }
 

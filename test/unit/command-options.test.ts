@@ -58,6 +58,39 @@ describe.each(backends)("a command with an expected version $backend", ({ builde
       });
     expect(await store.head()).toBe(0);
   });
+
+  test("has it in its options: in an envelope, where it would have no effect, it is refused", async () => {
+    await using store = await builder().aggregate(Counter).open();
+    const envelope = Counter.at("a").Add({ by: 1 });
+    for (const wrong of [
+      { ...envelope, expectedVersion: 7 },
+      { ...envelope, context: { expectedVersion: 7 } },
+      { ...envelope, context: { timeout: "1s" } },
+      { ...envelope, context: { idempotencyKey: "k", remember: "all" } },
+      { ...envelope, context: { signal: AbortSignal.abort() } },
+    ]) {
+      await expect(store.dispatch(wrong)).rejects.toMatchObject({ code: "INVALID_COMMAND" });
+      await expect(store.dispatchAll([wrong])).rejects.toMatchObject({ code: "INVALID_COMMAND" });
+      await expect(store.schedule(wrong, { in: "1d" })).rejects.toMatchObject({ code: "INVALID_COMMAND" });
+    }
+    expect(await store.head()).toBe(0);
+    expect(await store.schedules()).toEqual([]);
+  });
+
+  test("does not show the condition to middleware, whose envelope cannot change it", async () => {
+    const seen: unknown[] = [];
+    await using store = await builder()
+      .aggregate(Counter)
+      .use((envelope, next) => {
+        seen.push(envelope.context);
+        return next(envelope);
+      })
+      .open();
+    const options = { expectedVersion: 0, timeout: 10_000, signal: new AbortController().signal, actor: "u" };
+    await store.dispatch(Counter.at("a").Add({ by: 1 }), options);
+    await store.get(Counter, "b").execute(Counter.commands.Add({ by: 1 }), options);
+    expect(seen).toEqual([{ actor: "u" }, { actor: "u" }]);
+  });
 });
 
 test("of many commands that expect one version, from two stores of a directory, one is carried out", async () => {

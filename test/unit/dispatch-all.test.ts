@@ -122,6 +122,16 @@ describe.each(backends)("dispatchAll $backend", ({ builder }) => {
     expect(await store.list(Account)).toEqual(["a"]);
   });
 
+  test("refuses conditions, which it could not keep", async () => {
+    await using store = await opened("a");
+    const conditions = { expectedVersion: 1, signal: new AbortController().signal, timeout: 1000 };
+    for (const condition of Object.entries(conditions))
+      await expect(
+        store.dispatchAll([Account.at("a").Deposit({ amount: 1 })], Object.fromEntries([condition])),
+      ).rejects.toMatchObject({ code: "INVALID_ARGUMENT", message: expect.stringContaining(condition[0]) as string });
+    expect(await store.head()).toBe(1);
+  });
+
   test("spans more instances than the store keeps descriptors", async () => {
     await using store = await opened();
     const ids = oneTo(400).map((n) => `a-${n}`);
