@@ -1,4 +1,4 @@
-import { checkContext, ownContext } from "../aggregate/context.ts";
+import { checkContext, optionBesideContext, ownContext } from "../aggregate/context.ts";
 import type { EventReader } from "../aggregate/event-reader.ts";
 import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
 import { milliseconds } from "../duration.ts";
@@ -6,7 +6,7 @@ import { EventfoldError } from "../errors.ts";
 import type { StoredEvent } from "../event-store/event-store.ts";
 import { stringifyPayload } from "../json.ts";
 import type { Reaction, Scheduled } from "./process-manager.ts";
-import { ignoreFailure, isDate, isPromise, messageOf } from "../realm.ts";
+import { ignoreFailure, isDate, isObjectPrototype, isPromise, messageOf } from "../realm.ts";
 
 /** A chain of events that contains a wait of this length is not taken for a loop. */
 const NO_LOOP_MS = 1000;
@@ -145,6 +145,7 @@ export function outputsOf(
     throw bad(manager, "it returned a promise; a reaction is made of the state and the event alone, at once");
   }
   if (typeof result !== "object") throw bad(manager, `it returned a ${typeof result}`);
+  if (!isPlain(result)) throw bad(manager, `it returned ${shownObject(result)}; a reaction is a plain object`);
   if (Array.isArray(result) || ("aggregate" in result && "command" in result))
     return { ...NO_OUTPUTS, state: before, commands: listOf(result).map((item) => envelope(manager, item)) };
   checkKeys(manager, "a reaction", result, REACTION_KEYS);
@@ -162,6 +163,20 @@ export function outputsOf(
   };
 }
 
+/** An array counts: it is looked into on its own. */
+function isPlain(value: object): boolean {
+  if (Array.isArray(value)) return true;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || isObjectPrototype(prototype);
+}
+
+function shownObject(value: object): string {
+  const { constructor: made } = value as { readonly constructor?: unknown };
+  return typeof made === "function" && made.name !== "" && !isObjectPrototype(made.prototype)
+    ? `an instance of ${made.name}`
+    : "an object with another prototype";
+}
+
 /** One or several, without holes. */
 function listOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? Array.from<unknown>(value) : [value];
@@ -169,7 +184,7 @@ function listOf(value: unknown): readonly unknown[] {
 
 function array(manager: string, name: string, value: unknown): readonly unknown[] {
   if (value === undefined) return [];
-  if (!Array.isArray(value)) throw bad(manager, `${name} is an array, not a ${typeof value}`);
+  if (!Array.isArray(value)) throw bad(manager, `${name} is an array, found a value of type ${typeof value}`);
   return listOf(value);
 }
 
@@ -190,6 +205,7 @@ function scheduledCommand(manager: string, item: unknown, place: string, cause: 
     throw bad(manager, "what it schedules is an object { dispatch, in or at, key? }");
   checkKeys(manager, "a scheduled command", item, SCHEDULED_KEYS);
   const { at, in: wait, key, dispatch } = item as Scheduled;
+  if (at !== undefined && wait !== undefined) throw bad(manager, "a scheduled command has in or at, not both");
   const due = at === undefined ? time + milliseconds(wait, "in") : isDate(at) ? at.getTime() : at;
   if (!Number.isFinite(due)) throw bad(manager, "a scheduled command's time is not a time");
   const id = identityOf(manager, cause, place);
@@ -223,7 +239,10 @@ export function envelopeCopy(item: unknown, fault: (why: string) => EventfoldErr
         ? { type }
         : { type, data: JSON.parse(stringifyPayload(data, `command ${type} of ${aggregate}`)) as unknown },
   };
-  return context === undefined ? copy : { ...copy, context: contextCopy(context) };
+  if (context === undefined) return copy;
+  const excess = optionBesideContext(context);
+  if (excess !== undefined) throw fault(`a context has no ${JSON.stringify(excess)}`);
+  return { ...copy, context: contextCopy(context) };
 }
 
 function contextCopy(context: CommandContext): CommandContext {

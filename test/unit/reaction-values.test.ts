@@ -118,6 +118,12 @@ describe.each(VALUES)("%s in a reaction is refused with the error of execute", (
   });
 });
 
+class Later {
+  get schedule(): unknown {
+    return [{ in: 1, dispatch: Box.at("b").Clear() }];
+  }
+}
+
 test.each<[string, () => unknown]>([
   ["a promise", () => Promise.resolve()],
   ["a promise that is rejected", () => Promise.reject(new Error("no"))],
@@ -132,6 +138,16 @@ test.each<[string, () => unknown]>([
   ],
   ["a hole among its commands", () => Object.assign([], { length: 2 })],
   ["null among its commands", () => ({ dispatch: [null] })],
+  ["a set of commands", () => new Set([Box.at("b").Clear()])],
+  ["a map of commands", () => new Map([["dispatch", Box.at("b").Clear()]])],
+  ["an iterator of commands", () => [Box.at("b").Clear()].values()],
+  ["a date", () => new Date(0)],
+  ["an instance of a class, whose getters are not its own", () => new Later()],
+  ["a scheduled command with two times", () => ({ schedule: [{ in: 1, at: 1, dispatch: Box.at("b").Clear() }] })],
+  [
+    "a version that its command's context cannot ask for",
+    () => ({ ...Box.at("b").Clear(), context: { expectedVersion: 7 } }),
+  ],
 ])("a reaction that returns %s is no reaction", async (_, reaction) => {
   expect((await managersError(reaction)).code).toBe("INVALID_REACTION");
   expect((await thrownBy(() => specOf(reaction).thenNothing())).code).toBe("INVALID_REACTION");
