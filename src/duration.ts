@@ -17,7 +17,7 @@ export function milliseconds(duration: number | Duration, what: string): number 
   if (Number.isNaN(value) || value < 0) {
     throw new EventfoldError(
       "INVALID_ARGUMENT",
-      `${what} is milliseconds or a text like "500ms", "30s", "10m", "2h", "1d"; not ${JSON.stringify(duration)}`,
+      `${what} is milliseconds or a text like "500ms", "30s", "10m", "2h", "1d"; not ${typeof duration === "number" ? duration : JSON.stringify(duration)}`,
     );
   }
   return value;

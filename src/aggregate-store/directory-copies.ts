@@ -1,4 +1,5 @@
 import { EventfoldError } from "../errors.ts";
+import { isDate } from "../realm.ts";
 import type { BackupReport } from "../event-store/event-store.ts";
 import type { FileSystem } from "../fs/file-system.ts";
 
@@ -43,7 +44,7 @@ export async function restore(source: string, target: string, options: RestoreOp
     throw new EventfoldError("INVALID_ARGUMENT", "restore expected a position or a time, found both; leave one out");
   if (position !== undefined && !(Number.isSafeInteger(position) && position >= 0))
     throw new EventfoldError("INVALID_ARGUMENT", `restore expected a position, found ${String(position)}`);
-  const time = at === undefined || typeof at === "number" ? at : at.getTime();
+  const time = isDate(at) ? at.getTime() : at;
   if (time !== undefined && !Number.isFinite(time))
     throw new EventfoldError("INVALID_ARGUMENT", `restore expected a date or milliseconds, found ${String(at)}`);
   const { restoreDirectory } = await import("#open-directory");

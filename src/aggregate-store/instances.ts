@@ -255,8 +255,8 @@ export class Instances {
     if (version !== undefined && !(Number.isSafeInteger(version) && version >= 0))
       throw new EventfoldError("INVALID_ARGUMENT", `version is a whole number from 0 on, not ${version}`);
     const time = isDate(at) ? at.getTime() : at;
-    if (time !== undefined && Number.isNaN(time))
-      throw new EventfoldError("INVALID_ARGUMENT", "at is not a valid time");
+    if (time !== undefined && (typeof time !== "number" || Number.isNaN(time)))
+      throw new EventfoldError("INVALID_ARGUMENT", `at is milliseconds since 1970 or a date, found ${String(at)}`);
     const instance = this.#instance({ type: aggregate.type, id });
     if (version === undefined && time === undefined) return (await instance.read()).state;
     return (

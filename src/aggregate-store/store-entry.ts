@@ -29,6 +29,11 @@ export const AggregateStore: AggregateStoreEntry = {
 };
 
 function storageOf(storage: unknown): EventStorage {
+  if (isUrl(storage))
+    throw new EventfoldError(
+      "INVALID_ARGUMENT",
+      `a store expected the path of a directory or a storage, e.g. memory(), found the URL ${String(storage)}; for a directory, pass fileURLToPath(url)`,
+    );
   if (typeof storage === "string" && storage !== "") return new DirectoryStorage(storage);
   if (isStorage(storage)) return storage;
   const found = typeof storage === "object" && storage !== null ? "an object without open(options)" : shown(storage);
@@ -36,6 +41,12 @@ function storageOf(storage: unknown): EventStorage {
     "INVALID_ARGUMENT",
     `a store expected the path of a directory or a storage, e.g. memory(), found ${found}`,
   );
+}
+
+/** As a path, the text of a URL would be a new directory in the working directory. */
+function isUrl(value: unknown): boolean {
+  if (typeof value === "string") return /^(file:|[a-z][a-z\d+.-]+:\/\/)/i.test(value);
+  return typeof value === "object" && value !== null && "href" in value && "protocol" in value;
 }
 
 function isStorage(value: unknown): value is EventStorage {

@@ -1,6 +1,7 @@
 import type { UnknownEventPolicy } from "../aggregate/unknown-event-policy.ts";
 import type { Middleware } from "./middleware.ts";
 import { EventfoldError } from "../errors.ts";
+import { isDate } from "../realm.ts";
 import type { StorageOptions } from "../event-store/event-storage.ts";
 import type { SubjectKeys } from "../event-store/subject-keys.ts";
 import { isWellFormed } from "../json.ts";
@@ -76,7 +77,7 @@ function checkedId(id: unknown): string {
 }
 
 function checkedTime(time: number | Date): number {
-  const value = Math.floor(typeof time === "number" ? time : time.getTime());
+  const value = Math.floor(typeof time === "number" ? time : isDate(time) ? time.getTime() : NaN);
   if (!Number.isSafeInteger(value) || value < 0) {
     throw new EventfoldError(
       "INVALID_ARGUMENT",

@@ -175,7 +175,7 @@ describe.each(backends)("bad arguments $backend", ({ builder }) => {
     const ada = store.get(Account, "ada");
     for (const version of [-1, 0.5, NaN, Infinity])
       await expect(ada.state({ version })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
-    for (const at of [NaN, new Date(NaN)])
+    for (const at of [NaN, new Date(NaN), "2026-01-01", null, 1n] as number[])
       await expect(ada.state({ at })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
     for (const from of [0, -1, 1.5]) {
       await expect(collect(ada.events({ from }))).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });

@@ -166,6 +166,25 @@ describe.each(backends)("commands $backend", ({ builder }) => {
     ]);
   });
 
+  test.each<[string, unknown]>([
+    ["nothing", undefined],
+    ["a text", "5000"],
+    ["a bigint", 5000n],
+    ["a promise", Promise.resolve(5000)],
+    ["no number", Number.NaN],
+    ["a date that is none", new Date(Number.NaN)],
+  ])("a clock that gives %s is refused with each command, and nothing is written", async (_, time) => {
+    await using store = await builder()
+      .aggregate(Account)
+      .clock(() => time as number)
+      .open();
+    await expect(store.get(Account, "a").execute(Open({ owner: "a" }))).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining("the clock gave") as string,
+    });
+    expect(await store.head()).toBe(0);
+  });
+
   test("commands of one instance are decided in their order, independent of other instances", async () => {
     await using store = await open();
     const handles = ["a", "b", "c"].map((id) => store.get(Account, id));

@@ -99,6 +99,9 @@ describe("what is no storage", () => {
     [memory, /found a function; call it/],
     [Symbol("s"), /found Symbol\(s\)/],
     [10n, /found 10/],
+    ["file:///tmp/data", /found the URL file:\/\/\/tmp\/data; for a directory, pass fileURLToPath\(url\)/],
+    [new URL("file:///tmp/data"), /found the URL file:\/\/\/tmp\/data; for a directory, pass fileURLToPath\(url\)/],
+    ["postgres://localhost/data", /found the URL postgres:/],
   ];
   test.each(wrong)("%s is refused at once, with what was expected", async (value, found) => {
     const expected = { code: "INVALID_ARGUMENT", message: expect.stringMatching(found) as string };
