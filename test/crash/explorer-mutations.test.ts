@@ -2,6 +2,8 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { CrashError, type CrashScenario, exploreCrashes, type FileHandle, type FileSystem } from "eventfold-es/testing";
 import type * as decidedCommandsModule from "../../src/aggregate/instance/decided-commands.ts";
 import type * as applierModule from "../../src/file-store/apply/applier.ts";
+import type * as unsettledModule from "../../src/file-store/apply/unsettled-streams.ts";
+import type { UnsettledStreamsParts } from "../../src/file-store/apply/unsettled-streams.ts";
 import type * as dirtyFilesModule from "../../src/file-store/apply/dirty-files.ts";
 import type * as followerModule from "../../src/file-store/apply/log-follower.ts";
 import type * as copyLogModule from "../../src/file-store/copy/copy-log.ts";
@@ -18,11 +20,12 @@ import type { CommitObserver, CommittedRecord } from "../../src/file-store/log/c
 import { readRecord } from "../../src/file-store/log/record-format.ts";
 import type * as deadLetterFilesModule from "../../src/file-store/progress/dead-letter-files.ts";
 import type * as handlerProgressModule from "../../src/process-manager/handler-progress.ts";
-import type { NoteSection } from "../../src/file-store/log/record-sections.ts";
+import type { NoteSection, Section } from "../../src/file-store/log/record-sections.ts";
 import { readSections } from "../../src/file-store/log/record-sections.ts";
 import type * as commitRecordModule from "../../src/file-store/log/record-format.ts";
 import type * as eventLineModule from "../../src/file-store/lines/event-line.ts";
 import type { FileEventStore } from "../../src/file-store/file-event-store.ts";
+import type { StreamFiles } from "../../src/file-store/streams/stream-files.ts";
 import type * as exportStoreModule from "../../src/transfer/export-store.ts";
 import type * as importStoreModule from "../../src/transfer/import-store.ts";
 import type * as knownNotesModule from "../../src/transfer/known-notes.ts";
@@ -219,6 +222,7 @@ const IMPORT_STORE = "../../src/transfer/import-store.ts";
 const KNOWN_NOTES = "../../src/transfer/known-notes.ts";
 const CUTS = "../../src/file-store/streams/cuts.ts";
 const DEAD_LETTER_FILES = "../../src/file-store/progress/dead-letter-files.ts";
+const UNSETTLED = "../../src/file-store/apply/unsettled-streams.ts";
 const LINE_MOVES = "../../src/file-store/apply/line-moves.ts";
 
 const MUTATIONS: readonly Mutation[] = [
@@ -351,6 +355,25 @@ const MUTATIONS: readonly Mutation[] = [
     seed: 1,
     module: FOREIGN_TAIL,
     mutate: () => ({ foreignTail: () => undefined }),
+  },
+  {
+    what: "recovery appends lines without a look at what the Rust crate has appended",
+    kind: "a process is killed, and the Rust crate appends before the next one recovers",
+    seed: 1,
+    module: UNSETTLED,
+    mutate: ({ UnsettledStreams }: typeof unsettledModule) => ({
+      UnsettledStreams: class extends UnsettledStreams {
+        readonly #files: StreamFiles;
+        constructor(parts: UnsettledStreamsParts) {
+          super(parts);
+          this.#files = parts.files;
+        }
+        override append({ key, at, start, end }: Section, buffer: Buffer): boolean {
+          this.#files.acquire(key).file.write(buffer, start, end - start, at);
+          return true;
+        }
+      },
+    }),
   },
   {
     what: "the lines of the Rust crate move without a note",

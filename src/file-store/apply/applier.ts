@@ -45,14 +45,14 @@ export class Applier {
   /** Does the same later: since then, the streams have not been locked. Call `settleAll` of the unsettled streams afterwards. */
   applyLate(record: UnappliedRecord): void {
     this.#progress.apply(record.notes);
-    this.#writeMissing(record);
+    this.#writeMissing(record, () => false);
     if (record.created.length > 0) this.#registry.append(record.created);
   }
 
   /**
    * Writes a record that may have been written to its files before, in part or in whole. `registered` has the names of the
-   * streams that are in the registry; those that the record adds are added to it. Call `settleAll` of the unsettled streams
-   * afterwards.
+   * streams that are in the registry; those that the record adds are added to it. Call it in `whileAppending` of the unsettled streams,
+   * and their `settleAll` afterwards.
    */
   reapply(record: CommittedRecord, registered: Set<FullName>): void {
     const { sections, buffer, notes } = record;
@@ -65,7 +65,7 @@ export class Applier {
       created.push({ stream, seconds: secondsOf(buffer.toString("utf8", start, end)) });
     }
     this.#progress.apply(notes);
-    this.#writeMissing(record);
+    this.#writeMissing(record, (section) => this.#unsettled.append(section, buffer));
     if (created.length > 0) this.#registry.append(created);
     for (const { key } of sections) this.#dirty.addStream(key, true);
   }
@@ -94,14 +94,20 @@ export class Applier {
 
   /**
    * Writes the sections again that are in their files: after a failed flush, only bytes that were written again can be trusted.
-   * The Rust crate may have appended to the other files, or do so now.
+   * The Rust crate may have appended to the other files, or do so now. Those that `append` does not write become unsettled.
    */
-  #writeMissing({ sections, buffer, place }: CommittedRecord): void {
+  #writeMissing({ sections, buffer, place }: CommittedRecord, append: (section: Section) => boolean): void {
     for (const section of sections) {
       const { key, start, end, at } = section;
       const { file } = this.#files.acquire(key);
-      if (this.#unsettled.has(key) || !isInFile(file, section, buffer)) this.#unsettled.add(section, buffer, place);
-      else if (!section.adopted) file.write(buffer, start, end - start, at);
+      if (!this.#unsettled.has(key)) {
+        if (isInFile(file, section, buffer)) {
+          if (!section.adopted) file.write(buffer, start, end - start, at);
+          continue;
+        }
+        if (append(section)) continue;
+      }
+      this.#unsettled.add(section, buffer, place);
     }
   }
 }

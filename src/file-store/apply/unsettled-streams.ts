@@ -42,6 +42,8 @@ export class UnsettledStreams {
   readonly #parts: UnsettledStreamsParts;
   readonly #moves: LineMoves;
   readonly #streams = new Map<StreamKey, Unsettled>();
+  /** Streams in whose files a dead process has begun to move lines; known while a recovery reads the log. */
+  #moving: ReadonlySet<StreamKey> = new Set();
 
   constructor(parts: UnsettledStreamsParts) {
     this.#parts = parts;
@@ -64,7 +66,36 @@ export class UnsettledStreams {
     return start;
   }
 
-  /** Adds committed lines; `place` is that of their record. */
+  /** Calls `work`, which appends lines of the log to the streams' files. */
+  whileAppending<T>(work: () => T): T {
+    this.#moving = new Set(this.#moves.list().map(({ stream }) => stream));
+    try {
+      return work();
+    } finally {
+      this.#moving = new Set();
+    }
+  }
+
+  /**
+   * Appends committed lines to a stream's file, if they are all that it lacks. Returns false, and writes nothing, if something else is
+   * in their place, or if the Rust crate holds the file. Only for `whileAppending`.
+   */
+  append({ key, at, start, end }: Section, buffer: Buffer): boolean {
+    const { files, lockedStreams } = this.#parts;
+    const { file } = files.acquire(key);
+    if (this.#moving.has(key) || file.size() !== at) return false;
+    const isLocked = lockedStreams.has(key);
+    if (!isLocked && !file.tryLock()) return false;
+    try {
+      if (file.size() !== at) return false;
+      file.write(buffer, start, end - start, at);
+      return true;
+    } finally {
+      if (!isLocked) file.unlock();
+    }
+  }
+
+  /** Adds committed lines, which stay in memory until the stream is settled; `place` is that of their record. */
   add({ key, at, start, end }: Section, buffer: Buffer, place: LogPlace): void {
     const lines = Buffer.from(buffer.subarray(start, end));
     const stream = this.#streams.get(key);

@@ -165,9 +165,11 @@ export class Checkpointer {
   async #reapply(): Promise<void> {
     const { log, registry, applier, unsettled } = this.#parts;
     const registered = registry.names();
-    log.scanner.read(this.#marked, log.end, (header, buffer, base, segment) => {
-      applier.reapply(scannedRecord(header, buffer, base, segment), registered);
-    });
+    unsettled.whileAppending(() =>
+      log.scanner.read(this.#marked, log.end, (header, buffer, base, segment) => {
+        applier.reapply(scannedRecord(header, buffer, base, segment), registered);
+      }),
+    );
     await unsettled.settleAll(0);
   }
 }

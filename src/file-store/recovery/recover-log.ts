@@ -51,10 +51,12 @@ export class Recovery {
     const announced = follower.announced();
     await log.flushFrom(from);
     let registered: Set<FullName> | undefined;
-    const { end, invalid } = follower.readTail((record) => {
-      registered ??= registry.names();
-      applier.reapply(record, registered);
-    });
+    const { end, invalid } = unsettled.whileAppending(() =>
+      follower.readTail((record) => {
+        registered ??= registry.names();
+        applier.reapply(record, registered);
+      }),
+    );
     if (wasDurable(log, end) || (announced !== undefined && endsBefore(end, announced)))
       throw log.scanner.corruption(end, invalid ?? "records are missing");
     unsettled.addBegunMoves();
