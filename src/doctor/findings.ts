@@ -193,12 +193,13 @@ export function findingOf({ fix, remedy: _remedy, lossy = false, ...rest }: Prob
   return { ...rest, repairable: fix !== undefined && !lossy };
 }
 
-/** Bytes of a file; fewer if it is shorter. */
-export function readAt(fs: FileSystem, path: string, from: number, length: number): Buffer {
+/** Bytes of a file; fewer if it is shorter. They are in `into`, which must have room for them, if it is given. */
+export function readAt(fs: FileSystem, path: string, from: number, length: number, into?: Buffer): Buffer {
   const file = fs.open(path, "read");
   try {
-    const bytes = Buffer.alloc(Math.max(0, Math.min(length, file.size() - from)));
-    return bytes.subarray(0, file.read(bytes, 0, bytes.length, from));
+    const size = Math.max(0, Math.min(length, file.size() - from));
+    const bytes = into ?? Buffer.alloc(size);
+    return bytes.subarray(0, file.read(bytes, 0, size, from));
   } finally {
     file.close();
   }

@@ -30,6 +30,8 @@ export type SurveyVisitor = (header: RecordHeader, buffer: Buffer, base: number,
 
 const COMMITS_MISSING = "commits are missing";
 const RECORD_START = Buffer.from('{"commit":');
+/** How much of a segment is read at once while its records are good. */
+const WINDOW_BYTES = 4 << 20;
 
 /**
  * Reads the commit log to its last good record, whatever is damaged in between. Unlike `CommitLog.scan` it looks for the
@@ -50,6 +52,8 @@ export class LogSurvey {
   readonly #fs: FileSystem;
   readonly #directory: string;
   readonly #visit: SurveyVisitor;
+  /** Used again for each part of the log: a buffer for each would fill the memory before one is collected. */
+  readonly #window: Buffer = Buffer.allocUnsafeSlow(WINDOW_BYTES);
   /** Where the records of each segment but the last one end. */
   readonly #ends = new Map<number, number>();
   #tail: LogGap | undefined;
@@ -149,18 +153,25 @@ export class LogSurvey {
 
   #scan(segment: number, limit: LogPlace | undefined): void {
     const path = segmentPath(this.#directory, segment);
-    const base = this.end.offset;
     const stop = limit !== undefined && limit.segment === segment ? limit.offset : Infinity;
-    const bytes = readAt(this.#fs, path, base, stop - base);
+    let base = this.end.offset;
+    let isRest = false;
+    let bytes: Buffer = this.#window;
+    const readFrom = (from: number, length: number): void => {
+      base = from;
+      const into = length === WINDOW_BYTES ? this.#window : undefined;
+      bytes = readAt(this.#fs, path, from, Math.min(length, stop - from), into);
+      isRest = bytes.length < length;
+    };
+    readFrom(base, WINDOW_BYTES);
     this.#tail = undefined;
     let offset = base;
     if (base === 0) {
+      if (!beginsWell(segment, bytes)) readFrom(0, Infinity);
       const start = this.#header(segment, bytes);
       if (start === undefined) return;
       offset = start;
     }
-    let used = bytes.length;
-    while (used > 0 && bytes[used - 1] === 0) used--;
     for (;;) {
       const read = readRecord(bytes, offset - base, bytes.length, base);
       if (read.kind === "record" && read.header.position === this.end.position + 1) {
@@ -168,8 +179,13 @@ export class LogSurvey {
         offset = this.end.offset;
         continue;
       }
+      if (!isRest) {
+        // The record may go on after the window. If there is none, what follows is needed to the end of the segment.
+        readFrom(offset, offset === base ? Infinity : WINDOW_BYTES);
+        continue;
+      }
       this.end = { ...this.end, offset };
-      if (offset - base >= used) return;
+      if (offset - base >= usedLength(bytes)) return;
       const why =
         read.kind === "invalid"
           ? read.why
@@ -182,7 +198,7 @@ export class LogSurvey {
       const gap = { segment, from: offset, isMissing: false, firstPosition: this.end.position + 1, why };
       if (next === undefined) {
         // What a limit cuts off is read again by the next call.
-        if (stop === Infinity) this.#tail = { ...gap, to: base + used, lastPosition: undefined };
+        if (stop === Infinity) this.#tail = { ...gap, to: base + usedLength(bytes), lastPosition: undefined };
         return;
       }
       this.gaps.push({ ...gap, to: next.start, lastPosition: next.position - 1 });
@@ -201,12 +217,11 @@ export class LogSurvey {
 
   /** Where the records of a segment start; nothing if there is nothing in it yet. */
   #header(segment: number, bytes: Buffer): number | undefined {
-    const expected = Buffer.from(segmentHeader(segment));
-    const found = bytes.subarray(0, expected.length);
-    if (found.equals(expected)) return expected.length;
+    const { length } = segmentHeader(segment);
+    if (beginsWell(segment, bytes)) return length;
     if (bytes.every((byte) => byte === 0)) return undefined;
     const next = this.#nextRecord(bytes, 0, 0);
-    const format = /"format":(\d+)/.exec(found.toString("latin1"))?.[1];
+    const format = /"format":(\d+)/.exec(bytes.toString("latin1", 0, length))?.[1];
     if (next === undefined && format !== undefined && format !== "1") {
       throw new EventfoldError(
         "UNSUPPORTED_FORMAT",
@@ -214,7 +229,7 @@ export class LogSurvey {
       );
     }
     this.badHeaders.push(segment);
-    return expected.length;
+    return length;
   }
 
   /** The next good record at or after an index that can follow the records read so far. */
@@ -225,4 +240,16 @@ export class LogSurvey {
     }
     return undefined;
   }
+}
+
+function beginsWell(segment: number, bytes: Buffer): boolean {
+  const expected = Buffer.from(segmentHeader(segment));
+  return bytes.subarray(0, expected.length).equals(expected);
+}
+
+/** Without the zeros at the end. */
+function usedLength(bytes: Buffer): number {
+  let used = bytes.length;
+  while (used > 0 && bytes[used - 1] === 0) used--;
+  return used;
 }
