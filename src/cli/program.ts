@@ -26,7 +26,7 @@ export function program(terminal: Terminal): Command {
     .addHelpText(
       "after",
       `
-<store> is the directory of a store, or postgres://… for a store in PostgreSQL.
+<store> is the directory of a store, postgres://… for a store in PostgreSQL, or nats://…/name for one in JetStream.
 Commands that only read never write to a store, and work beside a program that has it open.
 
 Exit codes: 0 done, 1 something was found (or a command failed), 2 usage, 3 the store cannot be read.`,

@@ -1,8 +1,11 @@
 import type { AggregateStore, AggregateStoreBuilder, AnyAggregate, AnyProjection, EventStorage } from "eventfold-es";
-import { statSync } from "node:fs";
+import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import type pg from "pg";
+import type { connect as NatsConnect } from "@nats-io/transport-node";
+import type { Pool } from "pg";
 import { loadModel, type Model } from "./model.ts";
 import { UsageError } from "./exit-codes.ts";
 
@@ -23,6 +26,7 @@ export interface OpenedStore {
 }
 
 const IS_POSTGRES = /^postgres(ql)?:\/\//;
+const IS_NATS = /^(nats|tls):\/\//;
 
 /** Opens a store, calls `work`, and closes the store. */
 export async function withStore<T>(
@@ -35,9 +39,11 @@ export async function withStore<T>(
   const { AggregateStore } = await import("eventfold-es");
   if (IS_POSTGRES.test(target))
     return withPostgres(target, (storage) => run(AggregateStore.builder(storage), model, work));
+  const opened = (storage: string | EventStorage): AggregateStoreBuilder =>
+    writes ? AggregateStore.builder(storage) : AggregateStore.builder(storage).readOnly();
+  if (IS_NATS.test(target)) return withJetStream(target, (storage) => run(opened(storage), model, work));
   if (!mayBeNew) checkDirectory(target);
-  const builder = AggregateStore.builder(target);
-  return run(writes ? builder : builder.readOnly(), model, work);
+  return run(opened(target), model, work);
 }
 
 /** Throws for a path that is no store: opening it for writing would make one there. */
@@ -69,8 +75,8 @@ async function run<T>(
 }
 
 async function withPostgres<T>(url: string, work: (storage: EventStorage) => Promise<T>): Promise<T> {
-  const { Pool } = await loadPg();
-  const pool = new Pool({ connectionString: url });
+  const { default: pg } = await clientOf<{ readonly default: { readonly Pool: typeof Pool } }>("pg", "PostgreSQL");
+  const pool = new pg.Pool({ connectionString: url });
   try {
     const { postgres } = await import("eventfold-es/postgres");
     return await work(postgres({ pool }));
@@ -79,14 +85,35 @@ async function withPostgres<T>(url: string, work: (storage: EventStorage) => Pro
   }
 }
 
-/** The client library of the project in which the command was called. */
-async function loadPg(): Promise<typeof pg> {
+/** The path of the URL is the store's name. The replica lasts as long as the command. */
+async function withJetStream<T>(url: string, work: (storage: EventStorage) => Promise<T>): Promise<T> {
+  const server = new URL(url);
+  const name = decodeURIComponent(server.pathname.slice(1));
+  if (name === "") throw new UsageError(`expected the name of a store in ${url}, as in nats://localhost:4222/bank`);
+  const { connect } = await clientOf<{ readonly connect: typeof NatsConnect }>("@nats-io/transport-node", "JetStream");
+  const user = server.username === "" ? {} : { user: decodeURIComponent(server.username) };
+  const pass = server.password === "" ? {} : { pass: decodeURIComponent(server.password) };
+  const servers = `${server.protocol}//${server.host}`;
+  const connection = await connect({ servers, ...user, ...pass, ...(server.protocol === "tls:" ? { tls: {} } : {}) });
+  const directory = mkdtempSync(join(tmpdir(), "eventfold-replica-"));
   try {
-    const path = createRequire(`${process.cwd()}/`).resolve("pg");
-    return ((await import(pathToFileURL(path).href)) as { readonly default: typeof pg }).default;
+    const { jetStream } = await import("eventfold-es/jetstream");
+    return await work(jetStream({ connection, name, directory }));
+  } finally {
+    await connection.close();
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+/** The client library of the project in which the command was called. */
+async function clientOf<T>(name: string, storage: string): Promise<T> {
+  try {
+    const path = createRequire(`${process.cwd()}/`).resolve(name);
+    return (await import(pathToFileURL(path).href)) as T;
   } catch (error) {
-    throw new UsageError("a store in PostgreSQL needs the package pg: run `npm install pg` in this directory", {
-      cause: error,
-    });
+    throw new UsageError(
+      `a store in ${storage} needs the package ${name}: run \`npm install ${name}\` in this directory`,
+      { cause: error },
+    );
   }
 }

@@ -19,6 +19,7 @@ import type {
   StoreSizes,
   StreamName,
 } from "../event-store/event-store.ts";
+import { readOnlyStore } from "../event-store/read-only.ts";
 import { openReplica, type ReplicaDirectory } from "../file-store/open-replica.ts";
 import { monotonicNow } from "../real-timers.ts";
 import { checkStreamName } from "../stream-names.ts";
@@ -45,6 +46,8 @@ export interface JetStreamEventStoreOptions {
   readonly replicas?: number | undefined;
   /** How long to wait for servers that do not answer, in ms. */
   readonly patience: number;
+  /** Whether the stream must exist, and nothing is written to it. */
+  readonly readOnly?: boolean | undefined;
 }
 
 /**
@@ -67,10 +70,18 @@ export class JetStreamEventStore implements EventStore {
   readonly #listeners = new Set<() => void>();
   readonly #foreignListeners = new Set<(stream: StreamName) => void>();
   readonly #looking = new LatestRun(() => this.#look());
+  readonly #isReadOnly: boolean;
   #closing: Promise<void> | undefined;
 
-  private constructor(api: JetStreamApi, names: StreamNames, info: StreamInfo, opened: OpenedReplica) {
+  private constructor(
+    api: JetStreamApi,
+    names: StreamNames,
+    info: StreamInfo,
+    opened: OpenedReplica,
+    isReadOnly: boolean,
+  ) {
     this.#api = api;
+    this.#isReadOnly = isReadOnly;
     const { directory, replica } = opened;
     this.#local = directory.store;
     this.#replica = replica;
@@ -87,9 +98,9 @@ export class JetStreamEventStore implements EventStore {
     const names = streamNames(options.name);
     const api = new JetStreamApi(new Link(options.connection), options.patience);
     try {
-      const info = await openStreams(api, names, options.replicas);
+      const info = await openStreams(api, names, options);
       const opened = await openedReplica(api, names, info, options.directory);
-      const store = new JetStreamEventStore(api, names, info, opened);
+      const store = new JetStreamEventStore(api, names, info, opened, options.readOnly === true);
       try {
         await store.#start();
       } catch (error) {
@@ -116,6 +127,7 @@ export class JetStreamEventStore implements EventStore {
 
   commit(commit: Commit): Promise<CommitResult> {
     if (this.#closing !== undefined) return Promise.reject(closed());
+    if (this.#isReadOnly) return Promise.reject(readOnlyStore("a commit"));
     return new Promise((resolve, reject) => {
       try {
         for (const { stream } of commit.appends) this.checkName(stream);
@@ -189,7 +201,7 @@ export class JetStreamEventStore implements EventStore {
   }
 
   async saveCheckpoint(kind: ConsumerKind, name: string, checkpoint: Checkpoint): Promise<void> {
-    if (this.#closing !== undefined) return;
+    if (this.#closing !== undefined || this.#isReadOnly) return;
     if (kind !== "subscription") await this.#local.saveCheckpoint(kind, name, checkpoint);
     else await this.#remote(`the checkpoint of ${name}`, () => this.#checkpoints.save(name, checkpoint));
   }
@@ -242,7 +254,7 @@ export class JetStreamEventStore implements EventStore {
   }
 
   async saveSnapshot(stream: StreamName, snapshot: Snapshot): Promise<void> {
-    if (this.#closing === undefined) await this.#local.saveSnapshot(stream, snapshot);
+    if (this.#closing === undefined && !this.#isReadOnly) await this.#local.saveSnapshot(stream, snapshot);
   }
 
   release(stream: StreamName): void {

@@ -55,5 +55,6 @@ export function jetStream(options: JetStreamOptions): EventStorage {
   return {
     name: `jetStream(${JSON.stringify(name)})`,
     open: () => JetStreamEventStore.open({ connection, name, directory, replicas, patience }),
+    openReadOnly: () => JetStreamEventStore.open({ connection, name, directory, replicas, patience, readOnly: true }),
   };
 }

@@ -13,7 +13,7 @@ describePrivateNats("processes that write to JetStream", () => {
   });
 
   test("lose and double nothing when the leader is cut off from its peers", async () => {
-    const report = await soakJetStream({ seconds: 6, failures: ["cut off leader"] });
+    const report = await soakJetStream({ seconds: 1, failures: ["cut off leader"] });
     expect(report.failures["cut off leader"]).toBeGreaterThan(0);
     expect(report.acknowledged).toBeGreaterThan(0);
   });

@@ -46,19 +46,25 @@ const OFF: Config = {
   ...{ allow_rollup_hdrs: false, max_age: 0 },
 };
 
+interface OpenStreamsOptions {
+  readonly replicas?: number | undefined;
+  /** Whether no stream is made. */
+  readonly readOnly?: boolean | undefined;
+}
+
 /** Makes the streams of a store, or checks those that are there. Returns what is known of the stream of commits. */
 export async function openStreams(
   api: JetStreamApi,
   names: StreamNames,
-  replicas: number | undefined,
+  options: OpenStreamsOptions,
 ): Promise<StreamInfo> {
   await api.read(async () => checkServer(api));
-  const wanted = replicas ?? (api.link.connection.info?.cluster === undefined ? 1 : 3);
+  const wanted = options.replicas ?? (api.link.connection.info?.cluster === undefined ? 1 : 3);
   const commits = { ...COMMITS, subjects: [names.commitSubject] };
-  const info = await openStream(api, names.commits, commits, replicas, wanted);
+  const info = await openStream(api, names.commits, commits, options, wanted);
   const checkpoints = { ...CHECKPOINTS, subjects: [`${names.checkpointSubject}.>`] };
   const kept = info.config["num_replicas"];
-  await openStream(api, names.checkpoints, checkpoints, replicas, typeof kept === "number" ? kept : wanted);
+  await openStream(api, names.checkpoints, checkpoints, options, typeof kept === "number" ? kept : wanted);
   return info;
 }
 
@@ -78,10 +84,15 @@ async function openStream(
   api: JetStreamApi,
   name: string,
   config: Config,
-  replicas: number | undefined,
+  { replicas, readOnly }: OpenStreamsOptions,
   wanted: number,
 ): Promise<StreamInfo> {
   const found = await findStream(api, name);
+  if (found === undefined && readOnly === true)
+    throw new EventfoldError(
+      "STORE_NOT_FOUND",
+      `expected a store in the stream ${name}, found no such stream; readOnly() makes no store. Correct the name, or open the store once without readOnly()`,
+    );
   const info = found ?? (await makeStream(api, name, config, wanted));
   check(name, config, replicas, info);
   return info;

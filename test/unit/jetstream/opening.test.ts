@@ -97,6 +97,20 @@ describeNats("a store in JetStream that is opened", (nats) => {
     }
   });
 
+  test("for reading only writes nothing to the stream, follows it, and does not make it", async () => {
+    const [connection, name, directory] = [await nats.connect(), nats.name(), temporaryDirectory()];
+    const storage = jetStream({ connection, name, directory });
+    const reading = () => AggregateStore.builder(storage).aggregate(Counter).readOnly().open();
+    await expect(reading()).rejects.toMatchObject({ code: "STORE_NOT_FOUND" });
+    await using writer = await AggregateStore.builder(storage).aggregate(Counter).open();
+    await using reader = await reading();
+    await writer.get(Counter, "a").execute(Counter.commands.Add({ by: 1 }));
+    expect(await reader.get(Counter, "a").state()).toEqual({ sum: 1 });
+    const command = reader.get(Counter, "a").execute(Counter.commands.Add({ by: 1 }));
+    await expect(command).rejects.toMatchObject({ code: "READ_ONLY" });
+    expect(await writer.head()).toBe(1);
+  });
+
   test("waits for a stream's room, and says that there is none", async () => {
     const [connection, name, directory] = [await nats.connect(), nats.name(), temporaryDirectory()];
     const storage = jetStream({ connection, name, directory });
