@@ -36,6 +36,7 @@ import { Follower } from "./replica/follower.ts";
 import { parsePlace, type Place } from "./replica/place.ts";
 import { type AppliedBatch, Replica } from "./replica/replica.ts";
 import { SharedCheckpoints } from "./shared-checkpoints.ts";
+import { JetStreamSubjectKeys } from "./subject-keys.ts";
 
 export interface JetStreamEventStoreOptions {
   readonly connection: NatsConnection;
@@ -59,6 +60,7 @@ export interface JetStreamEventStoreOptions {
  */
 export class JetStreamEventStore implements EventStore {
   readonly capabilities: EventStoreCapabilities = { durable: true, multiProcess: true };
+  readonly keys: JetStreamSubjectKeys;
   readonly #api: JetStreamApi;
   readonly #local: EventStore;
   readonly #replica: Replica;
@@ -91,6 +93,7 @@ export class JetStreamEventStore implements EventStore {
     const maxMessage = Number(info.config["max_msg_size"] ?? -1);
     this.#committer = new Committer({ api, names, replica, catchUp: this.#catchUp, maxMessage, own: this.#own });
     this.#checkpoints = new SharedCheckpoints(api, names);
+    this.keys = new JetStreamSubjectKeys(api, names);
   }
 
   /** Opens the store in a stream, making the stream when missing, and brings its replica up to date. */
@@ -213,6 +216,11 @@ export class JetStreamEventStore implements EventStore {
 
   /** The replica is a store in a directory, so its copy is one, too. */
   async backup(directory: string, options: BackupOptions): Promise<BackupReport> {
+    if (options.keys === true)
+      throw new EventfoldError(
+        "INVALID_ARGUMENT",
+        "backup expected no `keys` for a store in JetStream, found `keys: true`: the keys of personal fields stay in the cluster. Copy without them, and restore the stream of keys with the cluster's own tools",
+      );
     for (const name of await this.listCheckpoints("subscription")) {
       const checkpoint = await this.loadCheckpoint("subscription", name);
       if (checkpoint !== undefined) await this.#local.saveCheckpoint("subscription", name, checkpoint);
@@ -333,10 +341,10 @@ async function checkPlace(
   place: Place,
 ): Promise<void> {
   if (place.sequence === 0) return;
-  const data = await api.read((timeout) => api.message(names.commits, { seq: place.sequence }, timeout));
-  if (data === undefined)
+  const found = await api.read((timeout) => api.message(names.commits, { seq: place.sequence }, timeout));
+  if (found === undefined)
     throw replicaDiverged(path, `it has message ${place.sequence}, and the stream ends with message ${state.last_seq}`);
-  const { batch } = readBatch(data.toString());
+  const { batch } = readBatch(found.data.toString());
   if (batch !== place.batch)
     throw replicaDiverged(
       path,

@@ -24,8 +24,8 @@ export class SharedCheckpoints {
 
   async load(name: string): Promise<Checkpoint | undefined> {
     const which = { last_by_subj: this.#subject(name) };
-    const data = await this.#api.read((timeout) => this.#api.message(this.#stream, which, timeout));
-    return data === undefined ? undefined : (JSON.parse(data.toString()) as Checkpoint);
+    const found = await this.#api.read((timeout) => this.#api.message(this.#stream, which, timeout));
+    return found === undefined ? undefined : (JSON.parse(found.data.toString()) as Checkpoint);
   }
 
   async list(): Promise<string[]> {

@@ -48,7 +48,7 @@ function testNats(urls: string[]): TestNats {
   afterAll(async () => {
     const connection = await connectTo(urls);
     for (const name of names)
-      for (const stream of [name, `${name}_checkpoints`])
+      for (const stream of [name, `${name}_checkpoints`, `${name}_keys`])
         await connection.request(`$JS.API.STREAM.DELETE.${stream}`, "", { timeout: 5000 }).catch(() => {});
     await connection.close();
     await Promise.all(connections.map((each) => each.close()));

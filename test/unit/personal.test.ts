@@ -2,6 +2,7 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { aggregate, AggregateStore, data, type EventStorage, memory, processManager, projection } from "eventfold-es";
 import { describe, expect, test } from "vitest";
+import { describeServers } from "../support/server-storages.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 const Customer = aggregate("customer", {
@@ -62,11 +63,15 @@ function expectNothingOf(directory: string, texts: readonly string[]): void {
   for (const text of texts) expect(bytes.includes(Buffer.from(text).toString("latin1"))).toBe(false);
 }
 
-describe.each(["memory", "files"] as const)("personal fields in %s", (kind) => {
-  const place = (): EventStorage | string => (kind === "memory" ? memory() : temporaryDirectory());
+type Place = () => EventStorage | string | Promise<EventStorage>;
 
+describe("personal fields in memory", () => personalFields(memory));
+describe("personal fields in files", () => personalFields(temporaryDirectory));
+describeServers("personal fields on a server", ({ storage }) => personalFields(storage));
+
+function personalFields(place: Place): void {
   test("are plain for all readers until the person is forgotten", async () => {
-    const storage = place();
+    const storage = await place();
     const store = await open(storage);
     const instance = store.get(Customer, "1");
     await instance.execute(commands.Register(ada));
@@ -97,7 +102,7 @@ describe.each(["memory", "files"] as const)("personal fields in %s", (kind) => {
   });
 
   test("of two persons in one event are forgotten one by one", async () => {
-    const store = await open(place());
+    const store = await open(await place());
     const instance = store.get(Customer, "1");
     await instance.execute(commands.Note({ by: "p-1", about: "p-2", note: "tall", signature: "✍️" }));
     await instance.execute(commands.Note({ by: "p-1", about: "p-1", note: "self" }));
@@ -120,7 +125,7 @@ describe.each(["memory", "files"] as const)("personal fields in %s", (kind) => {
   });
 
   test("a forgetting is seen by another store before it reads or commits", async () => {
-    const storage = place();
+    const storage = await place();
     const [a, b] = [await open(storage), await open(storage)];
     await a.get(Customer, "1").execute(commands.Register(ada));
     const other = b.get(Customer, "1");
@@ -134,7 +139,7 @@ describe.each(["memory", "files"] as const)("personal fields in %s", (kind) => {
   });
 
   test("events after a forgetting get a new key", async () => {
-    const store = await open(place());
+    const store = await open(await place());
     await store.dispatch(Customer.at("1").Register(ada));
     await store.forget(ada.customer);
     await store.dispatch(Customer.at("2").Register(ada));
@@ -142,7 +147,7 @@ describe.each(["memory", "files"] as const)("personal fields in %s", (kind) => {
     expect((await store.status()).subjects).toBe(1);
     await store.close();
   });
-});
+}
 
 test("nothing of a forgotten person is left in a directory", async () => {
   const directory = temporaryDirectory();
@@ -189,10 +194,13 @@ const Reminders = processManager("reminders", {
   }),
 });
 
-describe.each(["memory", "files"] as const)("process managers in %s", (kind) => {
+describe("process managers in memory", () => sendPlaceholders(memory));
+describe("process managers in files", () => sendPlaceholders(temporaryDirectory));
+describeServers("process managers on a server", ({ storage }) => sendPlaceholders(storage));
+
+function sendPlaceholders(place: Place): void {
   test("send what was scheduled with placeholders, and that of others as it was", async () => {
-    const directory = temporaryDirectory();
-    const storage = kind === "memory" ? memory() : directory;
+    const storage = await place();
     let now = 1_800_000_000_000;
     const openAll = () =>
       AggregateStore.builder(storage)
@@ -212,7 +220,7 @@ describe.each(["memory", "files"] as const)("process managers in %s", (kind) => 
       { type: "Refuse", data: { to: ada.name } },
       { type: "Refuse", data: { to: "Bob" } },
     ]);
-    if (kind === "files") expectNothingOf(directory, [ada.name, "Bob"]);
+    if (typeof storage === "string") expectNothingOf(storage, [ada.name, "Bob"]);
     await store.forget(ada.customer);
     await store.runProcessManagers();
     expect((await store.deadLetters()).map(({ command }) => command)).toEqual([
@@ -229,7 +237,7 @@ describe.each(["memory", "files"] as const)("process managers in %s", (kind) => 
     await again.runProcessManagers();
     expect(await again.get(Mail, "to-c1").state()).toEqual({ sent: ["(forgotten)"] });
     expect(await again.get(Mail, "to-c2").state()).toEqual({ sent: ["Bob"] });
-    if (kind === "files") expectNothingOf(directory, [ada.name, ada.customer, "Bob"]);
+    if (typeof storage === "string") expectNothingOf(storage, [ada.name, ada.customer, "Bob"]);
     await again.close();
   });
-});
+}

@@ -193,8 +193,8 @@ export class Committer {
     const seen = this.#seenIn(slot);
     if (seen !== undefined) return seen;
     const { api, names } = this.#parts;
-    const data = await api.message(names.commits, { seq: slot.after + 1 }, timeout);
-    return data === undefined ? undefined : data.equals(Buffer.from(slot.text));
+    const found = await api.message(names.commits, { seq: slot.after + 1 }, timeout);
+    return found?.data.equals(Buffer.from(slot.text));
   }
 
   /** The same, as far as the replica has it. */

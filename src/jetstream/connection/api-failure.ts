@@ -37,6 +37,7 @@ export const ERROR_CODES = {
   messageNotFound: 10037,
   storageResources: 10047,
   tooLarge: 10054,
+  messageDeleteFailed: 10057,
   nameInUse: 10058,
   streamNotFound: 10059,
   wrongLastSequence: 10071,

@@ -20,13 +20,18 @@ interface ClusterInfo {
 export interface StreamInfo {
   readonly config: Readonly<Record<string, unknown>>;
   readonly state: {
-    readonly bytes: number;
+    readonly messages: number;
     readonly first_seq: number;
     readonly last_seq: number;
     readonly num_deleted?: number;
     readonly subjects?: Readonly<Record<string, number>>;
   };
   readonly cluster?: ClusterInfo;
+}
+
+interface StoredMessage {
+  readonly sequence: number;
+  readonly data: Buffer;
 }
 
 /** The requests of JetStream's API that the store makes. Each method makes one try and throws an `ApiFailure`. */
@@ -56,14 +61,14 @@ export class JetStreamApi {
     stream: string,
     which: { readonly seq: number } | { readonly last_by_subj: string },
     timeout: number = ATTEMPT_MS,
-  ): Promise<Buffer | undefined> {
+  ): Promise<StoredMessage | undefined> {
     try {
-      const { message } = await this.call<{ readonly message: { readonly data?: string } }>(
+      const { message } = await this.call<{ readonly message: { readonly seq: number; readonly data?: string } }>(
         `STREAM.MSG.GET.${stream}`,
         which,
         timeout,
       );
-      return Buffer.from(message.data ?? "", "base64");
+      return { sequence: message.seq, data: Buffer.from(message.data ?? "", "base64") };
     } catch (error) {
       if (error instanceof ApiFailure && error.code === ERROR_CODES.messageNotFound) return undefined;
       throw error;

@@ -12,9 +12,13 @@ export interface StreamNames {
   readonly commits: string;
   /** The stream with the last checkpoint of each subscription. */
   readonly checkpoints: string;
+  /** The stream with the keys of personal fields. */
+  readonly keys: string;
   readonly commitSubject: string;
   /** Begins the subjects of checkpoints. */
   readonly checkpointSubject: string;
+  /** Begins the subjects of keys. */
+  readonly keySubject: string;
 }
 
 /** Throws `INVALID_ARGUMENT` for a name that cannot be that of a stream. */
@@ -27,8 +31,10 @@ export function streamNames(name: string): StreamNames {
   return {
     commits: name,
     checkpoints: `${name}_checkpoints`,
+    keys: `${name}_keys`,
     commitSubject: `eventfold.${name}.commits`,
     checkpointSubject: `eventfold.${name}.checkpoints`,
+    keySubject: `eventfold.${name}.keys`,
   };
 }
 
@@ -38,7 +44,9 @@ const COMMON: Config = {
   ...{ deny_delete: true, sealed: false, no_ack: false, mirror: undefined, sources: undefined },
 };
 const COMMITS: Config = { ...COMMON, max_msgs_per_subject: -1, deny_purge: true, allow_rollup_hdrs: false };
-const CHECKPOINTS: Config = { ...COMMON, max_msgs_per_subject: 1, discard: "old" };
+const CHECKPOINTS: Config = { ...COMMON, max_msgs_per_subject: 1, discard: "old", max_bytes: -1 };
+/** A key that is destroyed is deleted. */
+const KEYS: Config = { ...CHECKPOINTS, deny_delete: false };
 
 /** Settings that servers leave out of an answer while they are off. */
 const OFF: Config = {
@@ -62,9 +70,14 @@ export async function openStreams(
   const wanted = options.replicas ?? (api.link.connection.info?.cluster === undefined ? 1 : 3);
   const commits = { ...COMMITS, subjects: [names.commitSubject] };
   const info = await openStream(api, names.commits, commits, options, wanted);
-  const checkpoints = { ...CHECKPOINTS, subjects: [`${names.checkpointSubject}.>`] };
   const kept = info.config["num_replicas"];
-  await openStream(api, names.checkpoints, checkpoints, options, typeof kept === "number" ? kept : wanted);
+  const others = [
+    [names.checkpoints, { ...CHECKPOINTS, subjects: [`${names.checkpointSubject}.>`] }],
+    [names.keys, { ...KEYS, subjects: [`${names.keySubject}.>`] }],
+  ] as const;
+  await Promise.all(
+    others.map(([name, config]) => openStream(api, name, config, options, typeof kept === "number" ? kept : wanted)),
+  );
   return info;
 }
 

@@ -61,8 +61,8 @@ export class CatchUp {
   /** Asks the leader for a message. */
   async #fetch(sequence: number): Promise<void> {
     try {
-      const data = await this.#api.message(this.#stream, { seq: sequence });
-      if (data !== undefined) this.#replica.take(sequence, data);
+      const found = await this.#api.message(this.#stream, { seq: sequence });
+      if (found !== undefined) this.#replica.take(sequence, found.data);
     } catch (error) {
       if (!(error instanceof ApiFailure) || error.outcome === "refused") throw error;
       await sleep(PAUSE_MS);
