@@ -1,6 +1,6 @@
 import { runInNewContext } from "node:vm";
 import { aggregate, AggregateStore, data, isEventfoldError, memory, processManager, projection } from "eventfold-es";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { isDate, isError, isMapOrSet, isPromise, messageOf } from "../../src/realm.ts";
 import { isJsonValue, stringifyPayload } from "../../src/json.ts";
 import { textOf } from "../../src/fingerprint.ts";
@@ -105,4 +105,14 @@ describe("values of another realm", () => {
     expect(isEventfoldError(error, "CONFLICT")).toBe(true);
     expect(isEventfoldError(error, "TIMEOUT")).toBe(false);
   });
+});
+
+test("a realm without a TextEncoder, such as Jest's with jsdom, opens a store on disk", async () => {
+  vi.resetModules();
+  vi.stubGlobal("TextEncoder", undefined);
+  onTestFinished(() => void vi.unstubAllGlobals());
+  const library = await import("eventfold-es");
+  await using store = await library.AggregateStore.builder(temporaryDirectory()).open();
+  expect(await store.head()).toBe(0);
+  expect(globalThis.TextEncoder).toBeUndefined();
 });

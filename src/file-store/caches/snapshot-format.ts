@@ -1,3 +1,4 @@
+import { TextEncoder } from "node:util";
 import { crc32 } from "node:zlib";
 import xxhash from "xxhash-wasm";
 import type { Snapshot } from "../../event-store/event-store.ts";
@@ -11,11 +12,23 @@ let loading: Promise<LineHash> | undefined;
 
 /** Compiles the hash once for all stores of the process. */
 export function loadLineHash(): Promise<LineHash> {
-  return (loading ??= xxhash().then(
+  return (loading ??= withTextEncoder(xxhash).then(
     ({ h64Raw }) =>
       (bytes) =>
         h64Raw(bytes).toString(16).padStart(16, "0"),
   ));
+}
+
+/** The hash looks for a global `TextEncoder` when it is compiled, which Jest's jsdom environment does not have. */
+async function withTextEncoder<T>(work: () => Promise<T>): Promise<T> {
+  const globals = globalThis as { TextEncoder?: unknown };
+  if (globals.TextEncoder !== undefined) return work();
+  globals.TextEncoder = TextEncoder;
+  try {
+    return await work();
+  } finally {
+    delete globals.TextEncoder;
+  }
 }
 
 /**
