@@ -35,7 +35,7 @@ export abstract class FileEventReader {
   }
 
   get location(): string {
-    return this.#parts.paths.base;
+    return this.#parts.location;
   }
 
   /** Throws `STORE_CLOSED`. */

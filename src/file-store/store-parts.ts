@@ -31,6 +31,8 @@ import type { UnappliedRecords } from "./streams/unapplied-records.ts";
 /** The parts that read, as `wire-reading.ts` makes them. */
 export interface ReadingParts {
   readonly paths: StorePaths;
+  /** The directory's one path: it may have been opened through a symbolic link. */
+  readonly location: string;
   readonly log: CommitLog;
   readonly files: StreamFiles;
   readonly keys: StreamKeys;

@@ -75,6 +75,7 @@ export function wireReading({ fs, paths, hash, log, lock, consumers, mayRewrite 
   return {
     ...{ fs, paths, log, head, files, registry, keys, index, cuts, list, streams, unapplied, reader, progress, guard },
     ...{ snapshots, checkpoints, closeFiles },
+    location: fs.realPath?.(paths.base) ?? paths.base,
     watchers: new CommitWatchers(),
     sizes: () => storeSizes(fs, paths, cuts.droppedBytes),
     observers: [cuts, index, progress, positions, recent],

@@ -36,6 +36,8 @@ export interface FileSystem {
   syncDirectory(path: string): Promise<void>;
   /** Makes `path` absolute. */
   resolve(path: string): string;
+  /** The one path of a file that exists, without symbolic links. Left out where a file has no other path. */
+  realPath?(path: string): string;
   /** Who has the lock of the file at `path`, for messages. Left out where the system cannot tell. */
   lockHolders?(path: string): LockHolders;
 }

@@ -111,6 +111,10 @@ class NodeFileSystem implements FileSystem {
     return path.resolve(file).replaceAll(path.sep, "/");
   }
 
+  realPath(file: string): string {
+    return fs.realpathSync.native(file);
+  }
+
   lockHolders(file: string): LockHolders {
     return lockHolders(file);
   }

@@ -90,6 +90,10 @@ export class OverlayFileSystem implements FileSystem {
     return this.#inner.resolve(path);
   }
 
+  realPath(path: string): string {
+    return this.#inner.realPath?.(path) ?? path;
+  }
+
   #isRemoved(path: string): boolean {
     for (let at = path; at !== ""; at = at.slice(0, at.lastIndexOf("/")))
       if (this.#files.has(at) && this.#files.get(at) === undefined) return true;

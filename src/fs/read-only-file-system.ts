@@ -30,6 +30,10 @@ export class ReadOnlyFileSystem implements FileSystem {
     return this.#inner.resolve(path);
   }
 
+  realPath(path: string): string {
+    return this.#inner.realPath?.(path) ?? path;
+  }
+
   openLock(path: string): LockFile {
     throw readOnly(path);
   }

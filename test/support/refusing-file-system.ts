@@ -1,6 +1,15 @@
 import type { FileHandle, FileSystem } from "eventfold-es/testing";
 
-const READING = new Set(["open", "stat", "readDirectory", "realName", "resolve", "lockHolders", "mostLocks"]);
+const READING = new Set([
+  "open",
+  "stat",
+  "readDirectory",
+  "realName",
+  "resolve",
+  "realPath",
+  "lockHolders",
+  "mostLocks",
+]);
 const READING_FILES = new Set(["path", "size", "read", "tryLock", "unlock", "isAtPath", "close"]);
 
 /** Another file system without the calls that write. `refused` gets the name of each such call, which throws. */

@@ -1,3 +1,5 @@
+import * as fs from "node:fs";
+import * as path from "node:path";
 import { AggregateStore, CommandBus } from "eventfold-es";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { createViteServer } from "vitest/node";
@@ -62,6 +64,21 @@ test("a module that opens a store and is evaluated twice is warned about, and it
   second.store.subscribe({ name: "mailer" }, () => {});
   // The store works all the same.
   expect((await second.store.dispatch(second.Lamp.at("a").Light())).state).toEqual({ on: true });
+});
+
+test("two stores of one directory are known as such when one of them is opened through a symbolic link", async () => {
+  const directory = temporaryDirectory();
+  const link = path.join(temporaryDirectory(), "link");
+  fs.symlinkSync(directory, link);
+  const found = warnings();
+  const [old, next] = [await evaluate<typeof modelModule>("model.ts"), await evaluate<typeof modelModule>("model.ts")];
+  await using first = await AggregateStore.builder(directory).aggregate(old.Lamp).processManager(old.Watchman).open();
+  await using second = await AggregateStore.builder(link).aggregate(next.Lamp).processManager(next.Watchman).open();
+  await expect.poll(() => found).toHaveLength(1);
+  first.subscribe({ name: "mailer" }, () => {});
+  expect(() => second.subscribe({ name: "mailer" }, () => {})).toThrow(
+    expect.objectContaining({ code: "INVALID_ARGUMENT" }),
+  );
 });
 
 test("a module that closes the store of its last evaluation works, as the guide shows", async () => {
