@@ -16,18 +16,18 @@ export interface ReplicaDirectory {
   readonly store: EventStore;
   /** The text of the last `keepPlace`; nothing in a new directory. */
   readonly place: string | undefined;
-  /** Keeps a text beside the copy, whole but not flushed. */
-  keepPlace(text: string): Promise<void>;
-  /** Closes the store, and gives the directory to the next one. */
-  close(): Promise<void>;
+  /** Keeps a text beside the copy, whole. It is flushed when `durable`. */
+  keepPlace(text: string, durable: boolean): Promise<void>;
+  /** Closes the store, then keeps a last text if one is given, and gives the directory to the next store. */
+  close(place?: string): Promise<void>;
 }
 
 /**
  * Opens the first of the directories `1`, `2` … in `directory` that no other store uses, in this process or another. A process that starts
  * again so finds the copy that it had.
  */
-export async function openReplica(directory: string): Promise<ReplicaDirectory> {
-  const fs = await openNodeFileSystem();
+export async function openReplica(directory: string, fileSystem?: FileSystem): Promise<ReplicaDirectory> {
+  const fs = fileSystem ?? (await openNodeFileSystem());
   const base = fs.resolve(directory);
   try {
     refuseStore(fs, base);
@@ -68,10 +68,11 @@ async function openIn(fs: FileSystem, path: string, lock: LockFile): Promise<Rep
     const store = await openFileEventStore(fs, path, { durability: "os", foreignEvents: "never" });
     return {
       ...{ path, store, place },
-      keepPlace: (text) => replaceFile(fs, file, text, false),
-      close: async () => {
+      keepPlace: (text, durable) => replaceFile(fs, file, text, durable),
+      close: async (text) => {
         try {
           await store.close();
+          if (text !== undefined) await replaceFile(fs, file, text, false);
         } finally {
           lock.close();
         }

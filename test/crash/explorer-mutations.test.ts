@@ -1,5 +1,7 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { CrashError, type CrashScenario, exploreCrashes, type FileHandle, type FileSystem } from "eventfold-es/testing";
+import type * as placeModule from "../../src/jetstream/replica/place.ts";
+import type * as openReplicaModule from "../../src/file-store/open-replica.ts";
 import type * as decidedCommandsModule from "../../src/aggregate/instance/decided-commands.ts";
 import type * as applierModule from "../../src/file-store/apply/applier.ts";
 import type * as unsettledModule from "../../src/file-store/apply/unsettled-streams.ts";
@@ -223,6 +225,7 @@ const KNOWN_NOTES = "../../src/transfer/known-notes.ts";
 const CUTS = "../../src/file-store/streams/cuts.ts";
 const DEAD_LETTER_FILES = "../../src/file-store/progress/dead-letter-files.ts";
 const UNSETTLED = "../../src/file-store/apply/unsettled-streams.ts";
+const OPEN_REPLICA = "../../src/file-store/open-replica.ts";
 const LINE_MOVES = "../../src/file-store/apply/line-moves.ts";
 
 const MUTATIONS: readonly Mutation[] = [
@@ -541,6 +544,28 @@ const MUTATIONS: readonly Mutation[] = [
           answer();
           super.addRememberedVerdict(job, () => {}, outcome);
         }
+      },
+    }),
+  },
+  {
+    what: "the earlier place of a replica comes back after a power cut",
+    kind: "a replica of a stream",
+    module: OPEN_REPLICA,
+    mutate: ({ openReplica }: typeof openReplicaModule) => ({
+      openReplica: async (...given: Parameters<typeof openReplica>) => {
+        const directory = await openReplica(...given);
+        return { ...directory, keepPlace: (text: string) => directory.keepPlace(text, false) };
+      },
+    }),
+  },
+  {
+    what: "the place of a replica counts whatever the replica has",
+    kind: "a replica of a stream",
+    module: "../../src/jetstream/replica/place.ts",
+    mutate: ({ parsePlace }: typeof placeModule) => ({
+      parsePlace: (...given: Parameters<typeof parsePlace>) => {
+        const place = parsePlace(...given);
+        return place && { ...place, closed: true };
       },
     }),
   },

@@ -16,6 +16,7 @@ import {
 } from "./crash-copies.ts";
 import { notesScenario } from "./crash-notes.ts";
 import { type OutcomesScenario, outcomesScenario } from "./crash-outcomes.ts";
+import { type ReplicaScenario, replicasScenario } from "./crash-replicas.ts";
 import { type ScheduleScenario, schedulesScenario } from "./crash-schedules.ts";
 import { type SubscriptionScenario, subscriptionsScenario } from "./crash-subscriptions.ts";
 import { killAfter } from "./kill-after.ts";
@@ -73,7 +74,14 @@ export interface Workload {
   /** A scenario without seed and limits; `n` selects a variant. */
   readonly scenario: (
     n: number,
-  ) => SumScenario | LogScenario | TransferScenario | OutcomesScenario | ScheduleScenario | SubscriptionScenario;
+  ) =>
+    | SumScenario
+    | LogScenario
+    | TransferScenario
+    | OutcomesScenario
+    | ReplicaScenario
+    | ScheduleScenario
+    | SubscriptionScenario;
 }
 
 export const WORKLOADS: readonly Workload[] = [
@@ -123,6 +131,7 @@ export const WORKLOADS: readonly Workload[] = [
   { kind: "scheduled commands", scenario: schedulesScenario },
   { kind: "dead letters of a subscription", scenario: subscriptionsScenario },
   { kind: "remembered outcomes", scenario: outcomesScenario },
+  { kind: "a replica of a stream", scenario: replicasScenario },
   { kind: "an import that goes on", scenario: importScenario },
   { kind: "new log segments", scenario: () => onLog(segments) },
   { kind: "new log segments without preallocation", scenario: () => onLog(segments, withoutRoom) },

@@ -187,13 +187,9 @@ export class Replica {
     this.#wake();
     await this.#running;
     await this.#turns;
-    try {
-      if (this.#failure === undefined && this.#surplus === undefined && this.#trouble === undefined)
-        await this.#keepPlace(true);
-    } catch {
-      // The next store compares more.
-    }
-    await this.#directory.close();
+    const isWhole = this.#failure === undefined && this.#surplus === undefined && this.#trouble === undefined;
+    // Not before the store has flushed what the place counts.
+    await this.#directory.close(isWhole ? this.#placeText(true) : undefined);
   }
 
   async #run(): Promise<void> {
@@ -212,7 +208,8 @@ export class Replica {
   /** Applies the next messages. False if the directory does not take them, and they have to be tried again. */
   async #apply(): Promise<boolean> {
     try {
-      if (this.#isKeptClosed) await this.#keepPlace(false);
+      // Durable: if the earlier place came back after a power cut, it would hide what is applied next.
+      if (this.#isKeptClosed) await this.#keepPlace(true);
       const messages = this.#parse();
       const failed = await this.#write(messages);
       if (failed !== undefined) {
@@ -317,14 +314,18 @@ export class Replica {
     this.#wake();
   }
 
-  async #keepPlace(closed: boolean): Promise<void> {
+  async #keepPlace(durable: boolean): Promise<void> {
     this.#keptAt = monotonicNow();
+    await this.#directory.keepPlace(this.#placeText(false), durable);
+    this.#isKeptClosed = false;
+  }
+
+  #placeText(closed: boolean): string {
     const place: Place = {
       ...{ sequence: this.#sequence, batch: this.#batch, position: this.#position },
       ...{ consumers: Object.fromEntries(this.#sequences), closed },
     };
-    await this.#directory.keepPlace(`${JSON.stringify(place)}\n`);
-    this.#isKeptClosed = closed;
+    return `${JSON.stringify(place)}\n`;
   }
 
   /** Stops for good. Returns the error with which everything fails from now on. */
