@@ -138,10 +138,7 @@ export class AggregateStoreBuilder<A extends AnyAggregate = never, P extends Any
    */
   keys(keys: SubjectKeys): AggregateStoreBuilder<A, P> {
     for (const method of ["obtain", "find", "withIds", "destroy", "count"] as const)
-      checkFunction(
-        (keys as Partial<SubjectKeys> | undefined)?.[method],
-        `keys expected a place with the method ${method},`,
-      );
+      checkFunction((keys as Partial<SubjectKeys> | undefined)?.[method], `keys expected the method ${method} to be`);
     return this.#with({ keys });
   }
 

@@ -7,8 +7,8 @@ import type { PersonalNotes } from "./personal-notes.ts";
 /** A commit that waits to be encrypted. */
 interface Waiting {
   readonly commit: Commit;
-  /** The era in which it was decided. */
-  readonly era: number;
+  /** The era in which it was decided; `undefined` if it rests on nothing that was read. */
+  readonly era: number | undefined;
   readonly resolve: (result: CommitResult) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -41,8 +41,17 @@ export class CommitSealer {
   }
 
   commit(commit: Commit): Promise<CommitResult> {
+    return this.#add(commit, commit.consumer?.era ?? this.#ring.era);
+  }
+
+  /** Commits what rests on nothing that was read, so that no forgetting puts it out of date. */
+  commitGiven(commit: Commit): Promise<CommitResult> {
+    return this.#add(commit, undefined);
+  }
+
+  #add(commit: Commit, era: number | undefined): Promise<CommitResult> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ commit, era: commit.consumer?.era ?? this.#ring.era, resolve, reject });
+      this.#waiting.push({ commit, era, resolve, reject });
       void this.#work();
     });
   }
@@ -71,9 +80,7 @@ export class CommitSealer {
       }
     });
     try {
-      const subjects = taken.flatMap(({ events }) =>
-        events.flatMap((each) => each.flatMap(({ parts }) => parts.map(({ subject }) => subject))),
-      );
+      const subjects = taken.flatMap(subjectsOf);
       if (subjects.length > 0) await this.#ring.obtain(subjects);
     } catch (error) {
       for (const each of taken) fail(each, error);
@@ -95,7 +102,8 @@ export class CommitSealer {
     const { commit, era, events, resolve, reject } = taken;
     try {
       const consumer = commit.consumer === undefined ? undefined : await this.#notes.seal(commit.consumer);
-      if (era !== this.#ring.era) {
+      if (era === undefined) await this.#ring.obtain(subjectsOf(taken));
+      else if (era !== this.#ring.era) {
         answerConflict(taken);
         return;
       }
@@ -109,6 +117,10 @@ export class CommitSealer {
       fail(taken, error);
     }
   }
+}
+
+function subjectsOf({ events }: Taken): string[] {
+  return events.flatMap((each) => each.flatMap(({ parts }) => parts.map(({ subject }) => subject)));
 }
 
 function fail({ commit: { chain }, reject }: Waiting, error: unknown): void {

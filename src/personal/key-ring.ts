@@ -1,5 +1,9 @@
+import { EventfoldError } from "../errors.ts";
 import type { SubjectKey, SubjectKeys } from "../event-store/subject-keys.ts";
 import type { Cipher } from "./cipher.ts";
+
+/** How often forgotten keys are destroyed that their place gives again. */
+const MAX_ATTEMPTS = 5;
 
 /** The keys that an open store knows, and which of them are forgotten. */
 export class KeyRing {
@@ -42,12 +46,17 @@ export class KeyRing {
 
   /** Makes `ofSubject` know these persons. Those who have no key get one. */
   async obtain(subjects: Iterable<string>): Promise<void> {
-    for (;;) {
+    for (let attempt = 1; ; attempt++) {
       const unknown = [...new Set(subjects)].filter((subject) => !this.#bySubject.has(subject));
       if (unknown.length === 0) return;
       const found = await this.keys.obtain(unknown, () => this.cipher.newKey());
       // A process that has died while it forgot them has left them.
       const left = [...found.values()].map(({ id }) => id).filter((id) => this.#forgotten.has(id));
+      if (left.length > 0 && attempt === MAX_ATTEMPTS)
+        throw new EventfoldError(
+          "IO_ERROR",
+          `expected that ${left.length} forgotten keys are destroyed, found that their place gives them again; check the place of the keys`,
+        );
       if (left.length > 0) await this.keys.destroy(left);
       for (const [subject, key] of found) {
         if (this.#forgotten.has(key.id)) continue;

@@ -74,6 +74,6 @@ class EncryptingStore extends DelegatingEventStore {
   }
 
   override commit(commit: Commit): Promise<CommitResult> {
-    return this.#store.commit(commit);
+    return this.#store.commitGiven(commit);
   }
 }

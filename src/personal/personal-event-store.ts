@@ -112,6 +112,11 @@ export class PersonalEventStore extends DelegatingEventStore {
     return this.#sealer.commit(commit);
   }
 
+  /** Commits what rests on nothing that was read, e.g. in an import. Fields that are encrypted already stay as they are. */
+  commitGiven(commit: Commit): Promise<CommitResult> {
+    return this.#sealer.commitGiven(commit);
+  }
+
   /** Sees what was committed and who was forgotten. A forgetting belongs to no stream, so all commits are looked at. */
   override async refresh(stream?: StreamName): Promise<void> {
     await this.inner.refresh(stream);

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
+import type { Snapshot } from "eventfold-es";
 import { CrashError, type CrashScenario, exploreCrashes, type FileHandle, type FileSystem } from "eventfold-es/testing";
 import type * as placeModule from "../../src/jetstream/replica/place.ts";
 import type * as openReplicaModule from "../../src/file-store/open-replica.ts";
@@ -30,6 +31,9 @@ import type { FileEventStore } from "../../src/file-store/file-event-store.ts";
 import type { StreamFiles } from "../../src/file-store/streams/stream-files.ts";
 import type * as exportStoreModule from "../../src/transfer/export-store.ts";
 import type * as importStoreModule from "../../src/transfer/import-store.ts";
+import type * as keyFileModule from "../../src/file-store/keys/key-file.ts";
+import type * as forgottenKeysModule from "../../src/personal/forgotten-keys.ts";
+import type * as personalCachesModule from "../../src/personal/personal-caches.ts";
 import type * as knownNotesModule from "../../src/transfer/known-notes.ts";
 import { breakFileSystem, type BrokenFile, uselessLock } from "../support/broken-file-system.ts";
 import { openLog } from "../support/crash-stores.ts";
@@ -57,6 +61,8 @@ const isLog = (path: string): boolean => path.includes("/commit_log");
 const isCopy = (path: string): boolean => path.startsWith("/copy/commit_log");
 const isStream = (path: string): boolean => path.endsWith("/app.jsonl");
 
+const isKeys = (path: string): boolean => path.includes("/keys/");
+
 interface Breakage extends Place {
   readonly what: string;
   readonly broken: (fileSystem: FileSystem) => FileSystem;
@@ -83,6 +89,18 @@ const BREAKAGES: readonly Breakage[] = [
         await file.writeDurably(buffer, offset, first, position);
       },
     })),
+  },
+  {
+    what: "keys of persons are not flushed",
+    kind: "persons are forgotten",
+    seed: 1,
+    broken: onFiles((file) => (isKeys(file.path) ? { flush: nothing } : {})),
+  },
+  {
+    what: "the file of the keys gets its name before its bytes",
+    kind: "persons are forgotten",
+    seed: 1,
+    broken: onFiles((file) => (file.path.endsWith("subjects.jsonl.tmp") ? { flush: nothing } : {})),
   },
   {
     what: "the log is written after the streams",
@@ -566,6 +584,71 @@ const MUTATIONS: readonly Mutation[] = [
       parsePlace: (...given: Parameters<typeof parsePlace>) => {
         const place = parsePlace(...given);
         return place && { ...place, closed: true };
+      },
+    }),
+  },
+  {
+    what: "a person is forgotten, and the key stays",
+    kind: "persons are forgotten",
+    seed: 1,
+    module: "../../src/file-store/keys/key-file.ts",
+    mutate: ({ KeyFile }: typeof keyFileModule) => ({
+      KeyFile: class extends KeyFile {
+        override async destroy(): Promise<void> {}
+      },
+    }),
+  },
+  {
+    what: "keys that a killed process has left are not destroyed",
+    kind: "persons are forgotten",
+    seed: 1,
+    module: "../../src/personal/forgotten-keys.ts",
+    mutate: ({ ForgottenKeys }: typeof forgottenKeysModule) => ({
+      ForgottenKeys: class extends ForgottenKeys {
+        override open(): Promise<void> {
+          return this.look();
+        }
+      },
+    }),
+  },
+  {
+    what: "a key of a killed process is used before it is flushed",
+    kind: "persons are forgotten",
+    seed: 1,
+    module: "../../src/file-store/keys/key-file.ts",
+    mutate: ({ KeyFile }: typeof keyFileModule) => ({
+      KeyFile: class extends KeyFile {
+        override async readDurably(): Promise<void> {
+          this.read("update");
+        }
+      },
+    }),
+  },
+  {
+    what: "another process does not look for forgotten persons",
+    kind: "persons are forgotten",
+    seed: 1,
+    module: "../../src/personal/forgotten-keys.ts",
+    mutate: ({ ForgottenKeys }: typeof forgottenKeysModule) => ({
+      ForgottenKeys: class extends ForgottenKeys {
+        #isOpen = false;
+        override async look(): Promise<void> {
+          if (!this.#isOpen) await super.look();
+          this.#isOpen = true;
+        }
+      },
+    }),
+  },
+  {
+    what: "states are kept in plain text",
+    kind: "persons are forgotten",
+    seed: 1,
+    module: "../../src/personal/personal-caches.ts",
+    mutate: ({ PersonalCaches }: typeof personalCachesModule) => ({
+      PersonalCaches: class extends PersonalCaches {
+        override async sealSnapshot(_: unknown, snapshot: Snapshot): Promise<Snapshot> {
+          return snapshot;
+        }
       },
     }),
   },

@@ -16,6 +16,7 @@ import {
 } from "./crash-copies.ts";
 import { notesScenario } from "./crash-notes.ts";
 import { type OutcomesScenario, outcomesScenario } from "./crash-outcomes.ts";
+import { type PersonalScenario, personalScenario } from "./crash-personal.ts";
 import { type ReplicaScenario, replicasScenario } from "./crash-replicas.ts";
 import { type ScheduleScenario, schedulesScenario } from "./crash-schedules.ts";
 import { type SubscriptionScenario, subscriptionsScenario } from "./crash-subscriptions.ts";
@@ -79,6 +80,7 @@ export interface Workload {
     | LogScenario
     | TransferScenario
     | OutcomesScenario
+    | PersonalScenario
     | ReplicaScenario
     | ScheduleScenario
     | SubscriptionScenario;
@@ -131,6 +133,7 @@ export const WORKLOADS: readonly Workload[] = [
   { kind: "scheduled commands", scenario: schedulesScenario },
   { kind: "dead letters of a subscription", scenario: subscriptionsScenario },
   { kind: "remembered outcomes", scenario: outcomesScenario },
+  { kind: "persons are forgotten", scenario: personalScenario },
   { kind: "a replica of a stream", scenario: replicasScenario },
   { kind: "an import that goes on", scenario: importScenario },
   { kind: "new log segments", scenario: () => onLog(segments) },

@@ -21,6 +21,7 @@ import { releasing } from "./rules/releasing.ts";
 import { rememberedOutcomes } from "./rules/remembered-outcomes.ts";
 import { severalHandles } from "./rules/several-handles.ts";
 import { snapshots } from "./rules/snapshots.ts";
+import { subjectKeys } from "./rules/subject-keys.ts";
 import { watching } from "./rules/watching.ts";
 
 export interface EventStoreContractOptions {
@@ -50,6 +51,7 @@ const RULES: readonly Rule[] = [
   ...names,
   ...snapshots,
   ...checkpoints,
+  ...subjectKeys,
   ...progress,
   ...deadLetters,
   ...watching,
