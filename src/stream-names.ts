@@ -79,10 +79,7 @@ export function encodeId(id: string): string {
   let name = id;
   if (!isSafe(id)) {
     name = "%";
-    for (const byte of new TextEncoder().encode(id)) {
-      const character = String.fromCharCode(byte);
-      name += /[A-Za-z0-9_.-]/.test(character) ? character : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
-    }
+    for (const character of id) name += escaped(character);
     if (name.endsWith(".")) name = `${name.slice(0, -1)}%2E`;
   }
   const bytes = utf8Length(name);
@@ -93,6 +90,13 @@ export function encodeId(id: string): string {
     );
   }
   return name;
+}
+
+// Not with `TextEncoder`, which Jest's jsdom environment does not have.
+function escaped(character: string): string {
+  if (/^[A-Za-z0-9_.-]$/.test(character)) return character;
+  const code = character.codePointAt(0) ?? 0;
+  return code < 0x80 ? `%${code.toString(16).toUpperCase().padStart(2, "0")}` : encodeURIComponent(character);
 }
 
 /** The id that a directory name stands for. A `%…` name that `encodeId` would not give stands for itself. */
@@ -149,5 +153,11 @@ export function isTypeName(type: string): boolean {
 
 /** How many bytes a text has in UTF-8, or a little fewer than it has when it is too short to matter. */
 function utf8Length(text: string): number {
-  return text.length * 3 <= MAX_NAME_BYTES ? text.length : new TextEncoder().encode(text).length;
+  if (text.length * 3 <= MAX_NAME_BYTES) return text.length;
+  let bytes = 0;
+  for (const character of text) {
+    const code = character.codePointAt(0) ?? 0;
+    bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+  }
+  return bytes;
 }

@@ -112,7 +112,12 @@ test("a realm without a TextEncoder, such as Jest's with jsdom, opens a store on
   vi.stubGlobal("TextEncoder", undefined);
   onTestFinished(() => void vi.unstubAllGlobals());
   const library = await import("eventfold-es");
-  await using store = await library.AggregateStore.builder(temporaryDirectory()).open();
-  expect(await store.head()).toBe(0);
+  const Jar = library
+    .aggregate("jar", { initial: 0, events: { Filled: data() }, commands: { Fill: data() } })
+    .define({ handle: { Fill: ({ emit }) => emit.Filled() }, apply: { Filled: (n) => n + 1 } });
+  await using store = await library.AggregateStore.builder(temporaryDirectory()).aggregate(Jar).open();
+  // Ids that need another name as directories, and one that needs its length in bytes.
+  for (const id of ["a/b", "naïve?", "日本:語", "😀*", "x".repeat(200)])
+    expect((await store.get(Jar, id).execute({ type: "Fill" })).version).toBe(1);
   expect(globalThis.TextEncoder).toBeUndefined();
 });
