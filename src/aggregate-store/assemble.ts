@@ -41,9 +41,16 @@ export async function assemble<A extends AnyAggregate, P extends AnyProjection>(
   for (const aggregate of wiring.aggregates) instances.register(aggregate);
   const projections = new Projections(events, unknown);
   for (const projection of wiring.projections) projections.register(projection);
-  const managers = new ProcessManagers(wiring.managers, events, instances, sources, onProcessManagerError, unknown);
   const isInjected = options.clock !== DEFAULT_OPTIONS.clock;
   const clocks = { now: sources.now, backoffClock: isInjected ? sources.now : monotonicNow };
+  const managers = new ProcessManagers(
+    wiring.managers,
+    events,
+    instances,
+    { ...sources, ...clocks },
+    onProcessManagerError,
+    unknown,
+  );
   const make = (entry: OpenStoreEntry): AggregateStore<A, P> => {
     const store = new AggregateStore<A, P>(events, instances, projections, managers, entry, unknown, clocks);
     keepParts(store, {

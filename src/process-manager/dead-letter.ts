@@ -25,6 +25,8 @@ export interface DeadLetter {
   readonly timestamp: number;
   /** Its payload went with the key of a forgotten person. It cannot be replayed; drop it. */
   readonly forgotten?: true;
+  /** It has not failed: with order, it waits for a dead letter of the same instance, and follows it. */
+  readonly waiting?: true;
   /** The event that caused it; missing for a letter of the Rust crate. */
   readonly cause?: {
     readonly aggregate: string;
@@ -43,11 +45,15 @@ export interface Undelivered {
   readonly identity: string;
   readonly envelope: CommandEnvelope;
   readonly cause: Cause | undefined;
+  /** Its place among the letters of a manager with order. */
+  readonly place?: number | undefined;
+  /** It waits for another letter. */
+  readonly waits?: true;
 }
 
 /** A dead letter in the form of the Rust crate, with our own fields beside it. */
 export function letterOf(
-  { manager, schedule, identity, envelope, cause }: Undelivered,
+  { manager, schedule, identity, envelope, cause, place, waits }: Undelivered,
   context: CommandContext,
   error: unknown,
   time: number,
@@ -55,7 +61,7 @@ export function letterOf(
   return {
     key: identity,
     letter: {
-      envelope: storedEnvelope(envelope, context),
+      envelope: storedEnvelope(envelope, context, identity),
       error: errorText(envelope, error),
       ts: Math.floor(time / 1000),
       ms: time % 1000,
@@ -64,6 +70,8 @@ export function letterOf(
       code: isEventfoldError(error) ? error.code : null,
       rejection: isCommandRejected(error) ? asJson(error.rejection) : null,
       ...(cause === undefined ? {} : { cause }),
+      ...(place === undefined ? {} : { place }),
+      ...(waits === true ? { waits } : {}),
     },
   };
 }
@@ -71,20 +79,30 @@ export function letterOf(
 /** A letter that has lost its command, with the command that was made again. */
 export function withCommand({ key, letter }: StoredDeadLetter, envelope: CommandEnvelope): StoredDeadLetter {
   const { context = {} } = envelope;
-  return { key, letter: { ...letter, forgotten: undefined, envelope: storedEnvelope(envelope, context) } };
+  return { key, letter: { ...letter, forgotten: undefined, envelope: storedEnvelope(envelope, context, key) } };
 }
 
-function storedEnvelope({ aggregate, id, command }: CommandEnvelope, context: CommandContext): object {
+function storedEnvelope(envelope: CommandEnvelope, context: CommandContext, identity: string): object {
   return {
-    aggregate_type: aggregate,
-    instance_id: id,
-    command,
+    aggregate_type: envelope.aggregate,
+    instance_id: envelope.id,
+    command: envelope.command,
     context: {
       actor: context.actor ?? null,
       correlation_id: context.correlationId ?? null,
       metadata: context.metadata ?? null,
       ...(context.sourceDevice === undefined ? {} : { source_device: context.sourceDevice }),
+      ...ownKeys(envelope, identity),
     },
+  };
+}
+
+/** What the reaction gave the command beside what a delivery has by itself. */
+function ownKeys({ context = {} }: CommandEnvelope, identity: string): object {
+  const { causationId, idempotencyKey } = context;
+  return {
+    ...(causationId === undefined ? {} : { causation_id: causationId }),
+    ...(idempotencyKey === undefined || idempotencyKey === identity ? {} : { idempotency_key: idempotencyKey }),
   };
 }
 
@@ -121,6 +139,8 @@ interface StoredEnvelope {
     readonly correlation_id?: string | null;
     readonly metadata?: Record<string, unknown> | null;
     readonly source_device?: string | null;
+    readonly causation_id?: string | null;
+    readonly idempotency_key?: string | null;
   } | null;
 }
 
@@ -136,7 +156,7 @@ export function addressOf({ key, letter }: StoredDeadLetter): Pick<Undelivered, 
       `the dead letter ${JSON.stringify(key)} cannot be read, so it cannot be sent again; it can be dropped`,
     );
   }
-  const { actor, correlation_id, metadata, source_device } = context ?? {};
+  const { actor, correlation_id, metadata, source_device, causation_id, idempotency_key } = context ?? {};
   return {
     envelope: {
       aggregate: aggregate_type,
@@ -147,10 +167,23 @@ export function addressOf({ key, letter }: StoredDeadLetter): Pick<Undelivered, 
         correlationId: correlation_id ?? undefined,
         metadata: metadata ?? undefined,
         sourceDevice: source_device ?? undefined,
+        causationId: causation_id ?? undefined,
+        idempotencyKey: idempotency_key ?? undefined,
       },
     },
     cause: letter["cause"] as Cause | undefined,
   };
+}
+
+/** A letter that waits, as one that has failed, if its command cannot be read. */
+export function unreadableLetter(stored: StoredDeadLetter): StoredDeadLetter | undefined {
+  try {
+    addressOf(stored);
+    return undefined;
+  } catch (error) {
+    const { waits: _, ...letter } = stored.letter;
+    return { key: stored.key, letter: { ...letter, error: messageOf(error) } };
+  }
 }
 
 /** The Rust crate writes `"Name"` or `{"Name": payload}`. */
@@ -192,6 +225,7 @@ export function shownLetter(processManager: string, { key, letter }: StoredDeadL
     error: typeof letter["error"] === "string" ? letter["error"] : "this line of dead_letters.jsonl cannot be read",
     timestamp: seconds * 1000 + (typeof letter["ms"] === "number" ? letter["ms"] : 0),
     ...forgottenIn(letter),
+    ...(letter["waits"] === true ? { waiting: true as const } : {}),
     ...(cause === undefined ? {} : { cause }),
   };
 }

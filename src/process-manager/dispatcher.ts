@@ -5,7 +5,7 @@ import { type Lessor, type Proposal, withLeases } from "../aggregate/instance/wi
 import type { Command, Decision } from "../aggregate/model.ts";
 import type { CommandContext, CommandEnvelope } from "../aggregate/messages.ts";
 import { CommandRejectedError, EventfoldError, isEventfoldError } from "../errors.ts";
-import type { ConsumerAppend, EventStore, StreamName } from "../event-store/event-store.ts";
+import type { ConsumerAppend, EventStore, StoredDeadLetter, StreamName } from "../event-store/event-store.ts";
 import { tracedCommit } from "../event-store/traced-commit.ts";
 import { deadLetterWritten, dispatching, type DispatchTrace } from "../tracing/tracing.ts";
 import { letterOf, type Undelivered } from "./dead-letter.ts";
@@ -52,14 +52,16 @@ export type DeliveryResult =
       readonly position: number;
     }
   | { readonly kind: "dead-letter"; readonly error: unknown }
+  /** It was given up. */
+  | { readonly kind: "skipped"; readonly error: unknown }
   /** Another process has made this progress; nothing was written. */
   | { readonly kind: "superseded" };
 
 /** The manager's progress, written in the same commit as the command's events. */
 export type StepNote = Omit<ConsumerAppend, "deadLetters">;
 
-/** What to do with a command that cannot succeed: write a dead letter, or throw and write nothing. */
-export type OnFailure = "dead-letter" | "throw";
+/** What to do with a command that cannot succeed: write a dead letter, give it up, or throw and write nothing. */
+export type OnFailure = "dead-letter" | "skip" | "throw";
 
 /**
  * Sends one command. Its events and the manager's progress are one commit, so neither is ever written without the other. A
@@ -86,6 +88,7 @@ export function deliver(
     const result = await sendOrBury(parts, sent, note, onFailure);
     if (result.kind === "dead-letter") publishDeadLetter(delivery, result.error);
     if (trace === undefined) return result;
+    if (result.kind === "skipped") Object.assign(trace, { failure: result.error });
     if (result.kind === "dead-letter") Object.assign(trace, { deadLetter: true, failure: result.error });
     if (result.kind !== "dispatched") return result;
     trace.events = result.events;
@@ -109,10 +112,35 @@ async function sendOrBury(
     const isUnsendable = thrown instanceof UnsendableError;
     const error = isUnsendable ? thrown.cause : thrown;
     if (onFailure === "throw" || (!isUnsendable && mayPass(error))) throw error;
-    const deadLetters = [letterOf(delivery, contextOf(delivery), error, parts.now())];
-    const { ok } = await tracedCommit(parts.events, { appends: [], consumer: { ...note, deadLetters } });
-    return ok ? { kind: "dead-letter", error } : { kind: "superseded" };
+    const { ok } = await tracedCommit(parts.events, {
+      appends: [],
+      consumer: failureNote(delivery, note, error, onFailure, parts.now()),
+    });
+    return ok ? { kind: endOf(onFailure), error } : { kind: "superseded" };
   }
+}
+
+/** The note of a command that cannot succeed. A letter whose command fails again stays, with the new error. */
+function failureNote(
+  delivery: Delivery,
+  note: StepNote,
+  error: unknown,
+  onFailure: OnFailure,
+  time: number,
+): ConsumerAppend {
+  if (onFailure === "skip") return note;
+  const { settledLetters: _, ...rest } = note;
+  return { ...rest, deadLetters: [letterOf(delivery, contextOf(delivery), error, time)] };
+}
+
+function endOf(onFailure: OnFailure): "dead-letter" | "skipped" {
+  return onFailure === "skip" ? "skipped" : "dead-letter";
+}
+
+/** The dead letter of a command that is not tried, because it has to wait for another one. */
+export function waitingLetter(delivery: Delivery, before: string, time: number): StoredDeadLetter {
+  const error = new Error(`waits for the dead letter ${before}`);
+  return letterOf(delivery, contextOf(delivery), error, time);
 }
 
 /** The envelope that middleware passes on is sent. A failure is thrown through the middleware before it becomes a dead letter. */
@@ -193,11 +221,11 @@ function send(
     if (decision.kind === "failure") {
       const { error } = decision;
       if (onFailure === "throw") return { kind: "verdict", answer: () => throwError(error) };
-      const deadLetters = [letterOf(delivery, contextOf(delivery), error, now())];
+      const consumer = failureNote(delivery, note, error, onFailure, now());
       // The stream stands here without events so that the store checks that the refusal rests on its newest version.
       const appends = [{ stream, expectedVersion: version, events: [] }];
-      const written = (): DeliveryResult => ({ kind: "dead-letter", error });
-      return { kind: "commit", commit: { appends, consumer: { ...note, deadLetters } }, written, superseded };
+      const written = (): DeliveryResult => ({ kind: endOf(onFailure), error });
+      return { kind: "commit", commit: { appends, consumer }, written, superseded };
     }
     const { drafts, events: decided, state } = decision;
     return {
@@ -304,7 +332,7 @@ const PASSING = new Set([
 ]);
 
 /** Whether trying again later can help. */
-function mayPass(error: unknown): boolean {
+export function mayPass(error: unknown): boolean {
   if (isEventfoldError(error)) return PASSING.has(error.code);
   // A system error: EMFILE, EIO.
   return isError(error) && "code" in error && /^E[A-Z0-9]+$/.test(String(error.code));

@@ -5,6 +5,7 @@ import type { CommandEnvelope } from "../aggregate/messages.ts";
 import type { Duration } from "../duration.ts";
 import { EventfoldError } from "../errors.ts";
 import { checkCodeVersion, type CodeVersion } from "../fingerprint.ts";
+import { type FailurePolicies, type Policy, policyOf } from "./failure-policy.ts";
 import { checkConsumerName } from "../projection/consumer-name.ts";
 import type { EventHandlers } from "../projection/projection.ts";
 import { sharedWeakMap } from "../shared-map.ts";
@@ -73,6 +74,13 @@ export interface ProcessManagerOptions<Targets extends readonly AnyContract[], S
    * the opening. It is fixed in the store then; a later value changes nothing for that reaction.
    */
   readonly startFrom?: StartFrom;
+  /** What to do about commands that fail. A failure that may pass, like a full disk, is always tried again. */
+  readonly onError?: FailurePolicies;
+  /**
+   * While a command is a dead letter, the commands that later events of the same instance cause wait for it. When it is replayed or
+   * dropped, they are sent, in their order.
+   */
+  readonly order?: "instance";
 }
 
 export type StartFrom = "beginning" | "now";
@@ -86,6 +94,8 @@ export interface ProcessManagerDefinition {
   readonly targets: ReadonlySet<string>;
   readonly version: CodeVersion | undefined;
   readonly startFrom: StartFrom | undefined;
+  readonly onCommandError: Policy;
+  readonly isOrdered: boolean;
   readonly sources: readonly {
     readonly aggregate: AnyContract;
     readonly handlers: Readonly<Record<string, React | undefined>>;
@@ -100,7 +110,7 @@ export function processManager<const Name extends string, const Targets extends 
   options: ProcessManagerOptions<Targets, State>,
 ): ProcessManager<Name, State, Targets[number], never> {
   checkConsumerName("process manager", name);
-  const { dispatches, initial = null, version, startFrom } = options;
+  const { dispatches, initial = null, version, startFrom, onError = {}, order } = options;
   checkCodeVersion(`process manager ${name}`, version);
   checkInitial(`process manager ${name}`, initial);
   if (startFrom !== undefined && startFrom !== "beginning" && startFrom !== "now")
@@ -108,13 +118,15 @@ export function processManager<const Name extends string, const Targets extends 
       "INVALID_DEFINITION",
       `process manager ${name}: startFrom is "beginning" or "now", not ${JSON.stringify(startFrom)}`,
     );
+  const onCommandError = policyOf(`process manager ${name}, onError.command`, onError.command ?? "dead-letter");
+  if (order !== undefined && order !== "instance")
+    throw new EventfoldError(
+      "INVALID_DEFINITION",
+      `process manager ${name}: expected order to be "instance", found ${JSON.stringify(order)}`,
+    );
   const targets = new Set(dispatches.map(({ type }) => type));
-  return define({ name, initial, targets, version, startFrom, sources: [] }) as unknown as ProcessManager<
-    Name,
-    State,
-    Targets[number],
-    never
-  >;
+  const definition = { name, initial, targets, version, startFrom, onCommandError, isOrdered: order !== undefined };
+  return define({ ...definition, sources: [] }) as unknown as ProcessManager<Name, State, Targets[number], never>;
 }
 
 function define(definition: ProcessManagerDefinition): object {

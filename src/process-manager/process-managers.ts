@@ -13,6 +13,7 @@ import type { ScheduledCommand } from "./reaction.ts";
 import { callSafely } from "../realm.ts";
 import type { UnknownEvents } from "../projection/unknown-events.ts";
 import { monotonicNow, startTimer } from "../real-timers.ts";
+import { waitByClock } from "../subscription/retry.ts";
 
 /** How often the clock is compared with the times of scheduled commands, and the store asked for commits at most, in ms. */
 const TICK_MS = 50;
@@ -64,6 +65,7 @@ export class ProcessManagers {
   readonly #onError: (error: unknown) => void;
   readonly #now: () => number;
   #running: Promise<unknown> | undefined;
+  readonly #closing = new AbortController();
   #stopped = false;
   #isAutomatic = false;
   #unwatch: () => void = () => {};
@@ -77,7 +79,7 @@ export class ProcessManagers {
     managers: readonly AnyProcessManager[],
     events: EventStore,
     targets: CommandTargets,
-    { now, nextId }: Pick<StorageOptions, "now" | "nextId">,
+    { now, nextId, backoffClock }: Pick<StorageOptions, "now" | "nextId"> & { readonly backoffClock: () => number },
     onError: (error: unknown) => void,
     unknown: UnknownEvents,
   ) {
@@ -85,9 +87,15 @@ export class ProcessManagers {
     this.#now = now;
     this.#onError = onError;
     this.#schedules = worker(new ScheduleRunner(events, targets, now, nextId));
+    const wait = async (ms: number): Promise<void> => {
+      await waitByClock(backoffClock, ms, this.#closing.signal);
+      if (this.#closing.signal.aborted)
+        throw new EventfoldError("STORE_CLOSED", "the store was closed while a command waited for its next attempt");
+    };
+    const parts = { now, wait, onError: (error: unknown) => callSafely(() => this.#onError(error)) };
     for (const manager of managers) {
       const definition = processManagerDefinition(manager);
-      const runner = new ProcessManagerRunner(definition, events, targets, now, unknown);
+      const runner = new ProcessManagerRunner(definition, events, targets, parts, unknown);
       this.#workers.set(manager.name, worker(runner));
       if (definition.startFrom === "now") this.#fromNow.push(runner);
     }
@@ -231,6 +239,7 @@ export class ProcessManagers {
 
   async close(): Promise<void> {
     this.#stopped = true;
+    this.#closing.abort();
     this.#unwatch();
     this.#cancelRun();
     this.#cancelLook();

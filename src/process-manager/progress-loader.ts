@@ -19,6 +19,7 @@ export class ProgressLoader {
   readonly #reactions: Reactions;
   #checkpointIsUsable = true;
   #isReported = false;
+  #saved = 0;
 
   constructor(definition: ProcessManagerDefinition, events: EventStore, reactions: Reactions) {
     this.#definition = definition;
@@ -36,18 +37,25 @@ export class ProgressLoader {
     return progress;
   }
 
-  /** The progress before the notes that came after it, and the position of the checkpoint that it is from, 0 for none. */
-  async load(): Promise<{ readonly progress: Progress; readonly saved: number }> {
+  /** Position of the last checkpoint that was loaded or saved; 0 for none. */
+  get saved(): number {
+    return this.#saved;
+  }
+
+  /** The progress before the notes that came after it. */
+  async load(): Promise<Progress> {
     const { name } = this.#definition;
     const checkpoint = this.#checkpointIsUsable
       ? await this.#events.loadCheckpoint("process-manager", name)
       : undefined;
     const kept = checkpoint === undefined ? undefined : this.#ofCheckpoint(checkpoint);
-    if (checkpoint !== undefined && kept !== undefined && this.#isMadeByThisCode(kept))
-      return { progress: kept, saved: checkpoint.position };
+    if (checkpoint !== undefined && kept !== undefined && this.#isMadeByThisCode(kept)) {
+      this.#saved = checkpoint.position;
+      return kept;
+    }
+    this.#saved = 0;
     const adopted = await this.#adopted(checkpoint);
-    const progress = this.#beginning(adopted ?? { state: this.#reactions.initial, versions: [] });
-    return { progress, saved: 0 };
+    return this.#beginning(adopted ?? { state: this.#reactions.initial, versions: [] });
   }
 
   #beginning({ state, versions }: AdoptedCheckpoint): Progress {
@@ -174,8 +182,19 @@ export class ProgressLoader {
     this.#isReported = true;
   }
 
+  /** Saves a checkpoint, if it would be a newer one that can be trusted. */
+  async save(progress: Progress): Promise<void> {
+    const { cursor, reacted, sequence } = progress;
+    if (!cursor.isVerified || cursor.position === this.#saved) return;
+    // A reaction that is not carried out yet may have changed the state.
+    if (reacted !== undefined) return;
+    // The checkpoint promises that every note after `sequence` comes after this place in the log. So there must be no unknown note.
+    if ((await this.#events.consumerNotes(this.#definition.name, sequence)).length > 0) return;
+    this.#saved = await this.#save(progress);
+  }
+
   /** Returns the position of the checkpoint. */
-  async save(progress: Progress): Promise<number> {
+  async #save(progress: Progress): Promise<number> {
     const { state, sequence, scheduled, handlers, versions, earlierDeadLetters, samples, cursor } = progress;
     const mark = cursor.mark();
     const problem = cacheProblem(state, "changing");

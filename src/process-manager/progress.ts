@@ -5,7 +5,7 @@ import type { AdoptedCheckpoint, Note } from "./note.ts";
 import type { ForgottenCommands } from "./forgotten-commands.ts";
 import type { HandlerProgress, SavedHandlers } from "./handler-progress.ts";
 import { applySchedule, type ScheduledCommands } from "./scheduled-commands.ts";
-import { causeOf, NO_OUTPUTS, type Outputs, type ScheduledCommand } from "./reaction.ts";
+import { causeOf, keysOf, NO_OUTPUTS, type Outputs, type ScheduledCommand } from "./reaction.ts";
 import type { Reactions } from "./reactions.ts";
 import { reacting, type ReactTrace } from "../tracing/tracing.ts";
 
@@ -48,6 +48,23 @@ export interface Progress {
 /** Scheduling and cancelling together are one step, which is carried out first: 1 if there is something to schedule or cancel, else 0. */
 export function schedulingSteps({ schedule, cancel }: Outputs): number {
   return schedule.length > 0 || cancel.length > 0 ? 1 : 0;
+}
+
+/** What an event schedules and cancels, in the form of a note. */
+export function schedulingNote(progress: Progress, { position }: StoredEvent, outputs: Outputs): Note {
+  const cancelled = progress.scheduled.withKeys(keysOf(outputs), position).map(({ id }) => id);
+  const { schedule } = outputs;
+  const isLate = progress.handlers.isPast(position);
+  return { scheduled: isLate ? schedule.map((command) => ({ ...command, late: true as const })) : schedule, cancelled };
+}
+
+/**
+ * A handler that is past an event has cancelled and replaced what was scheduled then. What a handler that catches up has scheduled
+ * since, for an earlier event, was not there yet.
+ */
+export function lateCancellation(progress: Progress, { position }: StoredEvent, outputs: Outputs): Note | undefined {
+  const late = progress.scheduled.withKeys(keysOf(outputs), position).filter((command) => command.late === true);
+  return late.length === 0 ? undefined : { cancelled: late.map(({ id }) => id) };
 }
 
 /** Moves on after an event whose outputs are all carried out. */

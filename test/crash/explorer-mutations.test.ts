@@ -4,6 +4,8 @@ import { CrashError, type CrashScenario, exploreCrashes, type FileHandle, type F
 import type * as placeModule from "../../src/jetstream/replica/place.ts";
 import type * as openReplicaModule from "../../src/file-store/open-replica.ts";
 import type * as decidedCommandsModule from "../../src/aggregate/instance/decided-commands.ts";
+import type * as tracedCommitModule from "../../src/event-store/traced-commit.ts";
+import type * as managerLettersModule from "../../src/process-manager/manager-letters.ts";
 import type * as applierModule from "../../src/file-store/apply/applier.ts";
 import type * as unsettledModule from "../../src/file-store/apply/unsettled-streams.ts";
 import type { UnsettledStreamsParts } from "../../src/file-store/apply/unsettled-streams.ts";
@@ -535,6 +537,34 @@ const MUTATIONS: readonly Mutation[] = [
     mutate: ({ applySchedule }: typeof scheduledCommandsModule) => ({
       applySchedule: (...[commands, { scheduled = [], ...note }]: Parameters<typeof applySchedule>) =>
         applySchedule(commands, { ...note, scheduled: note.fired === undefined ? scheduled : [] }),
+    }),
+  },
+  {
+    what: "a process manager passes an event before the dead letter of its command is written",
+    kind: "dead letters of a process manager with order",
+    seed: 1,
+    module: "../../src/event-store/traced-commit.ts",
+    mutate: ({ tracedCommit }: typeof tracedCommitModule) => ({
+      async tracedCommit(...[events, commit, ...rest]: Parameters<typeof tracedCommit>) {
+        if (commit.consumer?.deadLetters === undefined) return tracedCommit(events, commit, ...rest);
+        const { deadLetters, ...consumer } = commit.consumer;
+        const passed = await tracedCommit(events, { ...commit, consumer }, ...rest);
+        const { name, expectedSequence } = consumer;
+        const letter = { name, expectedSequence: expectedSequence + 1, note: {}, deadLetters };
+        if (passed.ok) await tracedCommit(events, { appends: [], consumer: letter });
+        return passed;
+      },
+    }),
+  },
+  {
+    what: "commands that wait for a dead letter are not sent when it is gone",
+    kind: "dead letters of a process manager with order",
+    seed: 1,
+    module: "../../src/process-manager/manager-letters.ts",
+    mutate: ({ ManagerLetters }: typeof managerLettersModule) => ({
+      ManagerLetters: class extends ManagerLetters {
+        override async next(): Promise<undefined> {}
+      },
     }),
   },
   {

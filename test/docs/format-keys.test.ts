@@ -220,7 +220,7 @@ const Sums = projection("sums", { mySum: 0 }).on(Counter, {
 
 /** Sends on what is added to counter `from`: at once, later, never, or in vain, by the number. The second version has a new handler. */
 const relay = (version: number) =>
-  processManager("relay", { dispatches: [Counter], initial: { mySeen: 0 } }).on(Counter, {
+  processManager("relay", { dispatches: [Counter], initial: { mySeen: 0 }, order: "instance" }).on(Counter, {
     ...(version > 0
       ? { Noted: () => ({ schedule: [{ in: "9h" as const, dispatch: Counter.at("to").Add({ myNumber: 9 }) }] }) }
       : {}),

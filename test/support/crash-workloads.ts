@@ -15,6 +15,7 @@ import {
   restoreScenario,
 } from "./crash-copies.ts";
 import { notesScenario } from "./crash-notes.ts";
+import { type OrderScenario, orderScenario } from "./crash-order.ts";
 import { type OutcomesScenario, outcomesScenario } from "./crash-outcomes.ts";
 import { type PersonalScenario, personalScenario } from "./crash-personal.ts";
 import { type ReplicaScenario, replicasScenario } from "./crash-replicas.ts";
@@ -79,6 +80,7 @@ export interface Workload {
     | SumScenario
     | LogScenario
     | TransferScenario
+    | OrderScenario
     | OutcomesScenario
     | PersonalScenario
     | ReplicaScenario
@@ -132,6 +134,7 @@ export const WORKLOADS: readonly Workload[] = [
   { kind: "a restoration to a position", scenario: restoreScenario },
   { kind: "scheduled commands", scenario: schedulesScenario },
   { kind: "dead letters of a subscription", scenario: subscriptionsScenario },
+  { kind: "dead letters of a process manager with order", scenario: orderScenario },
   { kind: "remembered outcomes", scenario: outcomesScenario },
   { kind: "persons are forgotten", scenario: personalScenario },
   { kind: "a replica of a stream", scenario: replicasScenario },
