@@ -39,6 +39,10 @@ export interface NatsClusterOptions {
   readonly flushes?: boolean;
   /** More lines for each server's file of settings. */
   readonly settings?: string;
+  /** Whether the servers have no JetStream. */
+  readonly withoutJetStream?: boolean;
+  /** The user, with the password `p`, for the look whether JetStream is ready. */
+  readonly user?: string;
   /** The way from a server to another one, in place of the other's own address. */
   readonly route?: (from: number, to: number, url: string) => Promise<string>;
 }
@@ -112,7 +116,9 @@ export class NatsCluster {
     const settings = [
       `server_name: n${n}`,
       `listen: 127.0.0.1:${server.port}`,
-      `jetstream { store_dir: "${base}", sync_interval: ${this.#options.flushes === false ? "2m" : "always"} }`,
+      this.#options.withoutJetStream === true
+        ? ""
+        : `jetstream { store_dir: "${base}", sync_interval: ${this.#options.flushes === false ? "2m" : "always"} }`,
       this.size > 1 ? `cluster { name: tests, ${listen} }` : "",
       this.#options.settings ?? "",
     ];
@@ -150,8 +156,11 @@ export class NatsCluster {
 
   /** Waits until JetStream answers and, in a cluster, has all of its servers. */
   async ready(): Promise<void> {
-    const connection = await this.connect({ waitOnFirstConnect: true });
+    const { user, withoutJetStream } = this.#options;
+    const login = user === undefined ? {} : { user, pass: "p" };
+    const connection = await this.connect({ waitOnFirstConnect: true, ...login });
     try {
+      if (withoutJetStream === true) return;
       const name = `ready_${process.pid}_${Date.now()}`;
       const body = { name, subjects: [name], storage: "memory", num_replicas: this.size };
       for (let attempt = 1; ; attempt++) {

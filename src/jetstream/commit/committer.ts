@@ -1,6 +1,6 @@
 import { CommitBatches } from "../../event-store/commit-batches.ts";
 import type { CommitResult } from "../../event-store/event-store.ts";
-import { monotonicNow, sleep } from "../../real-timers.ts";
+import { monotonicNow } from "../../real-timers.ts";
 import { batchWritten } from "../../tracing/tracing.ts";
 import { ApiFailure, ERROR_CODES } from "../connection/api-failure.ts";
 import type { JetStreamApi } from "../connection/jetstream-api.ts";
@@ -15,9 +15,8 @@ import { BatchPlan } from "./batch-plan.ts";
 const MOST_COMMITS = 1000;
 /** What a message has besides its commits, in bytes: its headers and its first line. */
 const OVERHEAD = 1024;
-/** How long the message that came first may take to arrive by itself, and the pause if there is none, in ms. */
-const ARRIVAL_MS = 50;
-const PAUSE_MS = 25;
+/** How long a message in a place may take to arrive by itself, in ms. */
+const ARRIVAL_MS = 10;
 
 export interface QueuedCommit extends PreparedCommit {
   readonly resolve: (result: CommitResult) => void;
@@ -78,12 +77,15 @@ export class Committer {
     return (maxMessage < 0 ? maxPayload : Math.min(maxPayload, maxMessage)) - OVERHEAD;
   }
 
+  /** Writes commits and answers them. If one of them cannot be written, the others must not fail with it. */
   async #settle(commits: readonly QueuedCommit[]): Promise<void> {
     try {
       await this.#write(commits);
     } catch (error) {
-      const isTooLarge = error instanceof ApiFailure && error.code === ERROR_CODES.tooLarge;
-      if (isTooLarge && commits.length > 1) {
+      // Errors of the replica are those of single streams, such as ids that its disk takes for the same.
+      const mayBeOfOne =
+        error instanceof ApiFailure ? error.code === ERROR_CODES.tooLarge : !this.#parts.replica.isStopped;
+      if (mayBeOfOne && commits.length > 1) {
         const middle = commits.length >> 1;
         await this.#settle(commits.slice(0, middle));
         await this.#settle(commits.slice(middle));
@@ -120,7 +122,10 @@ export class Committer {
         const header = headerText({ batch: id, after: batch, position, commits: written.length });
         const slot = { after, batch: id, text: header + written.map(({ text }) => text).join("") };
         const started = monotonicNow();
-        if (!(await this.#send(slot, deadline))) continue;
+        if (!(await this.#send(slot, deadline))) {
+          await catchUp.to(after + 1, deadline);
+          continue;
+        }
         this.#publish(plan, slot, monotonicNow() - started);
         await this.#appear(plan, slot);
       }
@@ -145,9 +150,12 @@ export class Committer {
     return last === sequence;
   }
 
-  /** Sends a message into its place. False if another's is there: then the replica has it. */
+  /**
+   * Sends a message into its place. False if another's is there. A refusal alone does not say so: while leaders change, two of them may
+   * get the message, and one may refuse what the other one takes. It may also count messages that never come to be.
+   */
   async #send(slot: Slot, deadline: () => number): Promise<boolean> {
-    const { api, own, replica } = this.#parts;
+    const { api, own } = this.#parts;
     let mayBeThere = false;
     own.add(slot.batch);
     try {
@@ -155,46 +163,48 @@ export class Committer {
         const known = mayBeThere ? await this.#lookInto(slot, timeout) : undefined;
         if (known !== undefined) return known;
         try {
-          await api.publish(this.#parts.names.commitSubject, slot.text, slot.after, timeout);
-          return true;
+          return await this.#publishInto(slot, timeout);
         } catch (error) {
-          if (!(error instanceof ApiFailure)) throw error;
-          if (error.outcome === "unknown") mayBeThere = true;
-          if (error.code !== ERROR_CODES.wrongLastSequence) throw error;
-          if (!mayBeThere) return false;
+          if (!(error instanceof ApiFailure) || error.outcome === "unsent") throw error;
+          mayBeThere = true;
+          if (error.outcome === "unknown") throw error;
           const found = await this.#lookInto(slot, timeout);
-          if (found === undefined) throw new ApiFailure("passing", error.cause);
-          return found;
+          if (found !== undefined) return found;
+          throw error.code === ERROR_CODES.wrongLastSequence ? new ApiFailure("passing", error.cause) : error;
         }
       });
-      if (isOurs) return true;
+      if (!isOurs) own.delete(slot.batch);
+      return isOurs;
     } catch (error) {
       const isOurs = this.#seenIn(slot);
       if (isOurs === true) return true;
       // If it turns up later, it counts as another process's: its commands have failed.
       own.delete(slot.batch);
       if (isOurs === false) return false;
-      throw mayBeThere ? new ApiFailure("unknown", error instanceof ApiFailure ? error.cause : error) : error;
+      const isCertain = !mayBeThere || (error instanceof ApiFailure && error.outcome === "refused");
+      throw isCertain ? error : new ApiFailure("unknown", error instanceof ApiFailure ? error.cause : error);
     }
-    own.delete(slot.batch);
-    if (await replica.reached(slot.after + 1, ARRIVAL_MS)) return false;
-    // A refusal is only a hint: a leader may count messages that never come to be.
-    await this.#parts.catchUp.toLast(deadline);
-    if (replica.sequence === slot.after) {
-      if (monotonicNow() + PAUSE_MS > deadline())
-        throw new ApiFailure("passing", new Error("the stream's leader takes no message"));
-      await sleep(PAUSE_MS * (0.5 + Math.random()));
-    }
-    return false;
+  }
+
+  async #publishInto({ after, text }: Slot, timeout: number): Promise<true> {
+    const { api, names, replica } = this.#parts;
+    const sequence = await api.publish(names.commitSubject, text, after, timeout);
+    if (sequence !== after + 1)
+      throw replica.stop(`a message for place ${after + 1} of the stream came to place ${sequence}`);
+    return true;
   }
 
   /** Whether our message is in its place; nothing if none is there. */
   async #lookInto(slot: Slot, timeout: number): Promise<boolean | undefined> {
+    const { api, names, replica } = this.#parts;
+    // The follower usually has it first.
+    await replica.reached(slot.after + 1, ARRIVAL_MS);
     const seen = this.#seenIn(slot);
     if (seen !== undefined) return seen;
-    const { api, names } = this.#parts;
     const found = await api.message(names.commits, { seq: slot.after + 1 }, timeout);
-    return found?.data.equals(Buffer.from(slot.text));
+    if (found === undefined) return undefined;
+    replica.take(slot.after + 1, found.data);
+    return found.data.equals(Buffer.from(slot.text));
   }
 
   /** The same, as far as the replica has it. */

@@ -57,22 +57,23 @@ export function answeredFailure({ code, err_code, description }: ApiError): ApiF
   return new ApiFailure(isPassing ? "passing" : "refused", new Error(description ?? `error ${code}`), err_code);
 }
 
+/** Names of the client's errors, which versions 3 and 2 have, and codes of version 2: the request was not made, or no server listens. */
+const UNSENT = new Set(["NoResponders", "NoRespondersError", "ClosedConnectionError", "DrainingConnectionError"]);
+const UNSENT_CODES = new Set(["503", "CONNECTION_CLOSED", "CONNECTION_DRAINING"]);
+/** The client or the server refuses the request as it is. */
+const REFUSED = new Set(["PermissionViolationError", "InvalidSubjectError", "InvalidArgumentError"]);
+
 /** Classifies an error that came instead of an answer. */
 export function requestFailure(error: unknown): ApiFailure {
-  return new ApiFailure(isUnsent(error) ? "unsent" : "unknown", error);
-}
-
-function isUnsent(error: unknown): boolean {
   for (let each: unknown = error; typeof each === "object" && each !== null;) {
     const { name, code, cause } = each as {
       readonly name?: unknown;
       readonly code?: unknown;
       readonly cause?: unknown;
     };
-    // Versions 3 and 2 of the client: no server listens, or the connection is closed for good.
-    if (name === "NoRespondersError" || name === "ClosedConnectionError") return true;
-    if (code === "503" || code === "CONNECTION_CLOSED") return true;
+    if (UNSENT.has(String(name)) || UNSENT_CODES.has(String(code))) return new ApiFailure("unsent", error);
+    if (REFUSED.has(String(name)) || code === "PERMISSIONS_VIOLATION") return new ApiFailure("refused", error);
     each = cause;
   }
-  return false;
+  return new ApiFailure("unknown", error);
 }

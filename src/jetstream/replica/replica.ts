@@ -123,6 +123,11 @@ export class Replica {
     return this.#slots.get(sequence);
   }
 
+  /** Whether it has stopped for good. */
+  get isStopped(): boolean {
+    return this.#failure !== undefined;
+  }
+
   /** Throws if the replica has stopped. */
   check(): void {
     if (this.#failure !== undefined) throw this.#failure;

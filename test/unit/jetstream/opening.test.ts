@@ -1,8 +1,9 @@
 import { aggregate, AggregateStore, data } from "eventfold-es";
 import { jetStream } from "eventfold-es/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
-import { describe, expect, test } from "vitest";
-import { describeNats } from "../../support/nats.ts";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { describeNats, describePrivateNats } from "../../support/nats.ts";
+import { NatsCluster } from "../../support/nats-server.ts";
 import { temporaryDirectory } from "../../support/temporary-directory.ts";
 
 const Counter = aggregate("counter", {
@@ -152,6 +153,35 @@ describeNats("a store in JetStream without JetStream", (nats) => {
       code: "STORE_UNAVAILABLE",
       message: /maxReconnectAttempts/,
     });
+  });
+});
+
+describePrivateNats("a server that does not let a store in", () => {
+  test("because it has no JetStream gets a clear error", async () => {
+    const cluster = await NatsCluster.create({ withoutJetStream: true });
+    onTestFinished(() => cluster.remove());
+    const connection = await cluster.connect();
+    onTestFinished(() => connection.close());
+    const storage = jetStream({ connection, name: "bank", directory: temporaryDirectory(), timeout: 200 });
+    await expect(AggregateStore.open(storage)).rejects.toMatchObject({
+      code: "STORE_UNAVAILABLE",
+      message: /no responders/,
+    });
+  });
+
+  test("to its stream gets a clear error", async () => {
+    const user = '{ user: "u", password: "p", permissions: { publish: { deny: "eventfold.>" } } }';
+    const cluster = await NatsCluster.create({
+      settings: `authorization { users: [ ${user}, { user: "r", password: "p" } ] }`,
+      user: "r",
+    });
+    onTestFinished(() => cluster.remove());
+    const connection = await cluster.connect({ user: "u", pass: "p" });
+    onTestFinished(() => connection.close());
+    const storage = jetStream({ connection, name: "bank", directory: temporaryDirectory() });
+    await using store = await AggregateStore.builder(storage).aggregate(Counter).open();
+    const command = store.get(Counter, "a").execute(Counter.commands.Add({ by: 1 }));
+    await expect(command).rejects.toMatchObject({ code: "IO_ERROR", message: /ermission/ });
   });
 });
 

@@ -227,6 +227,24 @@ describeNats("a replica that has diverged", (nats) => {
     await stopped(open(), /it has 4 events/);
   });
 
+  test("because its stream is deleted and made again while it is used stops", async () => {
+    const { connection, name, open } = await stage(nats);
+    const store = await open(1000);
+    await fill(store, 0, 3);
+    for (const stream of [name, `${name}_checkpoints`, `${name}_keys`])
+      await connection.request(`$JS.API.STREAM.DELETE.${stream}`, "", { timeout: 5000 });
+    await expect(store.commit(append("ada", 3, event("B")))).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+    const elsewhere = { connection, name, directory: temporaryDirectory(), patience: 10_000 };
+    const other = await JetStreamEventStore.open(elsewhere);
+    const diverged = { code: "REPLICA_DIVERGED" };
+    await expect(store.commit(append("ada", 3, event("B")))).rejects.toMatchObject(diverged);
+    await fill(other, 0, 5);
+    await expect(store.refresh()).rejects.toMatchObject(diverged);
+    expect((await events(other)).length).toBe(5);
+    await other.close();
+    await store.close();
+  });
+
   const foreign: readonly (readonly [what: string, text: (last: string) => string, message: RegExp])[] = [
     ["a foreign text", () => "hello", /message 7 is no batch/],
     ["an empty message", () => "", /message 7 is no batch/],
