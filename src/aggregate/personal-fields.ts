@@ -1,5 +1,5 @@
 import { EventfoldError, InvalidPayloadError } from "../errors.ts";
-import { isJsonValue, isWellFormed } from "../json.ts";
+import { copyOf, isJsonValue, isWellFormed } from "../json.ts";
 
 type Primitive = string | number | boolean | null | undefined;
 type Join<Prefix extends string, Key extends string> = Prefix extends "" ? Key : `${Prefix}.${Key}`;
@@ -22,7 +22,7 @@ export type PayloadPath<T, Prefix extends string = "", Depth extends 0[] = []> =
             : never;
 
 /** The value at a path of a payload. */
-export type PayloadPart<T, Path extends string> = 0 extends 1 & T
+export type PayloadPart<T, Path extends string> = unknown extends T
   ? unknown
   : Path extends `${infer Head}.${infer Rest}`
     ? PayloadPart<PayloadStep<T, Head>, Rest>
@@ -35,11 +35,13 @@ type PayloadStep<T, Step extends string> = Step extends `${infer Before}[]`
     : never
   : Step extends ""
     ? T
-    : T extends Primitive
-      ? never
-      : Step extends keyof T
-        ? Exclude<T[Step], undefined>
-        : never;
+    : unknown extends T
+      ? unknown
+      : T extends Primitive
+        ? never
+        : Step extends keyof T
+          ? Exclude<T[Step], undefined>
+          : never;
 
 /** Whom a payload is about: the path of a text in it, or a function of the payload and the instance's id. */
 export type PersonalSubject<T> = PayloadPath<T> | ((data: T, id: string) => string | undefined);
@@ -148,7 +150,8 @@ export function subjectsOf(declarations: readonly PersonalFields[], data: unknow
 }
 
 function subjectOf(subject: PersonalFields["subject"], data: unknown, id: string): unknown {
-  if (typeof subject === "function") return subject(data as never, id);
+  // A copy: the function must not change what is written.
+  if (typeof subject === "function") return subject(copyOf(data) as never, id);
   let value: unknown = data;
   for (const step of stepsOf(subject)) value = own(value, step as string);
   return typeof value === "number" ? String(value) : value;
@@ -191,11 +194,7 @@ function takeAt(
     return;
   }
   values.push([place, holder[key]]);
-  holder[key] = structuredCopy(placeholder);
-}
-
-function structuredCopy(value: unknown): unknown {
-  return typeof value === "object" && value !== null ? (JSON.parse(JSON.stringify(value)) as unknown) : value;
+  holder[key] = copyOf(placeholder);
 }
 
 /** Puts parts back into a payload, which must be the caller's own. */

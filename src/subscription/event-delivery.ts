@@ -7,6 +7,14 @@ import { type EventFilter, EventSelection, type ReaderOf } from "./event-filter.
 import { pause, pauseAfter, type RetryOptions, waitByClock } from "./retry.ts";
 import { SubscriptionLetters } from "./subscription-letters.ts";
 
+/** An event and what readers see of it. */
+export interface Delivered {
+  readonly event: StoredEvent;
+  readonly recorded: readonly RecordedEvent[];
+  /** What readers see of it now, which is less once a person was forgotten; `undefined` if that cannot be. */
+  readonly again: (() => Promise<readonly RecordedEvent[]>) | undefined;
+}
+
 interface DeliverySource {
   readonly events: EventStore;
   readonly reader: ReaderOf;
@@ -50,8 +58,9 @@ export class EventDelivery {
   }
 
   /** False when the end came before the event was handled or a dead letter. */
-  async deliver(event: StoredEvent, recorded: readonly RecordedEvent[]): Promise<boolean> {
+  async deliver({ event, recorded: first, again }: Delivered): Promise<boolean> {
     const { retry } = this.#options;
+    let recorded = first;
     let handled = 0;
     for (let failures = 1; ; failures++) {
       let failure: { readonly error: unknown } | undefined;
@@ -73,6 +82,8 @@ export class EventDelivery {
         return this.untilDone(() => this.#letters?.bury(event, error, this.#source.now()), recorded[handled]);
       await waitByClock(this.#source.backoffClock, this.#pauseAfter(failures), this.#state.ended);
       if (this.#state.ended.aborted) return false;
+      // What cannot be read again now is delivered as it was read first.
+      recorded = (await again?.().catch(() => undefined)) ?? recorded;
     }
   }
 

@@ -8,7 +8,7 @@ import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { checkConsumerName } from "../projection/consumer-name.ts";
 import { ChangedHistoryError, LogCursor } from "../projection/log-cursor.ts";
 import { type EventFilter, EventSelection, type ReaderOf } from "./event-filter.ts";
-import { EventDelivery } from "./event-delivery.ts";
+import { type Delivered, EventDelivery } from "./event-delivery.ts";
 import { checkRetry, pause, type RetryOptions } from "./retry.ts";
 import { SubscriptionLetters } from "./subscription-letters.ts";
 import { monotonicNow } from "../real-timers.ts";
@@ -17,6 +17,8 @@ import { monotonicNow } from "../real-timers.ts";
 const LOOK_FOR_NAME_MS = 100;
 /** The position of a named subscription is saved after this much time, and when it ends. */
 const SAVE_AFTER_MS = 200;
+/** A store with personal data is asked this often, while a reader works on many events, whether a person was forgotten. */
+const LOOK_AFTER_MS = 100;
 
 export interface SubscribeOptions<
   N extends AnyContract | string = AnyContract | string,
@@ -109,10 +111,13 @@ export interface SubscriptionPlace {
   replay?: (key: string) => Promise<void>;
 }
 
-/** An event and what readers see of it. */
-interface Delivered {
-  readonly event: StoredEvent;
-  readonly recorded: readonly RecordedEvent[];
+async function readAgain(
+  events: EventStore,
+  selection: EventSelection,
+  event: StoredEvent,
+): Promise<readonly RecordedEvent[]> {
+  await refreshBeforeReading(events);
+  return selection.of(event);
 }
 
 async function* follow(
@@ -150,11 +155,18 @@ async function* follow(
       commits.reset();
       try {
         await refreshBeforeReading(events);
+        let looked = monotonicNow();
         for await (const batch of place.cursor.read()) {
           for (const event of batch) {
             if (ended.aborted) return;
+            // The reader may be slow, and a person forgotten meanwhile.
+            if (events.era !== undefined && monotonicNow() - looked > LOOK_AFTER_MS) {
+              await refreshBeforeReading(events);
+              looked = monotonicNow();
+            }
             const recorded = selection.of(event);
-            if (recorded.length > 0) yield { event, recorded };
+            const again = events.era === undefined ? undefined : () => readAgain(events, selection, event);
+            if (recorded.length > 0) yield { event, recorded, again };
             // The reader has handled an event when it asks for the next one.
             place.cursor.pass(event);
             if (name !== undefined && monotonicNow() - saved.time >= SAVE_AFTER_MS) await save(false);
@@ -213,9 +225,9 @@ export function handleEach(
   place.replay = (key) => delivery.replay(key);
   const done = delivery
     .untilDone(async () => {
-      for await (const { event, recorded } of follow(source, { ...optionsWithStart, signal: ended }, place)) {
+      for await (const delivered of follow(source, { ...optionsWithStart, signal: ended }, place)) {
         // Not handled: the position must not move on.
-        if (!(await delivery.deliver(event, recorded))) return;
+        if (!(await delivery.deliver(delivered))) return;
       }
     })
     .then(() => {

@@ -1,4 +1,4 @@
-import { AggregateStore } from "eventfold-es";
+import { aggregate, AggregateStore, data } from "eventfold-es";
 import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
@@ -181,4 +181,36 @@ test("a reader that has enough ends a long output", async () => {
   await lines.next();
   child.stdout.destroy();
   expect(await exited).toBe(0);
+});
+
+test("forget destroys the key of a person; events shows what is left", async () => {
+  const Person = aggregate("person", {
+    initial: 0,
+    events: { Named: data<{ name: string }>().personal((_, id) => `p-${id}`, { name: "(forgotten)" }) },
+    commands: { Name: data<{ name: string }>() },
+  }).define({ handle: { Name: ({ data: given, emit }) => emit.Named(given) }, apply: { Named: (n) => n + 1 } });
+  const directory = temporaryDirectory();
+  {
+    await using store = await AggregateStore.builder(directory).aggregate(Person).open();
+    for (const id of ["a", "b"]) await store.dispatch(Person.at(id).Name({ name: `name of ${id}` }));
+  }
+  const names = async (): Promise<unknown[]> =>
+    (JSON.parse((await cli(["events", directory, "--json"])).out) as { data: { name: string } }[]).map(
+      (event) => event.data.name,
+    );
+  expect(await names()).toEqual(["name of a", "name of b"]);
+  expect(await cli(["forget", directory, "p-a"])).toMatchObject({ code: 0, out: "forgot p-a\n" });
+  expect(await names()).toEqual(["(forgotten)", "name of b"]);
+  const again = await cli(["forget", directory, "p-a"]);
+  expect(again.code).toBe(1);
+  expect(again.err).toContain("found none");
+  expect((await cli(["stats", directory])).out).toMatch(/persons +1/);
+  const [plain, withKeys, restored] = ["plain", "keys", "restored"].map((name) =>
+    path.join(temporaryDirectory(), name),
+  );
+  expect((await cli(["backup", directory, plain ?? ""])).code).toBe(0);
+  expect((await cli(["backup", directory, withKeys ?? "", "--keys"])).code).toBe(0);
+  expect((await cli(["restore", withKeys ?? "", restored ?? "", "--keys"])).code).toBe(0);
+  expect(fs.existsSync(path.join(plain ?? "", "keys"))).toBe(false);
+  expect(fs.existsSync(path.join(restored ?? "", "keys/subjects.jsonl"))).toBe(true);
 });
