@@ -15,6 +15,7 @@ const FILE_STORE_ROOMS = [
   ["apply", "streams|progress|log|lines|disk"],
   ["recovery", "apply|streams|progress|log|lines|disk"],
   ["copy", "keys|recovery|apply|caches|streams|progress|log|lines|disk"],
+  ["reclaim", "recovery|apply|caches|streams|progress|log|lines|disk"],
   ["commit", "recovery|apply|streams|progress|log|lines|disk"],
 ];
 

@@ -85,6 +85,7 @@ export type { RebuildOptions } from "./projection/projection-runner.ts";
 export type { ReadProjectionOptions } from "./projection/projections.ts";
 export type { CompileError } from "./compile-error.ts";
 export type { CompactOptions, CompactResult } from "./aggregate-store/compact-instance.ts";
+export type { StoreReclaimOptions, StoreReclaimReport } from "./aggregate-store/reclaim.ts";
 export type { DeleteOptions, DeleteResult } from "./aggregate-store/delete-instance.ts";
 export type { InjectedEvent, InjectOptions, InjectResult } from "./aggregate-store/inject-event.ts";
 export type { HandlerOptions, SubscribeOptions, Subscription } from "./subscription/subscription.ts";

@@ -352,7 +352,7 @@ export class AggregateStore<A extends AnyAggregate = AnyAggregate, P extends Any
 
   /**
    * Deletes an instance: readers no longer get its events, and it has its initial state again. Its version goes on, and projections, process
-   * managers and subscriptions get the event `$deleted`. The bytes of the events stay in the storage, where no reader finds them.
+   * managers and subscriptions get the event `$deleted`. The bytes of the events stay in the storage until `reclaim`, where no reader finds them.
    */
   async delete<X extends A>(aggregate: X, id: string, options: DeleteOptions = {}): Promise<DeleteResult> {
     this.#instances.checkOpen();

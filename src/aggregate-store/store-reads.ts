@@ -17,6 +17,7 @@ import { encryptedStore } from "../personal/open-personal-store.ts";
 import { backup, type StoreBackupOptions } from "./backup.ts";
 import { isOutcomesType } from "../stream-names.ts";
 import type { Instances } from "./instances.ts";
+import { reclaimStore, type StoreReclaimOptions, type StoreReclaimReport } from "./reclaim.ts";
 import { checkReadOptions, readEvents, type ReadEventsOptions } from "./read-events.ts";
 import type * as Of from "./registered.ts";
 import { type StoreStatus, storeStatus } from "./store-status.ts";
@@ -101,6 +102,17 @@ export abstract class StoreReads<A extends AnyAggregate> {
   async backup(target: string, options: StoreBackupOptions = {}): Promise<BackupReport> {
     this.#instances.checkOpen();
     return backup(this.#events, target, options);
+  }
+
+  /**
+   * Removes the events of deleted and compacted instances from the directory for good, with their snapshots and all that was made of
+   * them, and compresses the parts of the commit log that are complete. This process and others may use the store meanwhile. A call that
+   * is cut off, in whatever way, loses nothing, and the next one goes on. Throws `STORE_BUSY` if another process reclaims, `DISK_FULL`,
+   * and `INVALID_ARGUMENT` if this store is not in a directory.
+   */
+  async reclaim(options: StoreReclaimOptions = {}): Promise<StoreReclaimReport> {
+    this.#instances.checkWritable("reclaim");
+    return this.#instances.during(() => reclaimStore(this.#events, this.#managers, options));
   }
 
   /**

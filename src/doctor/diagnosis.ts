@@ -287,6 +287,10 @@ export class Diagnosis {
     const file = this.#streams.path(key);
     for (const message of stream.contradictions)
       this.problems.push({ kind: "log-inconsistent", severity: "error", file, message });
+    if (stream.reclaimedTo > 0 && this.#log.gaps.length === 0) {
+      const message = `the commit log has no lines of ${key} up to version ${stream.reclaimedTo}, as if they were reclaimed, and nothing that has dropped them`;
+      this.problems.push({ kind: "log-inconsistent", severity: "error", file, message });
+    }
     for (const hole of this.#log.gaps.length > 0 ? [] : stream.holes) {
       const message = `the commit log jumps from version ${hole.firstVersion - 1} of ${key} to ${(hole.lastVersion ?? 0) + 1}`;
       this.problems.push({ kind: "log-inconsistent", severity: "error", file, offset: hole.from, message });

@@ -9,6 +9,8 @@ import { quarantine } from "../file-store/disk/quarantine.ts";
 import { readWhole, replaceFile } from "../file-store/disk/whole-file.ts";
 import { writeCuts } from "../file-store/streams/cuts.ts";
 import { writeMarker } from "../file-store/recovery/marker.ts";
+import { SegmentFiles } from "../file-store/log/segment-files.ts";
+import { isReclaimed } from "../file-store/log/reclaimed-section.ts";
 import { StoreLock } from "../file-store/disk/store-lock.ts";
 import {
   type Finding,
@@ -32,7 +34,7 @@ const MAX_ROUNDS = 6;
  * repair can be run again. Throws like `verify`, and `STREAM_LOCKED`, `STORE_BUSY`, `DISK_FULL`, `IO_ERROR`.
  */
 export async function repair(directory: string, options: RepairOptions = {}): Promise<RepairReport> {
-  const fs = options.fileSystem ?? (await openNodeFileSystem());
+  const fs = SegmentFiles.on(options.fileSystem ?? (await openNodeFileSystem()));
   const paths = storePaths(fs.resolve(directory));
   if (fs.stat(paths.base)?.directory !== true)
     throw new EventfoldError("INVALID_ARGUMENT", `there is no directory ${paths.base}`);
@@ -205,6 +207,8 @@ class Repair {
       this.#lockStream(file);
       for (const { at, source } of parts) {
         const bytes = readAt(this.#fs, source.path, source.offset, source.length);
+        // A stream's file has empty lines in the place of reclaimed ones.
+        if (isReclaimed(bytes, { start: 0, end: bytes.length })) bytes.fill("\n");
         file.write(bytes, 0, bytes.length, at);
       }
       await file.flush();

@@ -6,6 +6,7 @@ import { CRATE_CHECKPOINT } from "../file-store/caches/checkpoint-files.ts";
 import { type LineHash, loadLineHash } from "../file-store/caches/snapshot-format.ts";
 import { ioError } from "../file-store/disk/io-error.ts";
 import { quarantine } from "../file-store/disk/quarantine.ts";
+import { SegmentFiles } from "../file-store/log/segment-files.ts";
 import { StoreLock } from "../file-store/disk/store-lock.ts";
 import { type StorePaths, storePaths } from "../file-store/disk/store-paths.ts";
 import { type StreamKey, streamOfKey } from "../file-store/disk/stream-key.ts";
@@ -51,7 +52,8 @@ export async function restoreArchives(
   directory: string,
   options: RestoreArchivesOptions = {},
 ): Promise<RestoreArchivesReport> {
-  const { decompress = runZstd, fileSystem: fs = await openNodeFileSystem() } = options;
+  const { decompress = runZstd, fileSystem = await openNodeFileSystem() } = options;
+  const fs = SegmentFiles.on(fileSystem);
   const paths = storePaths(fs.resolve(directory));
   if (fs.stat(paths.base)?.directory !== true)
     throw new EventfoldError("INVALID_ARGUMENT", `there is no directory ${paths.base}`);

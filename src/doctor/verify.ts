@@ -1,6 +1,7 @@
 import type { FileSystem } from "../fs/file-system.ts";
 import { openNodeFileSystem } from "../fs/node-file-system.ts";
 import { ioError } from "../file-store/disk/io-error.ts";
+import { SegmentFiles } from "../file-store/log/segment-files.ts";
 import { storePaths } from "../file-store/disk/store-paths.ts";
 import { StoreLock } from "../file-store/disk/store-lock.ts";
 import type { VerifyOptions, VerifyReport } from "./findings.ts";
@@ -12,7 +13,7 @@ import { Diagnosis, type HoldLock } from "./diagnosis.ts";
  * and `IO_ERROR` if a file cannot be read.
  */
 export async function verify(directory: string, options: VerifyOptions = {}): Promise<VerifyReport> {
-  const fs = options.fileSystem ?? (await openNodeFileSystem());
+  const fs = SegmentFiles.on(options.fileSystem ?? (await openNodeFileSystem()));
   const { base, lock } = storePaths(fs.resolve(directory));
   try {
     return (await Diagnosis.make(fs, base, lockIfPossible(fs, lock))).report();

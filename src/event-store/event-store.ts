@@ -6,6 +6,7 @@
 
 import type { CutKind } from "../cut.ts";
 import type { MadeInEra, PersonalParts } from "./era.ts";
+import type { BackupOptions, BackupReport, ReclaimOptions, ReclaimReport, StoreSizes } from "./store-upkeep.ts";
 
 /** Names one stream: all events of one aggregate instance. */
 export interface StreamName {
@@ -190,6 +191,8 @@ export interface ReadAllOptions {
    * does not have such an event any more.
    */
   readonly horizon?: number | undefined;
+  /** The reader has passed the events up to this position, and does not miss those that the store does not have any more. */
+  readonly passed?: number | undefined;
   /**
    * Reads dropped events too, as far as the store still has them, and the first events of compactions. Of a dropped event, only the
    * stream, the version and the position are certain. Not together with `wanted`, `undeclared` or `horizon`.
@@ -197,39 +200,7 @@ export interface ReadAllOptions {
   readonly dropped?: boolean | undefined;
 }
 
-/** How many bytes the parts of a store take. */
-export interface StoreSizes {
-  /** The events in their order, with what process managers have noted. */
-  readonly log: number;
-  /** The copies of the events by stream, if the storage keeps them. */
-  readonly streams: number;
-  /** What can be made again from the events: snapshots, checkpoints, indexes in files. */
-  readonly caches: number;
-  /** All else, e.g. dead letters, the list of streams, the quarantine. */
-  readonly other: number;
-  /** What `log` and `streams` hold of events that can no longer be read. */
-  readonly reclaimable: number;
-}
-
-/** How a store is copied to a directory. */
-export interface BackupOptions {
-  /** Whether the directory may have an earlier copy, to which what is new is added. */
-  readonly incremental: boolean;
-  /** Whether the keys of personal fields are copied, too. Default: false. */
-  readonly keys?: boolean | undefined;
-  /** When it is aborted, the copy ends with its reason. The next one goes on where it ended. */
-  readonly signal?: AbortSignal | undefined;
-  /** Called with the bytes that are copied, and that are to be copied in all. */
-  readonly onProgress?: ((progress: { readonly bytes: number; readonly totalBytes: number }) => void) | undefined;
-}
-
-/** What a copy to a directory has and what it cost. */
-export interface BackupReport {
-  /** Position of the last event of the copy. */
-  readonly position: number;
-  /** Bytes of the commit log that were copied now. */
-  readonly bytes: number;
-}
+export type { BackupOptions, BackupReport, ReclaimOptions, ReclaimReport, StoreSizes };
 
 /** How far a store and its process managers are. */
 export interface StoreProgress {
@@ -334,6 +305,12 @@ export interface EventStore extends PersonalParts {
    * it resolves. Only a store that keeps its events in a directory has it.
    */
   backup?(directory: string, options: BackupOptions): Promise<BackupReport>;
+
+  /**
+   * Removes dropped events for good, and makes the rest smaller, beside readers and writers of all processes. Only a store that keeps its
+   * events in a directory has it.
+   */
+  reclaim?(options: ReclaimOptions): Promise<ReclaimReport>;
 
   /** All streams that have events and are not deleted, or those of one type, in the order of their ids. */
   listStreams(type?: string): Promise<readonly StreamName[]>;

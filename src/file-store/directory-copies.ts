@@ -9,9 +9,10 @@ import type { CopyProgress } from "./copy/copy-log.ts";
 import { copyState } from "./recovery/copy-marker.ts";
 import { announcedEnd, findSourceEnd } from "./copy/copy-source.ts";
 import { copyStore } from "./copy/copy-store.ts";
-import { findCut, positionAt } from "./copy/cut-point.ts";
+import { checkNotReclaimed, findCut, positionAt } from "./copy/cut-point.ts";
 import { type StorePaths, storePaths } from "./disk/store-paths.ts";
 import { isBefore, type LogPlace } from "./log/log-place.ts";
+import { SegmentFiles } from "./log/segment-files.ts";
 import { settleDirectory } from "./open-store.ts";
 
 /** How often a source is asked for new commits, in ms. */
@@ -33,11 +34,12 @@ export interface FollowDirectoryOptions {
 
 /** Copies a store up to a position, or to the last event that is not later than a time, into an empty directory. */
 export async function restoreDirectory(
-  fs: FileSystem,
+  real: FileSystem,
   from: string,
   to: string,
   { position, at, keys, signal, onProgress }: RestoreDirectoryOptions,
 ): Promise<BackupReport> {
+  const fs = SegmentFiles.on(real);
   const source = storePaths(fs.resolve(from));
   const target = storePaths(fs.resolve(to));
   checkApart(source, target);
@@ -56,6 +58,7 @@ export async function restoreDirectory(
     wanted === undefined
       ? { end, rest: undefined, last: undefined }
       : await findCut(fs, commitLog, end, wanted, signal);
+  if (wanted !== undefined) await checkNotReclaimed(fs, commitLog, end, wanted, signal);
   // The remains of a restoration that was cut off may be of another position.
   const state = copyState(fs, target);
   if (state.kind === "unsettled" && state.whole === undefined) fs.remove(target.commitLog);
@@ -72,11 +75,12 @@ export async function restoreDirectory(
 
 /** Keeps a copy up to date until the signal is aborted. Resolves with the copy's position. */
 export async function followDirectory(
-  fs: FileSystem,
+  real: FileSystem,
   from: string,
   to: string,
   { signal, onProgress = () => {} }: FollowDirectoryOptions,
 ): Promise<{ readonly position: number }> {
+  const fs = SegmentFiles.on(real);
   const source = storePaths(fs.resolve(from));
   const target = storePaths(fs.resolve(to));
   checkApart(source, target);

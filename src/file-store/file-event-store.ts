@@ -9,6 +9,8 @@ import type {
   EventStore,
   EventStoreCapabilities,
   NameLease,
+  ReclaimOptions,
+  ReclaimReport,
   Snapshot,
   StreamName,
 } from "../event-store/event-store.ts";
@@ -66,6 +68,16 @@ export class FileEventStore extends FileEventReader implements EventStore {
       return await this.#parts.backup(directory, options);
     } catch (error) {
       throw ioError(error, `the copy to ${directory}`, "make it again, and it goes on where it ended");
+    }
+  }
+
+  async reclaim(options: ReclaimOptions): Promise<ReclaimReport> {
+    await this.refresh();
+    this.#parts.guard.check();
+    try {
+      return await this.#parts.reclaim(options);
+    } catch (error) {
+      throw ioError(error, "reclaiming", "call it again, and it goes on where it ended");
     }
   }
 

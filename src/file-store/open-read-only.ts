@@ -10,6 +10,7 @@ import { storeReplaced } from "./disk/store-replaced.ts";
 import { FileSubjectKeys } from "./keys/file-subject-keys.ts";
 import { CommitLog, DEFAULT_LOG_OPTIONS } from "./log/commit-log.ts";
 import { listSegments } from "./log/segment.ts";
+import { SegmentFiles } from "./log/segment-files.ts";
 import { checkStart, LOG_START } from "./open-store.ts";
 import { ReadOnlyFileStore } from "./read-only-file-store.ts";
 import { copyState, refuseIncompleteCopy } from "./recovery/copy-marker.ts";
@@ -23,7 +24,7 @@ import { wireReading } from "./wire-reading.ts";
  * may write to it. What recovery would complete is read as if it had been. A directory of the Rust crate gets its order in memory.
  */
 export async function openReadOnlyFileStore(real: FileSystem, directory: string): Promise<ReadOnlyFileStore> {
-  const reading = new ReadOnlyFileSystem(real);
+  const reading = new ReadOnlyFileSystem(SegmentFiles.on(real));
   const paths = storePaths(reading.resolve(directory));
   try {
     checkExists(reading, paths);

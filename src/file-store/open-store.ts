@@ -1,4 +1,4 @@
-import type { BackupOptions } from "../event-store/event-store.ts";
+import type { BackupOptions, ReclaimOptions } from "../event-store/event-store.ts";
 import { type FileHandle, type FileSystem, systemErrorCode } from "../fs/file-system.ts";
 import { Applier } from "./apply/applier.ts";
 import { DirtyFiles } from "./apply/dirty-files.ts";
@@ -18,6 +18,8 @@ import { FileEventStore } from "./file-event-store.ts";
 import { FileSubjectKeys } from "./keys/file-subject-keys.ts";
 import { CommitLog, type CommitLogOptions, DEFAULT_LOG_OPTIONS } from "./log/commit-log.ts";
 import { listSegments } from "./log/segment.ts";
+import { SegmentFiles } from "./log/segment-files.ts";
+import { reclaim } from "./reclaim/reclaim.ts";
 import { Checkpointer } from "./recovery/checkpointer.ts";
 import { type Marker, readMarker } from "./recovery/marker.ts";
 import { adoptStreams, registerStreams } from "./recovery/rebuild-log.ts";
@@ -42,7 +44,7 @@ export interface FileEventStoreOptions {
 
 /** What opening knows before the parts are wired. */
 interface Opening {
-  readonly fs: FileSystem;
+  readonly fs: SegmentFiles;
   readonly paths: StorePaths;
   readonly lock: StoreLock;
   readonly hash: LineHash;
@@ -53,10 +55,11 @@ export const LOG_START: Marker = { cut: 0, segment: 1, offset: 0, position: 0 };
 
 /** Opens the store in a directory: creates it when missing, and recovers it when needed. */
 export async function openFileEventStore(
-  fs: FileSystem,
+  real: FileSystem,
   directory: string,
   options: FileEventStoreOptions = {},
 ): Promise<FileEventStore> {
+  const fs = SegmentFiles.on(real);
   const paths = storePaths(fs.resolve(directory));
   try {
     // Not after waiting for the lock, which the copying process has.
@@ -167,7 +170,7 @@ function wire({ fs, paths, lock, hash, options }: Opening, log: CommitLog, marke
   });
 
   const applying = { applier, dirty, unapplied, unsettled, lockedStreams };
-  const shared = { ...reading, lock, follower, ...applying };
+  const shared = { ...reading, fs, lock, follower, ...applying };
   const checkpointer = new Checkpointer(shared, marker);
   const recovery = new Recovery({ ...shared, checkpointer });
   const committer = new Committer({ ...shared, recovery, checkpointer, durability });
@@ -189,6 +192,7 @@ function wire({ fs, paths, lock, hash, options }: Opening, log: CommitLog, marke
     acquireName: (name) => acquireName(fs, paths, name),
     backup: (target: string, copying: BackupOptions) =>
       backup(shared, target, { ...copying, settle: (path) => settleDirectory(fs, path) }),
+    reclaim: (reclaiming: ReclaimOptions) => reclaim({ ...shared, checkpointer }, reclaiming),
     capabilities: { durable: durability === "flush", multiProcess: true },
   });
   return { store, recovery, checkpointer, index, cuts: reading.cuts, guard, closeFiles };

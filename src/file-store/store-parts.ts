@@ -2,6 +2,8 @@ import type {
   BackupOptions,
   BackupReport,
   EventStoreCapabilities,
+  ReclaimOptions,
+  ReclaimReport,
   StoreSizes,
   NameLease,
 } from "../event-store/event-store.ts";
@@ -68,4 +70,6 @@ export interface StoreParts extends ReadingParts {
   readonly acquireName: (name: string) => NameLease | undefined;
   /** Copies the store to a directory. */
   readonly backup: (directory: string, options: BackupOptions) => Promise<BackupReport>;
+  /** Removes dropped events for good. */
+  readonly reclaim: (options: ReclaimOptions) => Promise<ReclaimReport>;
 }

@@ -1,3 +1,4 @@
+import type { ConsumerKind, StoredEvent } from "../event-store/event-store.ts";
 import type { FileSystem } from "../fs/file-system.ts";
 import { CommitWatchers } from "./apply/commit-watchers.ts";
 import { CheckpointFiles } from "./caches/checkpoint-files.ts";
@@ -11,6 +12,7 @@ import type { CommitObserver } from "./log/committed-record.ts";
 import { Head } from "./log/head.ts";
 import { LogReader } from "./log/log-reader.ts";
 import { RecordCache } from "./log/record-cache.ts";
+import { SegmentFiles } from "./log/segment-files.ts";
 import { StoreGuard, type StoreGuardParts } from "./log/store-guard.ts";
 import { ProgressLog } from "./progress/progress-log.ts";
 import type { ReadingParts } from "./store-parts.ts";
@@ -37,6 +39,7 @@ export interface WireReadingParts {
 }
 
 export interface WiredReading extends Omit<ReadingParts, "follower" | "subjectKeys"> {
+  readonly checkpointFiles: CheckpointFiles;
   readonly fs: FileSystem;
   readonly head: Head;
   readonly registry: StreamRegistry;
@@ -61,10 +64,15 @@ export function wireReading({ fs, paths, hash, log, lock, consumers, mayRewrite 
   const list = new StreamList({ fs, paths, files, registry, index, keys, unapplied });
   const reader = new LogReader(log, recent, cuts, (stream, key) => streams.origin(stream, key));
 
-  const checkpointFiles = new CheckpointFiles(fs, paths, {
-    hash,
-    openStream: (stream) => files.openForReading(keys.of(stream)),
-  });
+  const checkpointFiles = new CheckpointFiles(
+    fs,
+    paths,
+    {
+      hash,
+      openStream: (stream) => files.openForReading(keys.of(stream)),
+    },
+    (kind, sample) => isDroppedSample(cuts, keys, kind, sample),
+  );
   const checkpoints = new ConsumerCheckpoints(checkpointFiles, reader, progress);
   const snapshots = new SnapshotFiles(fs, files, hash);
   const guard = new StoreGuard({ paths, lock, log, head, isLogTrusted: () => !mayRewrite || unapplied.isEmpty });
@@ -74,10 +82,37 @@ export function wireReading({ fs, paths, hash, log, lock, consumers, mayRewrite 
   };
   return {
     ...{ fs, paths, log, head, files, registry, keys, index, cuts, list, streams, unapplied, reader, progress, guard },
-    ...{ snapshots, checkpoints, closeFiles },
+    ...{ snapshots, checkpoints, checkpointFiles, closeFiles },
     location: fs.realPath?.(paths.base) ?? paths.base,
     watchers: new CommitWatchers(),
-    sizes: () => storeSizes(fs, paths, cuts.droppedBytes),
+    sizes: () => storeSizes(SegmentFiles.on(fs).physical, paths, droppedBytes(cuts, files)),
     observers: [cuts, index, progress, positions, recent],
   };
+}
+
+/** Bytes of the lines before the last cuts, in the streams' files. Reclaimed lines are blank. */
+function droppedBytes(cuts: Cuts, files: StreamFiles): number {
+  let bytes = 0;
+  const before = Buffer.alloc(2);
+  for (const [key, { at }] of cuts.lastUpTo(Infinity)) {
+    const file = at < 2 ? undefined : files.openForReading(key);
+    if (file === undefined) continue;
+    file.read(before, 0, 2, at - 2);
+    file.close();
+    if (before.toString("latin1") !== "\n\n") bytes += at;
+  }
+  return bytes;
+}
+
+/**
+ * Whether a sample in a checkpoint may have something of a dropped event. The state of a projection or a process manager is made of the
+ * events of many streams; that of an aggregate is its own.
+ */
+function isDroppedSample(cuts: Cuts, keys: StreamKeys, kind: ConsumerKind, sample: unknown): boolean {
+  if (cuts.isEmpty) return false;
+  const { event } = sample as { readonly event?: string };
+  const { stream, version, position } = JSON.parse(event ?? "{}") as Partial<StoredEvent>;
+  if (stream === undefined || version === undefined || position === undefined) return true;
+  if (kind !== "aggregate") return position <= cuts.lastPosition;
+  return version < (cuts.last(keys.of(stream))?.version ?? 0);
 }

@@ -89,6 +89,11 @@ export class HandlerProgress {
     return Math.max(this.#horizon, least);
   }
 
+  /** The same for the handlers of the newest version. */
+  get horizon(): number {
+    return this.#horizonFor([...this.#lists.values()].at(-1) ?? []);
+  }
+
   /** Whether an event is one that its handler counts. */
   counts({ stream, type, position }: StoredEvent): boolean {
     return position > (this.#reached.get(keyOf(stream.type, type))?.from ?? 0);

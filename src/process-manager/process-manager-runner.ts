@@ -114,11 +114,11 @@ export class ProcessManagerRunner {
     });
   }
 
-  /** Notes that the events that caused nothing are handled, so that other code does not react to them. */
-  noteHandled(): Promise<void> {
+  /** Notes that the events that caused nothing are handled, so that other code does not react to them; with `always`, also if there are none. */
+  noteHandled(always = false): Promise<void> {
     return this.#exclusively(async () => {
       const progress = this.#kept.current;
-      if (progress !== undefined && !(await this.#noteHandled())) await this.#kept.superseded(progress);
+      if (progress !== undefined && !(await this.#noteHandled(always))) await this.#kept.superseded(progress);
     });
   }
 
@@ -312,11 +312,17 @@ export class ProcessManagerRunner {
   }
 
   /** False when another process has come first. */
-  async #noteHandled(): Promise<boolean> {
+  async #noteHandled(always = false): Promise<boolean> {
     const progress = this.#kept.current;
-    if (progress?.quiet === undefined) return true;
-    const isNoted = progress.handlers.outputsDone(progress.quiet.event) === Infinity;
-    const note = { handled: progress.cursor.position, ...this.#kept.attribution };
+    const reached = always ? this.position : progress?.quiet && progress.cursor.position;
+    if (progress === undefined || reached === undefined) return true;
+    const { handlers, quiet } = progress;
+    const { handlersNote } = this.#kept.attribution;
+    const isNoted =
+      always || quiet === undefined
+        ? handlersNote === undefined || handlers.horizonOf(handlersNote) >= reached
+        : handlers.outputsDone(quiet.event) === Infinity;
+    const note = { handled: reached, ...this.#kept.attribution };
     if (!isNoted && !(await this.#kept.commitNote(progress, note))) return false;
     progress.quiet = undefined;
     return true;

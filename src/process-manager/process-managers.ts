@@ -329,6 +329,11 @@ export class ProcessManagers {
     this.#wake(hasMore ? 1 : TICK_MS);
   }
 
+  /** Notes for each manager how far it is, so that a manager that starts over needs no events from before. */
+  async noteReached(): Promise<void> {
+    for (const { runner } of this.#workers.values()) await this.#afterOthers(() => runner.noteHandled(true));
+  }
+
   /** Notes now and then what caused nothing: one commit for many events. */
   async #noteHandled(): Promise<void> {
     const now = monotonicNow();

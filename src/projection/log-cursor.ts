@@ -71,7 +71,12 @@ export class LogCursor {
     this.#horizon ??= head;
     const horizon = Math.max(this.#horizon, this.#position);
     try {
-      for await (const batch of this.#events.readAll({ from: since + 1, wanted: this.#wanted, horizon })) {
+      for await (const batch of this.#events.readAll({
+        from: since + 1,
+        wanted: this.#wanted,
+        horizon,
+        passed: this.#position,
+      })) {
         const start = (batch[0]?.position ?? since + 1) - 1;
         this.#batchSince = start;
         if (!this.#isVerified) await this.#verify(batch);

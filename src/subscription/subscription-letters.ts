@@ -158,6 +158,6 @@ export class SubscriptionLetters {
   }
 }
 
-function eventOf({ letter }: StoredDeadLetter): LetterEvent {
+export function eventOf({ letter }: StoredDeadLetter): LetterEvent {
   return letter["event"] as LetterEvent;
 }

@@ -18,6 +18,7 @@ import type * as lineMovesModule from "../../src/file-store/apply/line-moves.ts"
 import type * as markerModule from "../../src/file-store/recovery/marker.ts";
 import type * as scheduledCommandsModule from "../../src/process-manager/scheduled-commands.ts";
 import type * as cutsModule from "../../src/file-store/streams/cuts.ts";
+import type * as segmentWriterModule from "../../src/file-store/reclaim/segment-writer.ts";
 import type * as sectionsModule from "../../src/file-store/log/record-sections.ts";
 import type * as subscriptionLettersModule from "../../src/subscription/subscription-letters.ts";
 import type * as commitLogModule from "../../src/file-store/log/commit-log.ts";
@@ -148,6 +149,21 @@ const BREAKAGES: readonly Breakage[] = [
       breakFileSystem(fileSystem, {
         syncDirectory: async (path) => {
           if (!path.includes("/streams")) await fileSystem.syncDirectory(path);
+        },
+      }),
+  },
+  {
+    what: "a flush of a compressed segment does nothing",
+    kind: "dropped events are reclaimed",
+    broken: onFiles((file) => (file.path.endsWith(".gz.tmp") ? { flush: nothing } : {})),
+  },
+  {
+    what: "a segment is removed before the name of the compressed one is durable",
+    kind: "dropped events are reclaimed",
+    broken: (fileSystem) =>
+      breakFileSystem(fileSystem, {
+        syncDirectory: async (path) => {
+          if (!path.endsWith("/commit_log")) await fileSystem.syncDirectory(path);
         },
       }),
   },
@@ -360,6 +376,46 @@ const MUTATIONS: readonly Mutation[] = [
         }
       },
       ...rest,
+    }),
+  },
+  {
+    what: "reclaim takes the lines that follow a cut",
+    kind: "dropped events are reclaimed",
+    module: CUTS,
+    mutate: ({ Cuts }: typeof cutsModule) => ({
+      Cuts: class extends Cuts {
+        override isDroppedFor(section: sectionsModule.Section): boolean {
+          return this.last(section.key) !== undefined && section.cut === undefined;
+        }
+      },
+    }),
+  },
+  {
+    what: "reclaim leaves the streams' files as they are",
+    kind: "dropped events are reclaimed",
+    module: "../../src/file-store/reclaim/reclaim-streams.ts",
+    mutate: () => ({ reclaimStream: async () => true }),
+  },
+  {
+    what: "reclaim leaves the last segment as it is",
+    kind: "dropped events are reclaimed",
+    module: "../../src/file-store/log/commit-log.ts",
+    mutate: ({ CommitLog }: typeof commitLogModule) => ({
+      CommitLog: class extends CommitLog {
+        override async seal(): Promise<void> {}
+      },
+    }),
+  },
+  {
+    what: "a compressed segment lacks records",
+    kind: "dropped events are reclaimed",
+    module: "../../src/file-store/reclaim/segment-writer.ts",
+    mutate: ({ SegmentWriter }: typeof segmentWriterModule) => ({
+      SegmentWriter: class extends SegmentWriter {
+        override add(bytes: Buffer): void {
+          if (this.bytes < 900) super.add(bytes);
+        }
+      },
     }),
   },
   {

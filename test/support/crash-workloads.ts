@@ -19,6 +19,7 @@ import { type OrderScenario, orderScenario } from "./crash-order.ts";
 import { type OutcomesScenario, outcomesScenario } from "./crash-outcomes.ts";
 import { type PersonalScenario, personalScenario } from "./crash-personal.ts";
 import { type ReplicaScenario, replicasScenario } from "./crash-replicas.ts";
+import { reclaimScenario, sharedReclaimScenario } from "./crash-reclaim.ts";
 import { type ScheduleScenario, schedulesScenario } from "./crash-schedules.ts";
 import { type SubscriptionScenario, subscriptionsScenario } from "./crash-subscriptions.ts";
 import { killAfter } from "./kill-after.ts";
@@ -139,6 +140,8 @@ export const WORKLOADS: readonly Workload[] = [
   { kind: "persons are forgotten", scenario: personalScenario },
   { kind: "a replica of a stream", scenario: replicasScenario },
   { kind: "an import that goes on", scenario: importScenario },
+  { kind: "dropped events are reclaimed", scenario: reclaimScenario },
+  { kind: "a process that reclaims is killed", scenario: sharedReclaimScenario },
   { kind: "new log segments", scenario: () => onLog(segments) },
   { kind: "new log segments without preallocation", scenario: () => onLog(segments, withoutRoom) },
   {

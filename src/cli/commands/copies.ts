@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import type { CopyProgress, RecordedEvent } from "eventfold-es";
+import type { CopyProgress, Duration, RecordedEvent } from "eventfold-es";
 import { isDeepStrictEqual } from "node:util";
 import { Found, UsageError } from "../exit-codes.ts";
 import { interrupted } from "../interrupted.ts";
@@ -7,7 +7,7 @@ import { type CommonOptions, formatOf, time, wholeNumber, withFormats } from "..
 import { progressOf } from "../progress.ts";
 import { writeDocument, writeEvent } from "../results.ts";
 import { checkDirectory, withStore } from "../target.ts";
-import type { Terminal } from "../terminal.ts";
+import { plain, type Terminal } from "../terminal.ts";
 
 interface BackupCommandOptions extends CommonOptions {
   readonly incremental?: boolean;
@@ -20,7 +20,7 @@ interface RestoreCommandOptions extends CommonOptions {
   readonly keys?: boolean;
 }
 
-/** `backup`, `restore`, `follow`, `adopt` and `compare`. */
+/** `backup`, `restore`, `follow`, `reclaim`, `adopt` and `compare`. */
 export function addCopyCommands(cli: Command, terminal: Terminal): void {
   const progress = (doing: string): ((progress: CopyProgress) => void) => {
     const show = progressOf(terminal, doing, "bytes");
@@ -73,6 +73,29 @@ export function addCopyCommands(cli: Command, terminal: Terminal): void {
       const { follow } = await import("eventfold-es");
       const { position } = await follow(source, target, { signal, onProgress });
       await terminal.line(`${target} has everything up to position ${position}`);
+    });
+
+  withFormats(cli.command("reclaim <directory>").description("remove deleted and compacted events for good"))
+    .option("--budget <time>", "begin no further file after this time, e.g. 30s")
+    .addHelpText("after", "\nExample:\n  eventfold reclaim ./data --budget 10m")
+    .action(async (directory: string, options: CommonOptions & { readonly budget?: Duration }) => {
+      checkDirectory(directory);
+      await withStore(directory, { writes: true }, async ({ store }) => {
+        const { budget } = options;
+        const show = progressOf(terminal, "reclaiming", "segments");
+        const report = await store.reclaim({
+          ...(budget === undefined ? {} : { budget }),
+          onProgress: ({ segments, totalSegments }) => show(segments, totalSegments),
+        });
+        const format = formatOf(options);
+        if (format !== "text") await writeDocument(terminal, format, report);
+        else {
+          const { events, bytes, kept, keptFor } = report;
+          await terminal.line(`removed ${events} events; the commit log is ${bytes} bytes smaller`);
+          if (kept > 0) await terminal.line(`kept ${kept} events, which ${keptFor.map(plain).join(", ")} needs`);
+        }
+        if (!report.done) throw new Found("expected to reclaim everything, found more; call it again");
+      });
     });
 
   cli

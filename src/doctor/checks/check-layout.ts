@@ -1,6 +1,7 @@
 import { appendAll } from "../../arrays.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
 import type { StorePaths } from "../../file-store/disk/store-paths.ts";
+import { SegmentFiles } from "../../file-store/log/segment-files.ts";
 import { decodeId, encodeId, isPlainName, isTypeName } from "../../stream-names.ts";
 import { CHECKPOINT, CRATE_CHECKPOINT } from "../../file-store/caches/checkpoint-files.ts";
 import { parentOf } from "../../file-store/disk/durable-directory.ts";
@@ -9,7 +10,7 @@ import { CONSUMER_DIRECTORIES } from "./check-consumers.ts";
 import type { Problem } from "../findings.ts";
 
 const META = new Set([
-  ...["streams.jsonl", "marker.json", "head", "lock", "turn", "stream_ends", "cuts.json"],
+  ...["streams.jsonl", "marker.json", "head", "lock", "turn", "reclaim", "stream_ends", "cuts.json"],
   ...["quarantine", "moves", "copying.json"],
   "declared",
 ]);
@@ -20,8 +21,14 @@ const AGAIN = "it is made again from the events when needed";
 /** Looks for what does not belong into a store, what dead processes left, and directories that stand for one id. */
 export function checkLayout(fs: FileSystem, paths: StorePaths): Problem[] {
   const problems: Problem[] = [];
-  const check = (directory: string, belongs: (name: string, isDirectory: boolean) => boolean): void => {
-    for (const { name, directory: isDirectory } of fs.readDirectory(directory)) {
+  const check = (directory: string, belongs: (name: string, isDirectory: boolean) => boolean): void =>
+    checkIn(fs, directory, belongs);
+  const checkIn = (
+    files: FileSystem,
+    directory: string,
+    belongs: (name: string, isDirectory: boolean) => boolean,
+  ): void => {
+    for (const { name, directory: isDirectory } of files.readDirectory(directory)) {
       if (belongs(name, isDirectory)) continue;
       const file = `${directory}/${name}`;
       if (name === "archive.jsonl.zst" && directory.startsWith(`${paths.streams}/`)) {
@@ -59,7 +66,11 @@ export function checkLayout(fs: FileSystem, paths: StorePaths): Problem[] {
     parentOf(paths.subjectKeys),
     (name, isDirectory) => !isDirectory && `${parentOf(paths.subjectKeys)}/${name}` === paths.subjectKeys,
   );
-  check(paths.commitLog, (name, isDirectory) => !isDirectory && /^\d{16}\.jsonl$/.test(name));
+  checkIn(
+    SegmentFiles.on(fs).physical,
+    paths.commitLog,
+    (name, isDirectory) => !isDirectory && /^\d{16}\.jsonl(\.gz)?$/.test(name),
+  );
   for (const kind of CONSUMER_DIRECTORIES) {
     const directory = `${paths.base}/${kind}`;
     check(directory, (name, isDirectory) => isDirectory && (isSafe(name) || encodeId(decodeId(name)) === name));

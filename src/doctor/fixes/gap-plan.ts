@@ -4,7 +4,8 @@ import type { FileSystem } from "../../fs/file-system.ts";
 import { RecordWriter } from "../../file-store/log/record-writer.ts";
 import { DEFAULT_LOG_OPTIONS } from "../../file-store/log/commit-log.ts";
 import { segmentHeader, segmentPath } from "../../file-store/log/segment.ts";
-import { readRecord } from "../../file-store/log/record-format.ts";
+import { markReclaimed, readRecord } from "../../file-store/log/record-format.ts";
+import { reclaimLines } from "../../file-store/log/reclaimed-section.ts";
 import { readSections } from "../../file-store/log/record-sections.ts";
 import { type CutLine, cutOfLine } from "../../file-store/lines/cut-line.ts";
 import { isOurLine } from "../../file-store/lines/line-scanner.ts";
@@ -36,6 +37,7 @@ interface PlacedLine {
   readonly bytes: Buffer;
   readonly adopted: boolean;
   readonly cut: CutLine | undefined;
+  readonly isReclaimed?: true;
 }
 
 /** The record in a gap when only one of its bytes is damaged. */
@@ -84,6 +86,11 @@ export function fillGap(
   const placed = new Map<number, PlacedLine>();
   for (const [position, line] of chosen) {
     const bytes = streams.bytes(line.key, line.from, line.to);
+    if (line.isReclaimed === true) {
+      reclaimLines(bytes, { start: 0, end: bytes.length });
+      placed.set(position, { line, bytes, adopted: false, cut: undefined, isReclaimed: true });
+      continue;
+    }
     const inLog = line.readable ? undefined : salvaged.get(position);
     if (inLog?.length === bytes.length) placed.set(position, { line, bytes: inLog, adopted: false, cut: cutIn(inLog) });
     else
@@ -234,11 +241,14 @@ function encode(
   const records: Buffer[] = [];
   let at = offset;
   let writer = new RecordWriter(Buffer.allocUnsafe(RECORD_BYTES), first);
+  let isReclaimed = false;
   // An empty note keeps the numbers of those after it.
   for (const { name, from, to } of notes)
     for (let sequence = from; sequence <= to; sequence++) writer.addNote({ name, sequence, note: {} });
   const seal = (): void => {
     const record = Buffer.from(writer.buffer.subarray(writer.seal(at), writer.end));
+    if (isReclaimed) markReclaimed(record, record.indexOf("\n") + 1);
+    isReclaimed = false;
     records.push(record);
     at += record.length;
   };
@@ -254,6 +264,7 @@ function encode(
       next?.line.key === start.line.key &&
       next.line.from === end &&
       next.adopted === start.adopted &&
+      next.isReclaimed === start.isReclaimed &&
       next.cut === undefined &&
       start.cut === undefined &&
       size < RECORD_BYTES;
@@ -265,7 +276,12 @@ function encode(
     }
     const before = { version: start.line.version - 1, end: start.line.from, crc: undefined };
     const kind = { adopted: start.adopted, cut: start.cut?.kind };
-    writer.addLines(start.line.key, before, bytes.length, Buffer.concat(bytes), kind);
+    const text = Buffer.concat(bytes);
+    if (start.isReclaimed === true) {
+      isReclaimed = true;
+      reclaimLines(text, { start: 0, end: text.length });
+    }
+    writer.addLines(start.line.key, before, bytes.length, text, kind);
     if (writer.bytes < RECORD_BYTES || position > last) continue;
     seal();
     writer = new RecordWriter(Buffer.allocUnsafe(RECORD_BYTES), position);

@@ -3,6 +3,8 @@ import { type FileHandle, type FileSystem, systemErrorCode } from "../../fs/file
 import { findStreams } from "../../file-store/streams/stream-list.ts";
 import type { RecordHeader } from "../../file-store/log/record-format.ts";
 import type { CutRow } from "../../file-store/streams/cuts.ts";
+import { isReclaimed, reclaimedPlaces } from "../../file-store/log/reclaimed-section.ts";
+import { cutOfLine } from "../../file-store/lines/cut-line.ts";
 import type { Section } from "../../file-store/log/record-sections.ts";
 import { parseLine } from "../../file-store/lines/parse-line.ts";
 import type { StorePaths } from "../../file-store/disk/store-paths.ts";
@@ -30,6 +32,8 @@ export interface Difference {
   readonly source: LogBytes;
   /** Nothing was written there yet, or not all of it: what a crash leaves. */
   readonly unwritten: boolean;
+  /** There are blank lines, as `reclaim` leaves them in the place of dropped events. */
+  readonly isReclaimed: boolean;
 }
 
 /** What the log says of a stream. */
@@ -40,12 +44,15 @@ export interface SurveyedStream {
   crc: number;
   /** Of the first section. */
   readonly first: LogBytes;
+  /** The time of the first event is not known: the Rust crate wrote its line, or it was reclaimed. */
   readonly adopted: boolean;
   readonly seconds: number;
-  readonly differences: Difference[];
+  differences: Difference[];
   readonly holes: Uncovered[];
   /** What the log contradicts itself in. */
   readonly contradictions: string[];
+  /** Version of the last event whose line was reclaimed in the log; 0 for none. */
+  reclaimedTo: number;
 }
 
 /** One line of a part of a stream's file that the log does not have. */
@@ -59,6 +66,8 @@ export interface UncoveredLine {
   readonly readable: boolean;
   /** Milliseconds since 1970; of the line before for one that cannot be read. */
   readonly time: number;
+  /** The line was reclaimed; the file has blank lines there. */
+  readonly isReclaimed?: true;
 }
 
 const MAX_OPEN = 200;
@@ -96,17 +105,19 @@ export class StreamSurvey {
     const source = { ...segment, offset: base + start, length: end - start };
     let stream = this.streams.get(key);
     if (stream === undefined) {
-      const seconds = adopted ? 0 : secondsOf(buffer, start);
+      const isUnknown = adopted || isReclaimed(buffer, section);
+      const seconds = isUnknown ? 0 : secondsOf(buffer, start);
       stream = {
         version: 0,
         end: 0,
         crc: 0,
         first: source,
-        adopted,
+        adopted: isUnknown,
         seconds,
         differences: [],
         holes: [],
         contradictions: [],
+        reclaimedTo: 0,
       };
       this.streams.set(key, stream);
     }
@@ -124,10 +135,18 @@ export class StreamSurvey {
         lastVersion: version - 1,
       });
     }
-    const wrong = checkLines(buffer, section);
-    if (wrong !== undefined) stream.contradictions.push(`${where}: ${wrong}`);
+    if (isReclaimed(buffer, section)) stream.reclaimedTo = version + events - 1;
+    else {
+      const wrong = checkLines(buffer, section);
+      if (wrong !== undefined) stream.contradictions.push(`${where}: ${wrong}`);
+    }
     this.#compare(stream, section, buffer, source);
-    if (cut !== undefined) this.cuts.push([key, { version, at, position: section.position, kind: cut }]);
+    if (cut !== undefined) {
+      this.cuts.push([key, { version, at, position: section.position, kind: cut }]);
+      // Dropped lines may be reclaimed in one place and not yet in the other.
+      stream.differences = stream.differences.filter((difference) => !difference.isReclaimed);
+      stream.reclaimedTo = 0;
+    }
     stream.crc = crcOfLines(buffer, start, end, cut === undefined ? stream.crc : 0);
     stream.version = version + events - 1;
     stream.end = at + end - start;
@@ -150,7 +169,7 @@ export class StreamSurvey {
   }
 
   /** The complete lines of an uncovered part, and where the last of them ends. */
-  lines({ key, from, to, firstVersion }: Uncovered): {
+  lines({ key, from, to, firstVersion, lastVersion }: Uncovered): {
     readonly lines: readonly UncoveredLine[];
     readonly end: number;
   } {
@@ -159,17 +178,28 @@ export class StreamSurvey {
     let version = firstVersion;
     let time = 0;
     let start = 0;
+    let blankFrom = from;
+    const addReclaimed = (next: number | undefined, before: number, cut: number): void => {
+      for (const { version: missing, offset, end } of reclaimedPlaces(version, next, blankFrom, before)) {
+        const place = { key, version: missing, from: offset, to: end };
+        lines.push({ ...place, position: undefined, readable: true, time: cut, isReclaimed: true });
+        version = missing + 1;
+      }
+    };
     for (let stop = bytes.indexOf(NEWLINE); stop >= 0; stop = bytes.indexOf(NEWLINE, start)) {
       const text = bytes.toString("utf8", start, stop);
       if (!/^[ \t\r]*$/.test(text)) {
         const parsed = tryParse(bytes.subarray(start, stop));
         if (parsed !== undefined) time = parsed.ts * 1000 + (parsed.ms ?? 0);
+        addReclaimed(cutOfLine(text)?.version, from + start, parsed?.pos ?? 0);
         const readable = parsed !== undefined;
         lines.push({ key, version, from: from + start, to: from + stop + 1, position: parsed?.pos, readable, time });
         version++;
+        blankFrom = from + stop + 1;
       }
       start = stop + 1;
     }
+    if (lastVersion !== undefined) addReclaimed(lastVersion + 1, from + start, 0);
     return { lines, end: from + start };
   }
 
@@ -196,11 +226,14 @@ export class StreamSurvey {
     }
     const expected = buffer.subarray(start, end);
     if (there.equals(expected)) return;
+    // The file still has the lines, or blank ones; zeros are neither.
+    if (isReclaimed(buffer, { start, end }) && there.length === expected.length && !there.includes(0)) return;
     let wrong = 0;
     while (wrong < there.length && there[wrong] === expected[wrong]) wrong++;
     let unwritten = true;
     for (let i = wrong; i < there.length && unwritten; i++) unwritten = there[i] === expected[i] || there[i] === 0;
-    stream.differences.push({ key, at, wrong: at + wrong, version, source, unwritten });
+    const isBlank = there.length === expected.length && there.every((byte) => byte === NEWLINE);
+    stream.differences.push({ key, at, wrong: at + wrong, version, source, unwritten, isReclaimed: isBlank });
   }
 
   #isBlank(key: StreamKey, from: number, to: number): boolean {

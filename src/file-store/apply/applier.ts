@@ -3,6 +3,7 @@ import type { FileHandle } from "../../fs/file-system.ts";
 import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
 import { parseLine } from "../lines/parse-line.ts";
 import type { CommittedRecord } from "../log/committed-record.ts";
+import { isReclaimed } from "../log/reclaimed-section.ts";
 import type { Section } from "../log/record-sections.ts";
 import type { ProgressLog } from "../progress/progress-log.ts";
 import type { StreamFiles } from "../streams/stream-files.ts";
@@ -88,7 +89,10 @@ export class Applier {
   /** Adds the sections of a committed record that are not in their files to the unsettled streams. Writes nothing. */
   findMissing({ sections, buffer, place }: CommittedRecord): void {
     for (const section of sections)
-      if (this.#unsettled.has(section.key) || !isInFile(this.#files.acquire(section.key).file, section, buffer))
+      if (
+        !isReclaimed(buffer, section) &&
+        (this.#unsettled.has(section.key) || !isInFile(this.#files.acquire(section.key).file, section, buffer))
+      )
         this.#unsettled.add(section, buffer, place);
   }
 
@@ -100,9 +104,14 @@ export class Applier {
     for (const section of sections) {
       const { key, start, end, at } = section;
       const { file } = this.#files.acquire(key);
+      if (isReclaimed(buffer, section)) {
+        // Whatever the file has there does not count, but what follows needs its place.
+        if (file.size() < at + end - start) file.write(Buffer.alloc(end - start, "\n"), 0, end - start, at);
+        continue;
+      }
       if (!this.#unsettled.has(key)) {
         if (isInFile(file, section, buffer)) {
-          if (!section.adopted) file.write(buffer, start, end - start, at);
+          if (!section.adopted && !isBlankInFile(file, section)) file.write(buffer, start, end - start, at);
           continue;
         }
         if (append(section)) continue;
@@ -112,13 +121,27 @@ export class Applier {
   }
 }
 
-/** Whether a stream's file has a section's bytes. */
+/** Whether a stream's file has a section's bytes, or blank lines in their place: then they were dropped, and reclaimed here. */
 function isInFile(file: FileHandle, { start, end, at }: Section, buffer: Buffer): boolean {
   const found = Buffer.alloc(end - start);
-  return (
-    file.read(found, 0, found.length, at) === found.length && buffer.compare(found, 0, found.length, start, end) === 0
-  );
+  if (file.read(found, 0, found.length, at) < found.length) return false;
+  return buffer.compare(found, 0, found.length, start, end) === 0 || (found[0] === LF && isBlank(found));
 }
+
+/** Whether a section's lines were reclaimed in a stream's file: they must not be written again. */
+function isBlankInFile(file: FileHandle, { start, end, at }: Section): boolean {
+  const found = Buffer.alloc(1);
+  file.read(found, 0, 1, at);
+  if (found[0] !== LF) return false;
+  const all = Buffer.alloc(end - start);
+  return file.read(all, 0, all.length, at) === all.length && isBlank(all);
+}
+
+function isBlank(bytes: Buffer): boolean {
+  return bytes.every((byte) => byte === LF);
+}
+
+const LF = 0x0a;
 
 type Run = [Section, ...Section[]];
 

@@ -48,7 +48,16 @@ export class CheckpointFiles {
   /** By directory: the digest of the Rust crate's checkpoint that was last looked at. */
   readonly #digests = new Map<string, string | undefined>();
 
-  constructor(fs: FileSystem, paths: StorePaths, crateFiles: CrateFiles) {
+  /** Whether a sample of how an event was folded may have something of a dropped event. */
+  readonly #isDropped: (kind: ConsumerKind, sample: unknown) => boolean;
+
+  constructor(
+    fs: FileSystem,
+    paths: StorePaths,
+    crateFiles: CrateFiles,
+    isDropped: (kind: ConsumerKind, sample: unknown) => boolean = () => false,
+  ) {
+    this.#isDropped = isDropped;
     this.#fs = fs;
     this.#paths = paths;
     this.#crateFiles = crateFiles;
@@ -95,7 +104,7 @@ export class CheckpointFiles {
     durable = false,
   ): Promise<void> {
     if (!isJsonValue(checkpoint.state)) return;
-    const { state, position, horizon, fingerprint, last, samples } = checkpoint;
+    const { state, position, horizon, fingerprint, last, samples } = this.#withoutDropped(kind, checkpoint);
     const bookmark = place === undefined ? undefined : [place.segment, place.offset, place.position];
     const directory = this.#directory(kind, name);
     try {
@@ -108,6 +117,39 @@ export class CheckpointFiles {
     } catch (error) {
       throw ioError(error, `writing the checkpoint of ${name}`);
     }
+  }
+
+  /**
+   * Removes samples of dropped events from all checkpoints, durably. Needs the store's lock, so that no other process does so meanwhile.
+   */
+  async removeSamples(): Promise<void> {
+    for (const kind of Object.keys(DIRECTORIES) as ConsumerKind[]) {
+      for (const name of this.list(kind)) {
+        const path = `${this.#directory(kind, name)}/${CHECKPOINT}`;
+        const text = readWhole(this.#fs, path)?.toString("utf8") ?? "";
+        if (this.#ours(kind, name) === undefined || !text.includes('"samples":[{')) continue;
+        const checkpoint = JSON.parse(text) as Checkpoint & { crc?: string };
+        delete checkpoint.crc;
+        const kept = this.#withoutDropped(kind, checkpoint);
+        if (kept !== checkpoint) await replaceFile(this.#fs, path, sealed(JSON.stringify(kept).slice(0, -1)), true);
+      }
+    }
+  }
+
+  /** A checkpoint without samples that may have something of a dropped event. It is the same if there are none. */
+  #withoutDropped<C extends Checkpoint>(kind: ConsumerKind, checkpoint: C): C {
+    if (kind !== "aggregate") {
+      const samples = this.#keptSamples(kind, checkpoint.samples);
+      return samples === checkpoint.samples ? checkpoint : { ...checkpoint, samples };
+    }
+    const state = checkpoint.state as { readonly samples?: readonly unknown[] } | null;
+    const samples = this.#keptSamples(kind, state?.samples);
+    return samples === state?.samples ? checkpoint : { ...checkpoint, state: { ...state, samples } };
+  }
+
+  #keptSamples(kind: ConsumerKind, samples: readonly unknown[] | undefined): readonly unknown[] | undefined {
+    const kept = samples?.filter((sample) => !this.#isDropped(kind, sample));
+    return kept?.length === samples?.length ? samples : kept;
   }
 
   /** The names of those that have a checkpoint, of ours or of the Rust crate. */

@@ -65,6 +65,17 @@ export class SnapshotFiles {
     }
   }
 
+  /** Removes a snapshot of events that were dropped by a cut with this version, durably. One that cannot be read may be of these. */
+  async removeBefore(key: StreamKey, version: number): Promise<void> {
+    const path = this.#path(key);
+    for (const file of [path, `${path}.tmp`]) {
+      const text = readWhole(this.#fs, file)?.toString("utf8");
+      if (text === undefined || (decodeSnapshot(text)?.version ?? 0) >= version) continue;
+      this.#fs.remove(file);
+      await this.#fs.syncDirectory(path.slice(0, path.lastIndexOf("/")));
+    }
+  }
+
   /** The place that is `back` lines before `end`, if the file has that much already. */
   #placeOf(
     file: ReadableFile,

@@ -4,6 +4,7 @@ import type { FileHandle, FileSystem } from "../../fs/file-system.ts";
 import { parentOf } from "../disk/durable-directory.ts";
 import { isBefore, type LogPlace } from "../log/log-place.ts";
 import { LogScanner } from "../log/log-scanner.ts";
+import { haveSameRecords } from "./same-records.ts";
 import { pacedRead, pacedScan } from "../log/paced-scan.ts";
 import { listSegments, segmentPath } from "../log/segment.ts";
 
@@ -81,7 +82,9 @@ export function compareEnds(fs: FileSystem, source: LogExtent, copy: LogExtent):
       file.close();
     }
   });
-  if (found === undefined || expected?.equals(found) !== true)
+  if (found !== undefined && expected?.equals(found) === true) return;
+  const end = { segment, offset, position };
+  if (found === undefined || expected === undefined || !haveSameRecords(fs, source.directory, copy.directory, end))
     throw diverged(copy, `the events before position ${position + 1} differ`);
 }
 

@@ -1,12 +1,13 @@
 import { EventfoldError } from "../../errors.ts";
 import type { EventIdentity } from "../../event-store/event-digest.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
-import { streamOfKey } from "../disk/stream-key.ts";
+import { type StreamKey, streamOfKey } from "../disk/stream-key.ts";
 import { parseLine } from "../lines/parse-line.ts";
 import type { LogPlace } from "../log/log-place.ts";
 import { LogScanner } from "../log/log-scanner.ts";
 import { pacedScan } from "../log/paced-scan.ts";
 import { HEADER_ROOM, type RecordHeader, sealRecord } from "../log/record-format.ts";
+import { isReclaimed } from "../log/reclaimed-section.ts";
 import { noteLines, readSections, type Section, sectionHeader } from "../log/record-sections.ts";
 import { listSegments } from "../log/segment.ts";
 
@@ -70,6 +71,7 @@ export async function positionAt(
     limit,
     (header, buffer, base) => {
       readSections(buffer, header, base, (section) => {
+        if (isReclaimed(buffer, section)) return;
         for (const { text, position } of linesOf(section, buffer)) if (timeOf(text) <= time) found = position;
       });
     },
@@ -77,6 +79,39 @@ export async function positionAt(
   );
   if (invalid !== undefined) throw scanner.corruption(end, invalid);
   return found;
+}
+
+/** Throws `EVENTS_RECLAIMED` if a log that ends with a position lacks events that were dropped and reclaimed later. */
+export async function checkNotReclaimed(
+  fs: FileSystem,
+  directory: string,
+  limit: LogPlace,
+  position: number,
+  signal?: AbortSignal,
+): Promise<void> {
+  const missing = new Map<StreamKey, Section>();
+  const scanner = new LogScanner(fs, directory);
+  await pacedScan(
+    scanner,
+    scanner.beginning(),
+    limit,
+    (header, buffer, base) => {
+      if (header.position > position) return false;
+      readSections(buffer, header, base, (section) => {
+        if (section.position > position) return;
+        if (section.cut !== undefined) missing.delete(section.key);
+        else if (header.isReclaimed && isReclaimed(buffer, section)) missing.set(section.key, section);
+      });
+      return true;
+    },
+    signal,
+  );
+  const [section] = missing.values();
+  if (section === undefined) return;
+  throw new EventfoldError(
+    "EVENTS_RECLAIMED",
+    `expected all events up to position ${position}, found that reclaim has removed those of ${section.key} at position ${section.position}, which were deleted or compacted later; restore to a later position, or from an older backup`,
+  );
 }
 
 function timeOf(text: string): number {
@@ -138,19 +173,21 @@ function partOf(header: RecordHeader, buffer: Buffer, base: number, until: numbe
     (section) => {
       isOver ||= section.position > until;
       if (isOver) return;
+      // Reclaimed lines have no places of their own, and need none.
+      const count = isReclaimed(buffer, section) ? Math.min(section.events, until - section.position + 1) : undefined;
       const lines = [...linesOf(section, buffer)].filter(({ position }) => position <= until);
-      isOver = lines.length < section.events;
+      isOver = (count ?? lines.length) < section.events;
       if (isOver && lines.length > 0 && section.cut !== undefined)
         throw new EventfoldError(
           "INVALID_ARGUMENT",
           `expected a position between commits, found ${until} inside a compaction of ${section.key}, which counts as a whole; use ${section.position - 1} or ${section.position + section.events - 1}`,
         );
-      const end = isOver ? (lines.at(-1)?.end ?? section.start) : section.end;
+      const end = isOver && count === undefined ? (lines.at(-1)?.end ?? section.start) : section.end;
       parts.push(
-        Buffer.from(sectionHeader({ ...section, events: lines.length }, end - section.start)),
+        Buffer.from(sectionHeader({ ...section, events: count ?? lines.length }, end - section.start)),
         Buffer.from(buffer.subarray(section.start, end)),
       );
-      events += lines.length;
+      events += count ?? lines.length;
       adopted ||= section.adopted;
     },
     (note) => {

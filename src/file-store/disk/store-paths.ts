@@ -12,6 +12,8 @@ export interface StorePaths {
   readonly lock: string;
   /** The lock of the process that gets the store's lock next. */
   readonly turn: string;
+  /** The lock of the process that removes dropped events. */
+  readonly reclaim: string;
   readonly head: string;
   readonly marker: string;
   /** Only while the store is being copied into this directory: up to where it was whole before. */
@@ -38,6 +40,7 @@ export function storePaths(base: string): StorePaths {
     registry: `${meta}/streams.jsonl`,
     lock: `${meta}/lock`,
     turn: `${meta}/turn`,
+    reclaim: `${meta}/reclaim`,
     head: `${meta}/head`,
     marker: `${meta}/marker.json`,
     copying: `${meta}/copying.json`,

@@ -3,6 +3,7 @@ import { storeReplaced } from "../disk/store-replaced.ts";
 import type { LogPlace } from "./log-place.ts";
 import { LogScanner } from "./log-scanner.ts";
 import { readRecord } from "./record-format.ts";
+import { CompressedSegment } from "./segment-blocks.ts";
 import { segmentHeader, segmentPath } from "./segment.ts";
 import { isPromise } from "../../realm.ts";
 
@@ -75,11 +76,23 @@ export class CommitLog {
   isAtPath(): boolean {
     if (this.#end.offset === 0) return true;
     try {
-      return this.#open().isAtPath();
+      return this.#open().isAtPath() || this.#reopenCompressed();
     } catch (error) {
       if (systemErrorCode(error) === "ENOENT") return false;
       throw error;
     }
+  }
+
+  /** Another process may have begun a new segment, and compressed this one. */
+  #reopenCompressed(): boolean {
+    const file = this.#fs.open(this.path, "update");
+    if (!(file instanceof CompressedSegment)) {
+      file.close();
+      return false;
+    }
+    this.#closeFile();
+    this.#file = file;
+    return true;
   }
 
   /**
@@ -93,6 +106,12 @@ export class CommitLog {
   /** Reads the bytes of the last record, as many as are remembered, and the first byte after the end. */
   #probe(): number | undefined | "replaced" {
     const { end } = this;
+    const file = this.#open();
+    if (file instanceof CompressedSegment) {
+      // Lines of the last record may have been reclaimed.
+      if (file.size() < end.offset) return "replaced";
+      return file.read(PROBE, 0, 1, end.offset) === 0 ? undefined : PROBE[0];
+    }
     if (this.#last?.end.segment !== end.segment || this.#last.end.offset !== end.offset) {
       // Known from now on: the end was found without a record, or in a marker.
       const known = Math.min(end.offset, LAST_BYTES);
@@ -215,6 +234,12 @@ export class CommitLog {
     const bytes = Buffer.alloc(size - this.#end.offset);
     const length = file.read(bytes, 0, bytes.length, this.#end.offset);
     return bytes.subarray(0, lengthWithoutZeros(bytes, length));
+  }
+
+  /** Begins a new segment, so that nothing is appended to the current one any more. Needs the store's lock. */
+  async seal(): Promise<void> {
+    const { segment, position } = this.#end;
+    if (position >= segment) await this.#beginSegment(position + 1, this.#end);
   }
 
   /** Removes everything after the end of the current segment, durably. */

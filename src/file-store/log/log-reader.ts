@@ -4,6 +4,7 @@ import type { CommitLog } from "./commit-log.ts";
 import { isBefore, type LogPlace } from "./log-place.ts";
 import { type RecordVisitor, ScanCursor } from "./log-scanner.ts";
 import type { RecordHeader } from "./record-format.ts";
+import { eventsReclaimed, isReclaimed } from "./reclaimed-section.ts";
 import { type RecordText, readSections, type Section } from "./record-sections.ts";
 import { LazyEvent, type LineOrigin, parsePayloads } from "../lines/lazy-event.ts";
 import { type LineStart, lineStart, startOf, startOfOurs, START } from "../lines/line-scanner.ts";
@@ -55,6 +56,8 @@ interface Pass {
   readonly withDropped: boolean;
   /** Later compactions do not count for the reader. */
   readonly horizon: number;
+  /** It does not miss reclaimed events up to here. */
+  readonly passed: number;
   readonly streams: Streams;
   /** Beginnings of lines that were come across. */
   readonly known: LineStart[];
@@ -102,12 +105,13 @@ export class LogReader {
     undeclared,
     dropped = false,
     horizon,
+    passed = 0,
   }: ReadAllOptions): AsyncGenerator<readonly StoredEvent[], void, undefined> {
     const limit = this.#log.end;
     if (from > Math.min(limit.position, to)) return;
     let place = this.start(from);
     if (place === undefined) return;
-    const pass = this.#begin(from, wanted, undeclared, dropped, horizon ?? limit.position);
+    const pass = this.#begin(from, wanted, undeclared, dropped, horizon ?? limit.position, passed);
     const cursor = new ScanCursor();
     const slice = new Slice();
     try {
@@ -154,6 +158,7 @@ export class LogReader {
     undeclared: EventTypes | undefined,
     withDropped: boolean,
     horizon: number,
+    passed: number,
   ): Pass {
     this.#passes++;
     this.#streams ??= { sources: new Map(), keys: new Map() };
@@ -163,6 +168,7 @@ export class LogReader {
       searched: wanted === undefined ? undefined : this.#searched(wanted),
       withDropped,
       horizon,
+      passed: Math.max(passed, from - 1),
       streams: this.#streams,
       known: [],
     };
@@ -231,7 +237,13 @@ export class LogReader {
     const { searched } = pass;
     const body = buffer.subarray(header.body - base, header.end - base);
     // One search over a whole record that has nothing of interest is much cheaper than a look at each of its lines.
-    if (searched !== undefined && !header.adopted && searched.every((text) => !body.includes(text))) return;
+    if (
+      searched !== undefined &&
+      !header.adopted &&
+      !header.isReclaimed &&
+      searched.every((text) => !body.includes(text))
+    )
+      return;
     const ascii = isAscii(body);
     const visit = (found: Section, record: RecordText): void => {
       let section = found;
@@ -239,11 +251,17 @@ export class LogReader {
         if (this.#dropped.isHidden(section, pass.horizon)) return;
         if (section.cut === "compacted") section = withoutFirst(section, buffer);
       }
+      if (header.isReclaimed && isReclaimed(buffer, section)) {
+        if (section.position + section.events - 1 <= pass.passed && !pass.withDropped) return;
+        // Of a compaction that does not count for this reader, or that is not visible here yet.
+        if (!pass.withDropped) throw eventsReclaimed(section);
+      }
       const { type, origin } = this.#source(section.key, pass.streams);
       const wanted = pass.wanted === undefined ? EVERYTHING : pass.wanted.get(type);
       if (wanted === undefined) return;
       const { starts } = wanted;
-      if (section.adopted || !ascii || starts === undefined)
+      if (header.isReclaimed && isReclaimed(buffer, section)) addPlaces(section, pass.from, origin, events);
+      else if (section.adopted || !ascii || starts === undefined)
         collectAny(section, buffer, ascii ? "latin1" : "utf8", pass, wanted, origin, events);
       else if (wanted.isInverse) {
         if (!hasOnly(section, record, starts)) collectAny(section, buffer, "latin1", pass, wanted, origin, events);
@@ -303,6 +321,21 @@ function collectByStart(
     }
     at = stop + 1;
   }
+}
+
+/** Stands for the line of an event that was reclaimed. */
+const RECLAIMED = '{"type":"$dropped","data":null,"ts":0}';
+
+/** The places of events whose lines were reclaimed. */
+function addPlaces(
+  { position, version, events, at }: Section,
+  from: number,
+  origin: LineOrigin,
+  found: LazyEvent[],
+): void {
+  for (let i = 0; i < events; i++)
+    if (position + i >= from)
+      found.push(new LazyEvent(RECLAIMED, 0, RECLAIMED.length, version + i, at, origin, position + i));
 }
 
 /** A section without its first event. */

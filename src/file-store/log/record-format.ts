@@ -35,6 +35,8 @@ export interface RecordHeader {
   readonly flushed: number;
   /** Whether some of the lines are not ours: they may be written in any way. */
   readonly adopted: boolean;
+  /** Lines of dropped events were removed from the record. */
+  readonly isReclaimed: boolean;
 }
 
 /**
@@ -57,8 +59,24 @@ export function sealRecord(
 
 const ADOPTED = ',"adopted":true';
 
+/** Stands in `flushed` of a record from which lines were removed. No record begins there, so no other record has it. */
+const RECLAIMED = 1;
+
+/**
+ * Says in a record's first line that lines were removed, and corrects its checksum. No length changes. `record` holds the record
+ * alone, and `body` is the offset after its first line.
+ */
+export function markReclaimed(record: Buffer, body: number): void {
+  const line = record.toString("latin1", 0, body);
+  const match = /,"flushed":( *\d+)/.exec(line);
+  const flushed = present(match?.[1], "a record's first line says what is flushed");
+  const marked = line.replace(`"flushed":${flushed}`, `"flushed":${String(RECLAIMED).padStart(flushed.length)}`);
+  const checked = marked.slice(0, marked.lastIndexOf(',"crc":'));
+  record.write(`${checked}${checksumEnd(crc32(record.subarray(body), crc32(checked)))}\n`, 0, body, "latin1");
+}
+
 const HEADER =
-  /^(\{"commit":(\d{1,16}),"events":(\d{1,16}),"bytes":(\d{1,16}),"flushed":(\d{1,16})(,"adopted":true)?),"crc":"([0-9a-f]{8})"\}\n/;
+  /^(\{"commit":(\d{1,16}),"events":(\d{1,16}),"bytes":(\d{1,16}),"flushed":( *\d{1,16})(,"adopted":true)?),"crc":"([0-9a-f]{8})"\}\n/;
 
 export type RecordRead =
   | { readonly kind: "record"; readonly header: RecordHeader }
@@ -97,6 +115,7 @@ export function readRecord(buffer: Buffer, offset: number, length: number, base:
       end: base + end,
       flushed: Number(match[5]),
       adopted: match[6] !== undefined,
+      isReclaimed: Number(match[5]) === RECLAIMED,
     },
   };
 }

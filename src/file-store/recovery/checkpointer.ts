@@ -83,6 +83,12 @@ export class Checkpointer {
     await this.#move();
   }
 
+  /** Moves the marker to the end of the log. */
+  async settle(): Promise<void> {
+    while (this.#running !== undefined) await this.#running;
+    await (this.#running = this.#move().finally(() => (this.#running = undefined)));
+  }
+
   #start(): void {
     this.#cancelStart?.();
     this.#cancelStart = undefined;

@@ -3,6 +3,8 @@ import { present } from "../../assert-invariant.ts";
 import type { StreamName } from "../../event-store/event-store.ts";
 import { compareCodePoints } from "../../event-store/stream-order.ts";
 import type { FileSystem } from "../../fs/file-system.ts";
+import { HEADER_ROOM, markReclaimed } from "../log/record-format.ts";
+import { reclaimedPlaces, reclaimLines } from "../log/reclaimed-section.ts";
 import { RecordWriter } from "../log/record-writer.ts";
 import { CommitLog, type CommitLogOptions } from "../log/commit-log.ts";
 import { type CutLine, cutOfLine } from "../lines/cut-line.ts";
@@ -28,6 +30,8 @@ interface FoundLine {
   /** It is written as we write lines, position and all; whatever we find in the log without a mark is taken to be. */
   readonly isOurs: boolean;
   readonly cut: CutLine | undefined;
+  /** The line was reclaimed; the file has blank lines there. `time` is the position of the cut that has dropped it. */
+  readonly isReclaimed?: true;
 }
 
 /**
@@ -107,6 +111,7 @@ function findLines(
     try {
       let version = 0;
       let time = 0;
+      let last = 0;
       for (const batch of readLines(file, 0, endOfLastLine(file, file.size()))) {
         for (const { text, offset, end } of batch) {
           version++;
@@ -123,7 +128,19 @@ function findLines(
           } catch {
             // Unreadable: it stays an event of its stream, at the time of the one before, and reading it says what is wrong.
           }
+          for (const place of reclaimedPlaces(version, cut?.version, last, offset))
+            found.push({
+              key,
+              ...place,
+              time: position ?? 0,
+              position: undefined,
+              isOurs: true,
+              cut: undefined,
+              isReclaimed: true,
+            });
+          version = Math.max(version, cut?.version ?? 0);
           found.push({ key, version, offset, end, time, position, isOurs, cut });
+          last = end;
         }
       }
     } finally {
@@ -212,9 +229,12 @@ async function writeLog(
   const log = new CommitLog(fs, paths.newCommitLog, options, { segment: 1, offset: 0, position: 0 });
   try {
     let record = new RecordWriter(Buffer.allocUnsafe(RECORD_BYTES), 1);
+    let isReclaimed = false;
     const write = async (): Promise<void> => {
       const place = await log.prepare(record.bytes);
       const start = record.seal(place.offset);
+      if (isReclaimed) markReclaimed(record.buffer.subarray(start, record.end), HEADER_ROOM - start);
+      isReclaimed = false;
       log.moveTo(await log.append(record.buffer, start, record.end, record.events, "not durably"));
       record = new RecordWriter(record.buffer, log.end.position + 1);
     };
@@ -229,6 +249,7 @@ async function writeLog(
         next?.key === first.key &&
         next.offset === last.end &&
         next.isOurs === first.isOurs &&
+        next.isReclaimed === first.isReclaimed &&
         next.cut === undefined &&
         first.cut === undefined &&
         next.end - first.offset < RECORD_BYTES;
@@ -243,6 +264,10 @@ async function writeLog(
         file.read(bytes, 0, bytes.length, first.offset);
       } finally {
         file.close();
+      }
+      if (first.isReclaimed === true) {
+        isReclaimed = true;
+        reclaimLines(bytes, { start: 0, end: bytes.length });
       }
       record.addLines(first.key, { version: first.version - 1, end: first.offset, crc: undefined }, events, bytes, {
         adopted: !first.isOurs,
@@ -278,7 +303,7 @@ async function register(
   try {
     const known = new Set(registry.read().streams.map(fullNameOf));
     const times = new Map<StreamKey, number>();
-    for (const { key, time } of lines) if (!times.has(key)) times.set(key, time);
+    for (const { key, time, isReclaimed } of lines) if (!times.has(key) && isReclaimed !== true) times.set(key, time);
     const missing = keys.flatMap((key) => {
       const stream = streamOfKey(key);
       const time = times.get(key);

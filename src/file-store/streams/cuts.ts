@@ -30,6 +30,7 @@ export class Cuts implements CommitObserver {
   readonly #streams = new Map<StreamKey, Cut[]>();
   /** Position of the last cut that the file on disk has. */
   #saved = 0;
+  #lastPosition = 0;
 
   constructor(fs: FileSystem, path: string, log: CommitLog) {
     this.#fs = fs;
@@ -60,6 +61,11 @@ export class Cuts implements CommitObserver {
     for (const section of sections) this.#addSection(section);
   }
 
+  /** Position of the last cut of any stream; 0 for none. */
+  get lastPosition(): number {
+    return this.#lastPosition;
+  }
+
   /** The cuts of a stream, the last one last. */
   of(key: StreamKey): readonly Cut[] {
     return this.#streams.get(key) ?? [];
@@ -75,9 +81,30 @@ export class Cuts implements CommitObserver {
     return cut === undefined ? STREAM_START : { version: cut.version - 1, end: cut.at, crc: 0 };
   }
 
-  /** Bytes of the lines before the last cuts, in the streams' files. */
-  get droppedBytes(): number {
-    return [...this.#streams.values()].reduce((sum, cuts) => sum + (cuts.at(-1)?.at ?? 0), 0);
+  /**
+   * Whether a cut up to the position `last` has dropped the events of a section for readers that begin at `horizon` or later, and for
+   * those that have begun before and have passed the position `after`.
+   */
+  isDroppedFor(
+    { key, version, position, events }: Section,
+    last: number,
+    { horizon, after }: { readonly horizon: number; readonly after: number },
+  ): boolean {
+    const isPassed = position + events - 1 <= after;
+    return this.of(key).some(
+      (cut) =>
+        version < cut.version &&
+        cut.position <= last &&
+        (cut.kind === "deleted" || (cut.position <= horizon && (isPassed || cut.position <= after))),
+    );
+  }
+
+  /** The last cut of each stream up to a position. */
+  *lastUpTo(position: number): Generator<CutRow, void, undefined> {
+    for (const [key, cuts] of [...this.#streams]) {
+      const cut = cuts.findLast((each) => each.position <= position);
+      if (cut !== undefined) yield [key, cut];
+    }
   }
 
   /** Whether a stream with this version has nothing after its deletion. */
@@ -119,6 +146,7 @@ export class Cuts implements CommitObserver {
   }
 
   #add(key: StreamKey, cut: Cut): void {
+    this.#lastPosition = Math.max(this.#lastPosition, cut.position);
     const known = this.#streams.get(key);
     if (known !== undefined && (known.at(-1)?.version ?? 0) >= cut.version) return;
     if (known === undefined || cut.kind === "deleted") this.#streams.set(key, [cut]);

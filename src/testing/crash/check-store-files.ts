@@ -1,4 +1,5 @@
 import { isZero } from "../disk/simulated-content.ts";
+import { gunzip } from "./gunzip.ts";
 import type { SimulatedDisk } from "../disk/simulated-disk.ts";
 import { nameOf, type SeenEvent } from "./check-events.ts";
 
@@ -20,8 +21,12 @@ export function checkStoreFiles(disk: StoreFiles, directory: string, events: rea
   const logged: LoggedEvent[] = [];
   const cuts = new Map<string, number>();
   let position = 0;
-  for (const path of files.filter((file) => file.startsWith(log)).sort()) {
-    const bytes = disk.bytesOf(path) ?? new Uint8Array();
+  const segments = files.filter((file) => file.startsWith(log) && /\.jsonl(\.gz)?$/.test(file)).sort();
+  for (const path of segments) {
+    // A process has died before it removed the file that it had compressed.
+    if (segments.includes(path.replace(/\.gz$/, "")) && path.endsWith(".gz")) continue;
+    const found = disk.bytesOf(path) ?? new Uint8Array();
+    const bytes = path.endsWith(".gz") ? gunzip(found) : found;
     let at = 0;
     const line = (): string => {
       const end = bytes.indexOf(NEWLINE, at);
@@ -58,13 +63,19 @@ export function checkStoreFiles(disk: StoreFiles, directory: string, events: rea
             `${path}: expected a section after byte ${known.at}, version ${known.version}, found ${JSON.stringify(section)}`,
           );
         const inLog = bytes.subarray(at, at + section.bytes);
-        if (!equal(inLog, stream.subarray(section.at, section.at + section.bytes)))
+        const inStream = stream.subarray(section.at, section.at + section.bytes);
+        const isReclaimed = inLog[0] === SPACE && inLog.subarray(0, -1).every((byte) => byte === SPACE);
+        const isBlank = inStream.every((byte) => byte === NEWLINE);
+        if (inStream.length < section.bytes || !(isReclaimed || isBlank || equal(inLog, inStream)))
           throw new Error(
             `the copies of ${section.stream} from version ${section.version}, byte ${section.at} on differ`,
           );
         if (section.cut !== undefined) cuts.set(section.stream, section.version);
-        for (let i = 0; i < section.events; i++)
-          logged.push({ line: line(), stream: section.stream, version: section.version + i, position: ++position });
+        for (let i = 0; i < section.events; i++) {
+          const place = { stream: section.stream, version: section.version + i, position: ++position };
+          logged.push({ line: isReclaimed ? undefined : line(), isBlank, ...place });
+        }
+        if (isReclaimed) at += section.bytes;
         ends.set(section.stream, { at: section.at + section.bytes, version: known.version + section.events });
       }
       if (at !== end)
@@ -85,7 +96,10 @@ export function checkStoreFiles(disk: StoreFiles, directory: string, events: rea
 
 /** An event as the log has it. */
 interface LoggedEvent {
-  readonly line: string;
+  /** `undefined` if it was reclaimed. */
+  readonly line: string | undefined;
+  /** There are blank lines in its place in the stream's file. */
+  readonly isBlank: boolean;
   readonly stream: string;
   readonly version: number;
   readonly position: number;
@@ -99,19 +113,21 @@ function compareAll(
 ): SeenEvent[] {
   const others: SeenEvent[] = [];
   let next = 0;
-  for (const { line, stream, version, position } of logged) {
-    const written = JSON.parse(line) as WrittenLine;
+  for (const { line, isBlank, stream, version, position } of logged) {
     const isDropped = version < (cuts.get(stream) ?? 0);
+    if ((line === undefined || isBlank) && !isDropped)
+      throw new Error(`${stream}: expected version ${version}, which was not dropped, found that it was reclaimed`);
+    const written = JSON.parse(line ?? '{"type":"$dropped"}') as WrittenLine;
     const event = events[next];
     if (event?.position === position) {
       if (isDropped) throw new Error(`expected ${nameOf(event)} to be dropped; the store returned it`);
-      compare(line, written, event, stream);
+      compare(line ?? "", written, event, stream);
       next++;
       continue;
     }
     // What says that a stream was cut need not be among its events.
     if (!isDropped && !written.type.startsWith("$"))
-      throw new Error(`${stream}: the store did not return the event ${line}`);
+      throw new Error(`${stream}: the store did not return the event ${line ?? "that was reclaimed"}`);
     const slash = stream.indexOf("/");
     others.push({
       ...{ aggregate: idOf(stream.slice(0, slash)), id: idOf(stream.slice(slash + 1)), version, position },
@@ -137,6 +153,7 @@ interface WrittenLine {
 }
 
 const NEWLINE = 0x0a;
+const SPACE = 0x20;
 
 interface Section {
   /** Missing in a section that holds a note of a process manager. */
