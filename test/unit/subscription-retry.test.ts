@@ -2,10 +2,11 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { AggregateStore, memory } from "eventfold-es";
 import { verify } from "eventfold-es/doctor";
-import { manualClock } from "eventfold-es/testing";
+import { manualClock, openNodeFileSystem } from "eventfold-es/testing";
 import { describe, expect, test, vi } from "vitest";
 import { WaitingEventStore } from "../support/waiting-event-store.ts";
 import { backends } from "../support/backends.ts";
+import { breakFileSystem } from "../support/broken-file-system.ts";
 import { Counter } from "../support/counter.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { pause, until } from "../support/until.ts";
@@ -208,9 +209,11 @@ describe("in files", () => {
   test("an exclusive name is used by one store at a time, and by the next when that one ends", async () => {
     const directory = temporaryDirectory();
     const one = await open(directory);
-    // A second process would be on another place in the list of open stores.
+    // The list of open stores has the second one at another place, as if another process had it: this file system does not know that the
+    // paths are of one directory.
     fs.symlinkSync(directory, `${directory}-too`);
-    await using two = await open(`${directory}-too`);
+    const another = breakFileSystem(await openNodeFileSystem());
+    await using two = await AggregateStore.builder(`${directory}-too`).aggregate(Counter).fileSystem(another).open();
     const seen: string[] = [];
     one.subscribe({ name: "single", exclusive: true }, (event) => void seen.push(`one ${byOf(event)}`));
     await one.dispatch(add("a", 1));
