@@ -8,11 +8,15 @@ import { messageOf } from "../realm.ts";
  */
 export type FailureEnd = "stop" | "skip" | "dead-letter";
 
-/** What a process manager does about a failure: at once, or after some attempts, with `"dead-letter"` if `otherwise` is left out. */
-export type FailurePolicy = FailureEnd | { readonly retry: RetryOptions; readonly otherwise?: FailureEnd };
+/** What a process manager does about a failure: at once, or after some attempts. Without `otherwise`, it then does what it does by default. */
+export type FailurePolicy<End extends FailureEnd = FailureEnd> =
+  | End
+  | { readonly retry: RetryOptions; readonly otherwise?: End };
 
 /** What a process manager does about failures, by what has failed. */
 export interface FailurePolicies {
+  /** A reaction that throws. `"skip"` passes the event: the state stays as it was, and nothing is sent. Default: `"stop"`. */
+  readonly reaction?: FailurePolicy<"stop" | "skip">;
   /** A command that is rejected, whose `handle` throws, or that no aggregate accepts. Default: `"dead-letter"`. */
   readonly command?: FailurePolicy;
 }
@@ -24,25 +28,26 @@ export interface Policy {
   readonly end: FailureEnd;
 }
 
-const ENDS: readonly unknown[] = ["stop", "skip", "dead-letter"] satisfies FailureEnd[];
-
 /** Spells a policy out. Throws `INVALID_DEFINITION` for one that cannot be meant; `what` names it. */
-export function policyOf(what: string, policy: FailurePolicy): Policy {
-  if (typeof policy !== "object" || policy === null)
-    return { attempts: 1, backoff: undefined, end: checkedEnd(what, policy) };
-  const { retry, otherwise = "dead-letter" } = policy;
+export function policyOf<End extends FailureEnd>(
+  what: string,
+  given: FailurePolicy<End> | undefined,
+  ends: readonly [byDefault: End, ...others: End[]],
+): Policy {
+  const [byDefault] = ends;
+  const policy = given ?? byDefault;
+  const { retry, otherwise = byDefault } =
+    typeof policy === "object" ? policy : { retry: { attempts: 1 }, otherwise: policy };
+  if (!(ends as readonly FailureEnd[]).includes(otherwise))
+    throw new EventfoldError(
+      "INVALID_DEFINITION",
+      `${what}: expected ${ends.map((end) => JSON.stringify(end)).join(", ")} or { retry: { attempts, backoff? }, otherwise? }, found ${JSON.stringify(otherwise)}`,
+    );
   try {
     checkRetry(retry);
   } catch (error) {
     throw new EventfoldError("INVALID_DEFINITION", `${what}: ${messageOf(error)}`, { cause: error });
   }
-  return { attempts: retry.attempts, backoff: retry.backoff, end: checkedEnd(what, otherwise) };
-}
-
-function checkedEnd(what: string, end: FailureEnd): FailureEnd {
-  if (ENDS.includes(end)) return end;
-  throw new EventfoldError(
-    "INVALID_DEFINITION",
-    `${what}: expected "stop", "skip", "dead-letter" or { retry: { attempts, backoff? }, otherwise? }, found ${JSON.stringify(end)}`,
-  );
+  const { attempts, backoff } = retry;
+  return { attempts, backoff, end: otherwise };
 }

@@ -22,6 +22,8 @@ export interface Note {
   readonly outputsDone?: number;
   /** Every event up to this position is handled, with all its outputs. */
   readonly handled?: number;
+  /** Position of an event whose reaction has failed. It counts as handled, and no process reacts to it. */
+  readonly skipped?: number;
   /** Sequence of the note with the handlers that `position` or `handled` speaks of. */
   readonly handlersNote?: number;
   /** All handlers of one version of the manager, written when this version first runs. */

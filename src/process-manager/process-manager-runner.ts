@@ -20,6 +20,7 @@ import {
   schedulingSteps,
 } from "./progress.ts";
 import { causeOf, failedReaction, identityOf, type Outputs, type ScheduledCommand } from "./reaction.ts";
+import { reactByPolicy } from "./react-by-policy.ts";
 import { Reactions } from "./reactions.ts";
 
 const SAVE_EVERY_EVENTS = 1000;
@@ -195,7 +196,12 @@ export class ProcessManagerRunner {
         for (const event of batch) {
           if (stopped()) return true;
           if (this.#events.era !== progress.era) return false;
-          const outputs = this.#react(progress, event);
+          const outputs = this.#isGuarded ? await this.#reactGuarded(progress, event) : this.#react(progress, event);
+          if (outputs === "skipped" || outputs === "spoilt") {
+            if (!(await this.#skip(progress, event, outputs))) return await this.#kept.superseded(progress);
+            if (outputs === "spoilt") return false;
+            continue;
+          }
           progress.forgotten?.take(event, outputs);
           if (!(await this.#carryOut(progress, event, outputs, report))) return await this.#kept.superseded(progress);
           completeEvent(progress, event, outputs.state);
@@ -328,12 +334,43 @@ export class ProcessManagerRunner {
     return true;
   }
 
+  /** Whether a reaction that fails does not stop the manager at once. */
+  get #isGuarded(): boolean {
+    const { attempts, end } = this.#definition.onReactionError;
+    return attempts > 1 || end !== "stop";
+  }
+
+  async #reactGuarded(progress: Progress, event: StoredEvent): Promise<Outputs | "skipped" | "spoilt"> {
+    const react = (): Outputs => this.#react(progress, event);
+    // Most events are none that it reacts to.
+    if (!this.#reactions.has(event)) return react();
+    try {
+      return await reactByPolicy(progress, this.#definition.onReactionError, react, this.#parts);
+    } catch (error) {
+      this.#kept.forget();
+      throw error;
+    }
+  }
+
+  /** Passes an event whose reaction fails. False when another process has come first. */
+  async #skip(progress: Progress, event: StoredEvent, how: "skipped" | "spoilt"): Promise<boolean> {
+    const { position } = event;
+    // What other code has handled stays so; this code makes no state of it.
+    const isHandled = progress.handlers.outputsDone(event) === Infinity;
+    const note = { handled: position, skipped: position, ...this.#kept.attribution };
+    if (how === "spoilt" || !isHandled)
+      if (!(await this.#kept.commitNote(progress, note, causeOf(event).eventId))) return false;
+    if (how === "spoilt") this.#kept.forget();
+    else completeEvent(progress, event, progress.state);
+    return true;
+  }
+
   #react(progress: Progress, event: StoredEvent): Outputs {
     try {
       return reactTo(this.name, this.#reactions, progress, event);
     } catch (error) {
       // It may have changed half of its state: the next run finds it again.
-      this.#kept.forget();
+      if (!this.#isGuarded) this.#kept.forget();
       throw failedReaction(this.name, event, error);
     }
   }

@@ -74,7 +74,7 @@ export interface ProcessManagerOptions<Targets extends readonly AnyContract[], S
    * the opening. It is fixed in the store then; a later value changes nothing for that reaction.
    */
   readonly startFrom?: StartFrom;
-  /** What to do about commands that fail. A failure that may pass, like a full disk, is always tried again. */
+  /** What to do about failures. One that may pass, like a full disk, is always tried again. */
   readonly onError?: FailurePolicies;
   /**
    * While a command is a dead letter, the commands that later events of the same instance cause wait for it. When it is replayed or
@@ -95,6 +95,7 @@ export interface ProcessManagerDefinition {
   readonly version: CodeVersion | undefined;
   readonly startFrom: StartFrom | undefined;
   readonly onCommandError: Policy;
+  readonly onReactionError: Policy;
   readonly isOrdered: boolean;
   readonly sources: readonly {
     readonly aggregate: AnyContract;
@@ -118,14 +119,25 @@ export function processManager<const Name extends string, const Targets extends 
       "INVALID_DEFINITION",
       `process manager ${name}: startFrom is "beginning" or "now", not ${JSON.stringify(startFrom)}`,
     );
-  const onCommandError = policyOf(`process manager ${name}, onError.command`, onError.command ?? "dead-letter");
+  const what = `process manager ${name}, onError`;
+  const onCommandError = policyOf(`${what}.command`, onError.command, ["dead-letter", "skip", "stop"]);
+  const onReactionError = policyOf(`${what}.reaction`, onError.reaction, ["stop", "skip"]);
   if (order !== undefined && order !== "instance")
     throw new EventfoldError(
       "INVALID_DEFINITION",
       `process manager ${name}: expected order to be "instance", found ${JSON.stringify(order)}`,
     );
   const targets = new Set(dispatches.map(({ type }) => type));
-  const definition = { name, initial, targets, version, startFrom, onCommandError, isOrdered: order !== undefined };
+  const definition = {
+    name,
+    initial,
+    targets,
+    version,
+    startFrom,
+    onCommandError,
+    onReactionError,
+    isOrdered: order !== undefined,
+  };
   return define({ ...definition, sources: [] }) as unknown as ProcessManager<Name, State, Targets[number], never>;
 }
 

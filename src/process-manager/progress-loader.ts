@@ -66,6 +66,7 @@ export class ProgressLoader {
       handlers: new HandlerProgress(),
       reacted: undefined,
       scheduled: new ScheduledCommands(),
+      skipped: new Set(),
       versions: new Map(versions),
       samples: new FoldSamples(),
       earlierDeadLetters: new Set(),
@@ -120,6 +121,7 @@ export class ProgressLoader {
       handlers: new HandlerProgress(kept),
       reacted: undefined,
       scheduled: new ScheduledCommands(kept.scheduled),
+      skipped: new Set(),
       versions: new Map(kept.adoptedVersions),
       samples: new FoldSamples((checkpoint.samples ?? []) as readonly FoldSample[]),
       earlierDeadLetters: new Set(kept.deadLetters),
@@ -184,8 +186,10 @@ export class ProgressLoader {
 
   /** Saves a checkpoint, if it would be a newer one that can be trusted. */
   async save(progress: Progress): Promise<void> {
-    const { cursor, reacted, sequence } = progress;
+    const { cursor, reacted, sequence, skipped } = progress;
     if (!cursor.isVerified || cursor.position === this.#saved) return;
+    // A checkpoint has only the notes of events that it has passed.
+    for (const position of skipped) if (position > cursor.position) return;
     // A reaction that is not carried out yet may have changed the state.
     if (reacted !== undefined) return;
     // The checkpoint promises that every note after `sequence` comes after this place in the log. So there must be no unknown note.

@@ -31,6 +31,8 @@ export interface Progress {
   /** What the manager made of the next event: it is asked once, since it may change its state. */
   reacted: { readonly position: number; readonly outputs: Outputs } | undefined;
   readonly scheduled: ScheduledCommands;
+  /** Positions of events to which the manager does not react, because that has failed. */
+  readonly skipped: Set<number>;
   /** From the adopted checkpoint. */
   readonly versions: ReadonlyMap<string, number>;
   /** How some events were reacted to, to notice changed code. */
@@ -79,6 +81,8 @@ export function completeEvent(progress: Progress, event: StoredEvent, state: unk
 /** Applies a note that is in the log. */
 export function applyNote(progress: Progress, { sequence, note }: ConsumerNote): void {
   for (const key of (note as Note).deadLetters ?? []) progress.earlierDeadLetters.add(key);
+  const { skipped } = note as Note;
+  if (skipped !== undefined) progress.skipped.add(skipped);
   applySchedule(progress.scheduled, note as Note);
   progress.handlers.apply(sequence, note as Note);
   progress.sequence = sequence;
@@ -91,6 +95,7 @@ export function reactTo(manager: string, reactions: Reactions, progress: Progres
   if (progress.reacted?.position === position) return progress.reacted.outputs;
   if (
     !reactions.has(event) ||
+    progress.skipped.has(position) ||
     version <= (progress.versions.get(`${aggregate}/${id}`) ?? 0) ||
     !progress.handlers.counts(event)
   )

@@ -218,14 +218,17 @@ const Sums = projection("sums", { mySum: 0 }).on(Counter, {
   Added: ({ mySum }, { data: { myNumber } }) => ({ mySum: mySum + myNumber }),
 });
 
+const POLICY = { order: "instance", onError: { reaction: "skip" } } as const;
+
 /** Sends on what is added to counter `from`: at once, later, never, or in vain, by the number. The second version has a new handler. */
 const relay = (version: number) =>
-  processManager("relay", { dispatches: [Counter], initial: { mySeen: 0 }, order: "instance" }).on(Counter, {
+  processManager("relay", { dispatches: [Counter], initial: { mySeen: 0 }, ...POLICY }).on(Counter, {
     ...(version > 0
       ? { Noted: () => ({ schedule: [{ in: "9h" as const, dispatch: Counter.at("to").Add({ myNumber: 9 }) }] }) }
       : {}),
     Added: ({ mySeen }, { id, data: { myNumber } }) => {
       if (id !== "from") return undefined;
+      if (myNumber === 7) throw new RangeError("7 is a bug");
       const add = (number: number) => ({
         ...Counter.at("to").Add({ myNumber: number }),
         context: { ...CONTEXT, idempotencyKey: `key-${number}` },
@@ -277,6 +280,7 @@ async function writeEverything(directory: string, round: number, time: number): 
       .projection(Sums)
       .processManager(relay(version))
       .processManagerMode("manual")
+      .onProcessManagerError(() => {})
       .clock(() => now)
       .open();
   let now = time;
@@ -287,7 +291,7 @@ async function writeEverything(directory: string, round: number, time: number): 
       store.dispatch(Counter.at("from").Add({ myNumber }), { ...CONTEXT, idempotencyKey: `k-${round}-${myNumber}` });
     for (const number of [1, 2]) await add(number);
     await store.runProcessManagers();
-    for (const number of [3, 4, 5, 6]) await add(number);
+    for (const number of [3, 4, 5, 6, 7]) await add(number);
     await store.runProcessManagers();
     now += 30 * 60_000;
     await store.runProcessManagers();

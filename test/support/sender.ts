@@ -32,8 +32,14 @@ export const Target = aggregate("target", {
 
 export type SenderOptions = Partial<ProcessManagerOptions<[typeof Target], null>>;
 
+/** The reaction of a sender fails for this number. */
+export const BUG = 1313;
+
 /** Sends what each source sends to the target, one command for each number. */
 export const sender = (options: SenderOptions) =>
   processManager("sender", { dispatches: [Target], ...options }).on(Source, {
-    Sent: (_, { data: { n, more = [] } }) => [n, ...more].map((each) => Target.at("t").Get({ n: each })),
+    Sent: (_, { data: { n, more = [] } }) => {
+      if (n === BUG) throw new RangeError("a bug in the reaction");
+      return [n, ...more].map((each) => Target.at("t").Get({ n: each }));
+    },
   });

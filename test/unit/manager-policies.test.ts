@@ -240,9 +240,87 @@ describe("a process manager with order in a directory", () => {
   });
 });
 
+describe.each(backends)("a reaction that fails $backend", ({ builder }) => {
+  /** Sends the sum of all numbers so far; changes its state before it fails for 13. */
+  const summing = (options: SenderOptions, isFixed = false) =>
+    processManager("sender", { dispatches: [Target], initial: { sum: 0 }, ...(options as object) }).on(Source, {
+      Sent: (state, { data: { n } }) => {
+        state.sum += n;
+        if (n === 13 && !isFixed) throw new RangeError("13 is a bug");
+        return { state, dispatch: Target.at("t").Get({ n: state.sum }) };
+      },
+    });
+  async function opened(manager: ReturnType<typeof summing>, storage = builder().aggregate(Source).aggregate(Target)) {
+    const errors: unknown[] = [];
+    const store = await storage
+      .processManager(manager)
+      .processManagerMode("manual")
+      .onProcessManagerError((error) => errors.push(error))
+      .open();
+    const send = (n: number) => store.dispatch(Source.at("s").Send({ n }));
+    const got = async () => (await store.get(Target, "t").state()).got;
+    return { store, send, got, errors };
+  }
+
+  test("stops the manager if nothing else is said, after the attempts that are allowed", async () => {
+    for (const onError of [{}, { reaction: { retry: { attempts: 3, backoff: () => 0 } } }]) {
+      const { store, send, got } = await opened(summing({ onError }));
+      for (const n of [1, 13, 2]) await send(n);
+      for (const _ of [1, 2])
+        await expect(store.runProcessManagers()).rejects.toMatchObject({
+          code: "PROCESS_MANAGER_FAILED",
+          cause: expect.any(RangeError) as unknown,
+        });
+      expect(await got()).toEqual([1]);
+      await store.close();
+    }
+  });
+
+  test.each(["skip", { retry: { attempts: 2, backoff: () => 0 }, otherwise: "skip" }] as const)(
+    "is skipped with %j: the state is as before, and no version of the code reacts to the event again",
+    async (reaction) => {
+      const storage = builder().aggregate(Source).aggregate(Target);
+      {
+        const { store, send, got, errors } = await opened(summing({ onError: { reaction } }), storage);
+        for (const n of [1, 13, 2, 13, 13, 3]) await send(n);
+        expect(await store.runProcessManagers()).toEqual({ dispatched: 3, deadLettered: 0 });
+        expect(await got()).toEqual([1, 3, 6]);
+        expect(errors).toHaveLength(3);
+        expect(errors[0]).toMatchObject({ code: "PROCESS_MANAGER_FAILED", cause: { message: "13 is a bug" } });
+        await store.close();
+      }
+      const { store, send, got } = await opened(summing({}, true), storage);
+      await send(4);
+      expect(await store.runProcessManagers()).toEqual({ dispatched: 1, deadLettered: 0 });
+      expect(await got()).toEqual([1, 3, 6, 10]);
+      await store.close();
+    },
+  );
+
+  test("is skipped in a state that cannot be copied", async () => {
+    const Odd = processManager("odd", {
+      dispatches: [Target],
+      initial: () => ({ sum: 0, add: (n: number) => n }),
+      onError: { reaction: "skip" },
+    }).on(Source, {
+      Sent: (state, { data: { n } }) => {
+        state.sum += state.add(n);
+        if (n === 13) throw new RangeError("13 is a bug");
+        return { state, dispatch: Target.at("t").Get({ n: state.sum }) };
+      },
+    });
+    const { store, send, got } = await opened(Odd as never);
+    for (const n of [1, 13, 2]) await send(n);
+    expect(await store.runProcessManagers()).toEqual({ dispatched: 2, deadLettered: 0 });
+    expect(await got()).toEqual([1, 3]);
+    await store.close();
+  });
+});
+
 test("a policy that cannot be meant is refused where it is defined", () => {
   const bad: readonly SenderOptions[] = [
     { onError: { command: "ignore" as never } },
+    { onError: { reaction: "dead-letter" as never } },
     { onError: { command: { retry: { attempts: 0 } } } },
     { onError: { command: { retry: { attempts: 2, backoff: "1 fortnight" as never } } } },
     { onError: { command: { retry: { attempts: 2 }, otherwise: "retry" as never } } },
