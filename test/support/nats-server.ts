@@ -158,7 +158,7 @@ export class NatsCluster {
   async ready(): Promise<void> {
     const { user, withoutJetStream } = this.#options;
     const login = user === undefined ? {} : { user, pass: "p" };
-    const connection = await this.connect({ waitOnFirstConnect: true, ...login });
+    const connection = await this.#firstConnection(login);
     try {
       if (withoutJetStream === true) return;
       const name = `ready_${process.pid}_${Date.now()}`;
@@ -172,6 +172,21 @@ export class NatsCluster {
       await request(connection, `$JS.API.STREAM.DELETE.${name}`, {});
     } finally {
       await connection.close();
+    }
+  }
+
+  /** Throws if the servers do not start. */
+  async #firstConnection(login: ConnectionOptions): Promise<NatsConnection> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.connect(login);
+      } catch (error) {
+        const hasEnded = this.#servers.some(
+          ({ process: running }) => running?.pid === undefined || running.exitCode !== null,
+        );
+        if (hasEnded || attempt === 300) throw error;
+        await pause(100);
+      }
     }
   }
 

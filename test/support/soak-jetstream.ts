@@ -113,14 +113,24 @@ class Network {
   }
 }
 
-/** False if there is no leader at present. */
+/** The leader, for which it waits; nothing if there is none for long. */
+async function nextLeader(cluster: NatsCluster, connection: NatsConnection): Promise<number | undefined> {
+  for (let attempt = 0; attempt < 60; attempt++) {
+    const leader = await cluster.leaderOf(connection, NAME).catch(() => undefined);
+    if (leader !== undefined) return leader;
+    await pause(200);
+  }
+  return undefined;
+}
+
+/** False if there is no leader. */
 async function bringAbout(
   failure: Exclude<Failure, "kill writer">,
   cluster: NatsCluster,
   network: Network,
   connection: NatsConnection,
 ): Promise<boolean> {
-  const leader = await cluster.leaderOf(connection, NAME).catch(() => undefined);
+  const leader = await nextLeader(cluster, connection);
   if (leader === undefined && failure !== "kill all") return false;
   const target = failure === "kill follower" ? ((leader ?? 0) + 1) % SERVERS : (leader ?? 0);
   const restart = async (servers: readonly number[]): Promise<void> => {
