@@ -241,3 +241,92 @@ function sendPlaceholders(place: Place): void {
     await again.close();
   });
 }
+
+// A handler that writes what it knows of a person to another event.
+const Card = aggregate("card", {
+  initial: { name: "" },
+  events: {
+    Made: data<{ name: string }>().personal((_, id) => `owner of ${id}`, { name: "(forgotten)" }),
+    Copied: data<{ name: string }>(),
+  },
+  commands: { Make: data<{ name: string }>(), Copy: data(), Refuse: data() },
+  rejections: { No: data<{ name: string }>() },
+}).define({
+  handle: {
+    Make: ({ data: given, emit }) => emit.Made(given),
+    Copy: ({ state, emit }) => emit.Copied({ name: state.name }),
+    Refuse: ({ state, reject }) => reject.No({ name: state.name }),
+  },
+  apply: { Made: (_, { name }) => ({ name }), Copied: (state) => state },
+  snapshotEvery: 1,
+});
+
+const Copier = processManager("copier", { dispatches: [Card], initial: () => ({ name: "" }) }).on(Card, {
+  Made: (_, { data: { name } }) => ({ state: { name } }),
+  Copied: (state, { id }) => (id === "target" ? undefined : { dispatch: Card.at("target").Make({ name: state.name }) }),
+});
+
+describe.each(["memory", "files"] as const)(
+  "a store in %s that knows a person whom another one has forgotten",
+  (kind) => {
+    const make = async () => {
+      const storage: EventStorage | string = kind === "memory" ? memory() : temporaryDirectory();
+      const openCards = () =>
+        AggregateStore.builder(storage).aggregate(Card).processManager(Copier).processManagerMode("manual").open();
+      const [a, b] = [await openCards(), await openCards()];
+      await b.get(Card, "1").execute(Card.commands.Make({ name: "Ada" }));
+      await b.runProcessManagers();
+      expect((await b.get(Card, "1").state()).name).toBe("Ada");
+      await a.forget("owner of 1");
+      return { b, close: () => Promise.all([a.close(), b.close()]) };
+    };
+    const copies = async (store: AggregateStore<typeof Card>, id = "1"): Promise<unknown[]> => {
+      const found = [];
+      for await (const event of store.readEvents("card", id))
+        if (event.type !== "Made" || id !== "1") found.push(event.data);
+      return found;
+    };
+
+    test("decides commands without the name", async () => {
+      const { b, close } = await make();
+      const { Copy, Refuse } = Card.commands;
+      const card = b.get(Card, "1");
+      const results = await Promise.allSettled([card.execute(Copy()), card.try(Refuse()), card.execute(Copy())]);
+      expect(results[1]).toMatchObject({ value: { rejection: { data: { name: "(forgotten)" } } } });
+      expect(await copies(b)).toEqual([{ name: "(forgotten)" }, { name: "(forgotten)" }]);
+      await close();
+    });
+
+    test("decides several commands of one commit without the name", async () => {
+      const { b, close } = await make();
+      await b.dispatchAll([Card.at("1").Copy(), Card.at("2").Copy()]);
+      expect(await copies(b)).toEqual([{ name: "(forgotten)" }]);
+      await close();
+    });
+
+    test("lets its process managers react without the name", async () => {
+      const { b, close } = await make();
+      await b.dispatch(Card.at("1").Copy());
+      await b.runProcessManagers();
+      expect(await copies(b, "target")).toEqual([{ name: "(forgotten)" }]);
+      await close();
+    });
+  },
+);
+
+test("a handler that failed gets an event without the name when it is tried again", async () => {
+  const store = await AggregateStore.builder(memory()).aggregate(Card).open();
+  await store.dispatch(Card.at("1").Make({ name: "Ada" }));
+  const seen: string[] = [];
+  let forget: Promise<unknown> | undefined;
+  const subscription = store.subscribe({ types: ["Made"], onError: () => {} }, async (event) => {
+    seen.push((event.data as { name: string }).name);
+    forget ??= store.forget("owner of 1");
+    await forget;
+    if (seen.length < 2) throw new Error("not yet");
+  });
+  await store.idle();
+  await subscription.close();
+  expect(seen).toEqual(["Ada", "(forgotten)"]);
+  await store.close();
+});
