@@ -15,22 +15,31 @@ import type {
   StreamName,
 } from "./event-store.ts";
 
+/** The methods that a store need not have. Does not compile when the port has a new one that would not be passed on. */
+const OPTIONAL: readonly PassedOn[] = ["acquireName", "sizes", "backup", "reclaim", "loadForeignCheckpoint"];
+type PassedOn = "acquireName" | "sizes" | "backup" | "reclaim" | "loadForeignCheckpoint";
+type Properties = "location" | "pollInterval" | "keys" | "era";
+/** Those of the store that does more. */
+type NotPassedOn = "refreshNow" | "watchEra";
+type OptionalKey = { [K in keyof EventStore]-?: object extends Pick<EventStore, K> ? K : never }[keyof EventStore];
+type Unknown = Exclude<OptionalKey, PassedOn | NotPassedOn | Properties>;
+
 /** A store that passes all calls on to another one, but for `refreshNow`: to be the base of one that does more. */
-export class DelegatingEventStore implements EventStore {
+export class DelegatingEventStore implements EventStore, Record<Unknown, never> {
   readonly inner: EventStore;
   readonly acquireName?: NonNullable<EventStore["acquireName"]>;
   readonly sizes?: NonNullable<EventStore["sizes"]>;
   readonly backup?: NonNullable<EventStore["backup"]>;
+  readonly reclaim?: NonNullable<EventStore["reclaim"]>;
   readonly loadForeignCheckpoint?: NonNullable<EventStore["loadForeignCheckpoint"]>;
   readonly location?: string;
   readonly pollInterval?: number;
 
   constructor(inner: EventStore) {
     this.inner = inner;
-    if (inner.acquireName !== undefined) this.acquireName = inner.acquireName.bind(inner);
-    if (inner.sizes !== undefined) this.sizes = inner.sizes.bind(inner);
-    if (inner.backup !== undefined) this.backup = inner.backup.bind(inner);
-    if (inner.loadForeignCheckpoint !== undefined) this.loadForeignCheckpoint = inner.loadForeignCheckpoint.bind(inner);
+    // A caller asks whether a method is there.
+    for (const name of OPTIONAL)
+      if (inner[name] !== undefined) Object.assign(this, { [name]: (inner[name] as () => unknown).bind(inner) });
     if (inner.location !== undefined) this.location = inner.location;
     if (inner.pollInterval !== undefined) this.pollInterval = inner.pollInterval;
   }

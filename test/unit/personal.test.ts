@@ -330,3 +330,20 @@ test("a handler that failed gets an event without the name when it is tried agai
   expect(seen).toEqual(["Ada", "(forgotten)"]);
   await store.close();
 });
+
+test("a store with personal fields reclaims, and what is left can be read and forgotten", async () => {
+  const directory = temporaryDirectory();
+  const store = await open(directory);
+  await store.dispatch(Customer.at("1").Register(ada));
+  await store.dispatch(Customer.at("2").Register(bob));
+  await store.delete(Customer, "1");
+  await store.reclaim();
+  expect(await store.get(Customer, "2").state()).toMatchObject({ name: "Bob" });
+  expect(await store.forget(bob.customer)).toBe(true);
+  expect(await store.get(Customer, "2").state()).toMatchObject({ name: "(forgotten)" });
+  await store.close();
+  const again = await open(directory);
+  expect(await again.get(Customer, "2").state()).toMatchObject({ name: "(forgotten)" });
+  await again.close();
+  expectNothingOf(directory, [ada.name, ada.street, bob.customer]);
+});
