@@ -1,10 +1,12 @@
 import { type Duration, milliseconds } from "../duration.ts";
 import { EventfoldError } from "../errors.ts";
-import type { EventStore } from "../event-store/event-store.ts";
+import { cutOfType } from "../cut.ts";
+import type { EventStore, StreamName } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { HandlerProgress } from "../process-manager/handler-progress.ts";
 import type { Note } from "../process-manager/note.ts";
 import type { ProcessManagers } from "../process-manager/process-managers.ts";
+import { type FullName, fullNameOf } from "../stream-names.ts";
 import { monotonicNow } from "../real-timers.ts";
 import { eventOf, subscriptionOf } from "../subscription/subscription-letters.ts";
 
@@ -47,6 +49,7 @@ export async function reclaimStore(
   const patience = budget === Infinity ? budget : milliseconds(budget, "budget");
   signal?.throwIfAborted();
   const started = monotonicNow();
+  await dropLettersOfDeleted(events, managers);
   // The log then says of each of these managers that it needs no old event.
   await managers.noteReached();
   await refreshBeforeReading(events);
@@ -65,6 +68,30 @@ export async function reclaimStore(
   const behind = [...managing, ...subscribed].filter(([, position]) => position < head).map(([name]) => name);
   const { isDone, events: removed, bytes, kept } = report;
   return { done: isDone, events: removed, bytes, kept, keptFor: kept === 0 ? [] : [...new Set(behind)] };
+}
+
+/** Drops the dead letters whose command is for an instance that was deleted since, or was caused by one. */
+async function dropLettersOfDeleted(events: EventStore, managers: ProcessManagers): Promise<void> {
+  const deletions = new Map<FullName, Promise<number>>();
+  const isDeletedAfter = async (stream: StreamName, time: number): Promise<boolean> => {
+    const name = fullNameOf(stream);
+    if (!deletions.has(name)) deletions.set(name, deletedAt(events, stream));
+    return ((await deletions.get(name)) ?? 0) >= time;
+  };
+  for (const { key, processManager, aggregate, id, cause, timestamp } of await managers.deadLetters()) {
+    if (processManager === undefined) continue;
+    const isGone =
+      (await isDeletedAfter({ type: aggregate, id }, timestamp)) ||
+      (cause !== undefined && (await isDeletedAfter({ type: cause.aggregate, id: cause.id }, timestamp)));
+    if (isGone) await managers.drop(key);
+  }
+}
+
+/** The time of a stream's last deletion; -1 if the stream was not deleted. */
+async function deletedAt(events: EventStore, stream: StreamName): Promise<number> {
+  for await (const [first] of events.readStream(stream))
+    if (first !== undefined) return cutOfType(first.type) === "deleted" ? first.timestamp : -1;
+  return -1;
 }
 
 /** By name, the last position up to which each process manager counts compactions, according to the log. */

@@ -83,6 +83,41 @@ describe("reclaim", () => {
     });
   });
 
+  test("removes dead letters of a deleted instance, and what is quarantined of it", async () => {
+    const Refusing = processManager("refusing", { dispatches: [Account] }).on(Account, {
+      Opened: (_state, e) => Account.at(`${e.id}-copy`).Withdraw({ amount: e.data.owner.length }),
+    });
+    const directory = temporaryDirectory();
+    const build = () =>
+      AggregateStore.builder(directory).aggregate(Account).processManager(Refusing).processManagerMode("manual").open();
+    const store = await build();
+    for (const id of ["ada", "bob"])
+      await store.get(Account, id).execute(Account.commands.Open({ owner: "x".repeat(4711) }));
+    await store.runProcessManagers();
+    expect(await store.deadLetters()).toMatchObject([{ id: "ada-copy" }, { id: "bob-copy" }]);
+    fs.mkdirSync(`${directory}/meta/quarantine`);
+    for (const [name, text] of [
+      ["account.ada.12", "torn"],
+      ["account.adam.12", "another's"],
+      ["commit_log.1.500", '{"stream":"account/ada","version":2}'],
+      ["commit_log.1.900", '{"stream":"account/bob","version":2}'],
+    ] as const)
+      fs.writeFileSync(`${directory}/meta/quarantine/${name}`, text);
+    await store.delete(Account, "ada");
+    await store.reclaim();
+    expect(await store.deadLetters()).toMatchObject([{ id: "bob-copy" }]);
+    expect(fs.readdirSync(`${directory}/meta/quarantine`).sort()).toEqual(["account.adam.12", "commit_log.1.900"]);
+    expect(filesWith(directory, "ada-copy")).toEqual([]);
+    expect(filesWith(directory, "bob-copy").length).toBeGreaterThan(1);
+    await store.close();
+    expect((await verify(directory)).findings.filter(({ severity }) => severity !== "info")).toEqual([]);
+    fs.rmSync(`${directory}/process_managers`, { recursive: true });
+    fs.rmSync(`${directory}/meta/marker.json`);
+    await using again = await build();
+    expect(await again.deadLetters()).toMatchObject([{ id: "bob-copy" }]);
+    expect(await again.runProcessManagers()).toEqual({ dispatched: 0, deadLettered: 0 });
+  });
+
   test("can be followed by restarts without caches, and without a log", async () => {
     const directory = temporaryDirectory();
     const { store } = await filled(directory);

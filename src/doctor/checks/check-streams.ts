@@ -3,6 +3,7 @@ import type { FileSystem } from "../../fs/file-system.ts";
 import { positionOfLine } from "../../file-store/lines/line-scanner.ts";
 import { readWhole } from "../../file-store/disk/whole-file.ts";
 import { readLines } from "../../file-store/lines/line-reader.ts";
+import { versionAfter } from "../../file-store/streams/stream-end.ts";
 import { decodeSnapshot, type LineHash, type SnapshotFile } from "../../file-store/caches/snapshot-format.ts";
 import type { StreamKey } from "../../file-store/disk/stream-key.ts";
 import { correctText } from "../scan/one-byte-correction.ts";
@@ -29,7 +30,7 @@ export function checkStream(
     let version = 0;
     for (const lines of readLines(file, 0, Math.min(end, file.size()))) {
       for (const line of lines) {
-        version++;
+        version = versionAfter(version, line.text);
         const where = { file: path, line: version, offset: line.offset };
         const parsed = line.text === undefined ? undefined : tryParse(Buffer.from(line.text));
         if (parsed === undefined) {

@@ -1,3 +1,4 @@
+import { versionAfter } from "../streams/stream-end.ts";
 import type { FileHandle } from "../../fs/file-system.ts";
 import type { StreamName } from "../../event-store/event-store.ts";
 import { checkStreamName, isTypeName } from "../../stream-names.ts";
@@ -97,7 +98,7 @@ function versionAt(
     if (found !== expected)
       return `the line before it has the hash ${JSON.stringify(found)}, not ${JSON.stringify(expected)}`;
     let count = 0;
-    for (const lines of readLines(file, 0, offset)) count += lines.length;
+    for (const lines of readLines(file, 0, offset)) for (const { text } of lines) count = versionAfter(count, text);
     return count;
   } finally {
     file.close();

@@ -44,10 +44,15 @@ export interface NoteSection {
   readonly settledLetters?: readonly string[];
 }
 
+/** The line of a note, without its LF. */
+export function noteLine({ note, deadLetters, settledLetters }: Omit<NoteSection, "name" | "sequence">): string {
+  return JSON.stringify({ note, deadLetters, settledLetters });
+}
+
 /** The text of a note's section. */
 export function noteLines(section: NoteSection): string {
-  const { name, sequence, note, deadLetters, settledLetters } = section;
-  const body = `${JSON.stringify({ note, deadLetters, settledLetters })}\n`;
+  const { name, sequence } = section;
+  const body = `${noteLine(section)}\n`;
   return `{"manager":${JSON.stringify(name)},"sequence":${sequence},"bytes":${Buffer.byteLength(body)}}\n${body}`;
 }
 
@@ -82,7 +87,7 @@ export function readSections(
   header: RecordHeader,
   base: number,
   visit: (section: Section, record: RecordText) => void,
-  visitNote?: (section: NoteSection) => void,
+  visitNote?: (section: NoteSection, start: number, end: number) => void,
   keys?: Map<string, StreamKey>,
 ): void {
   const bodyStart = header.body - base;
@@ -108,7 +113,7 @@ export function readSections(
       if (typeof manager !== "string" || !isCount(sequence) || !isCount(bytes) || start + bytes > end)
         throw new MalformedRecordError("the section of a process manager's note has an unknown form");
       at = start + bytes - bodyStart;
-      visitNote?.(noteSection(manager, sequence, buffer.toString("utf8", start, start + bytes)));
+      visitNote?.(noteSection(manager, sequence, buffer.toString("utf8", start, start + bytes)), start, start + bytes);
       continue;
     }
     const keyStart = at + STREAM_PREFIX;

@@ -87,6 +87,15 @@ export class DeadLetterFiles {
     }
   }
 
+  /** Replaces a manager's file by one with these letters, if it has others. Needs the store's lock. */
+  keep(name: string, letters: readonly StoredDeadLetter[]): void {
+    if (!hasLettersFile(name)) return;
+    const keys = new Set(letters.map(({ key }) => key));
+    if ([...this.read(name).keys()].every((key) => keys.has(key))) return;
+    replaceFileNow(this.#fs, this.#path(name), letters.map(lineOf).join(""));
+    this.#known.delete(name);
+  }
+
   #write(name: string, path: string, deadLetters: readonly StoredDeadLetter[]): LettersFile {
     const file = this.#fs.open(path, "create");
     try {

@@ -208,6 +208,11 @@ export class ProgressLog implements CommitObserver {
     return known.has(key) ? open.get(key) : this.#files.read(name).get(key);
   }
 
+  /** Removes letters that were replayed or dropped from the managers' files, durably. Needs the store's lock. */
+  removeSettled(): void {
+    for (const name of this.#files.names()) this.#files.keep(name, this.deadLetters(name));
+  }
+
   #lettersOf(name: string): Letters {
     let letters = this.#letters.get(name);
     if (letters === undefined) this.#letters.set(name, (letters = this.#lettersOfLog(name)));

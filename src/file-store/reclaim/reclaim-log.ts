@@ -1,3 +1,4 @@
+import type { StoredDeadLetter } from "../../event-store/event-store.ts";
 import { Slice } from "../../event-loop.ts";
 import type { StoreLock } from "../disk/store-lock.ts";
 import type { LogPlace } from "../log/log-place.ts";
@@ -5,7 +6,7 @@ import { LogScanner, type RecordVisitor, ScanCursor } from "../log/log-scanner.t
 import { pacedRead } from "../log/paced-scan.ts";
 import { isReclaimed, reclaimLines } from "../log/reclaimed-section.ts";
 import { markReclaimed, type RecordHeader } from "../log/record-format.ts";
-import { readSections, type Section } from "../log/record-sections.ts";
+import { noteLine, type NoteSection, readSections, type Section } from "../log/record-sections.ts";
 import { segmentHeader, segmentPath } from "../log/segment.ts";
 import { COMPRESSED, type SegmentFiles } from "../log/segment-files.ts";
 import { SegmentWriter } from "./segment-writer.ts";
@@ -14,6 +15,14 @@ export interface ReclaimLogParts {
   readonly fs: SegmentFiles;
   readonly directory: string;
   readonly lock: StoreLock;
+}
+
+/** What may be removed from a segment. */
+export interface Removable {
+  /** The lines of a section. */
+  readonly lines: (section: Section) => boolean;
+  /** A dead letter, of which only the key is needed. */
+  readonly letter: (manager: string, key: string) => boolean;
 }
 
 export interface ReclaimedSegment {
@@ -25,14 +34,14 @@ export interface ReclaimedSegment {
 }
 
 /**
- * Rewrites a segment that nothing is appended to any more, without the lines that `mayGo` names, and compressed. Nothing is done if it
+ * Rewrites a segment that nothing is appended to any more, without what `mayGo` names, and compressed. Nothing is done if it
  * has no such lines and is compressed. `next` is the segment after it. A damaged segment stays as it is (`CORRUPT_LOG`).
  */
 export async function reclaimSegment(
   { fs, directory, lock }: ReclaimLogParts,
   segment: number,
   next: number,
-  mayGo: (section: Section) => boolean,
+  mayGo: Removable,
   signal?: AbortSignal,
 ): Promise<ReclaimedSegment> {
   const path = segmentPath(directory, segment);
@@ -78,7 +87,7 @@ async function hasAny(
   scanner: LogScanner,
   from: LogPlace,
   limit: LogPlace,
-  mayGo: (section: Section) => boolean,
+  mayGo: Removable,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
   let found = false;
@@ -87,9 +96,13 @@ async function hasAny(
     from,
     limit,
     (header, buffer, base) => {
-      readSections(buffer, header, base, (section) => {
-        found ||= mayGo(section) && !isReclaimed(buffer, section);
-      });
+      readSections(
+        buffer,
+        header,
+        base,
+        (section) => (found ||= mayGo.lines(section) && !isReclaimed(buffer, section)),
+        (note) => (found ||= withoutLetters(note, mayGo) !== undefined),
+      );
       return !found;
     },
     signal,
@@ -97,14 +110,43 @@ async function hasAny(
   return found;
 }
 
-/** Removes lines from a record. Returns how many events they were. */
-function reclaimRecord(record: Buffer, header: RecordHeader, mayGo: (section: Section) => boolean): number {
+/** Removes lines and dead letters from a record. Returns how many events the lines were. */
+function reclaimRecord(record: Buffer, header: RecordHeader, mayGo: Removable): number {
   let events = 0;
-  readSections(record, header, header.start, (section) => {
-    if (!mayGo(section) || isReclaimed(record, section)) return;
-    reclaimLines(record, section);
-    events += section.events;
-  });
-  if (events > 0) markReclaimed(record, header.body - header.start);
+  let isChanged = false;
+  readSections(
+    record,
+    header,
+    header.start,
+    (section) => {
+      if (!mayGo.lines(section) || isReclaimed(record, section)) return;
+      reclaimLines(record, section);
+      events += section.events;
+      isChanged = true;
+    },
+    (note, start, end) => {
+      const line = withoutLetters(note, mayGo);
+      if (line === undefined) return;
+      const bytes = Buffer.from(line);
+      // Blanks at the end of a line of JSON mean nothing.
+      if (bytes.length >= end - start) return;
+      record.fill(" ", start, end - 1);
+      bytes.copy(record, start);
+      isChanged = true;
+    },
+  );
+  if (isChanged) markReclaimed(record, header.body - header.start);
   return events;
+}
+
+/** The line of a note without the dead letters that may go; nothing if it has none. */
+function withoutLetters(note: NoteSection, mayGo: Removable): string | undefined {
+  const { name, deadLetters = [] } = note;
+  const isGone = ({ key, letter }: StoredDeadLetter): boolean =>
+    Object.keys(letter).length > 0 && mayGo.letter(name, key);
+  if (!deadLetters.some(isGone)) return undefined;
+  return noteLine({
+    ...note,
+    deadLetters: deadLetters.map((each) => (isGone(each) ? { key: each.key, letter: {} } : each)),
+  });
 }

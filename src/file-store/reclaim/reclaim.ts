@@ -4,6 +4,7 @@ import { Slice } from "../../event-loop.ts";
 import type { LogFollower } from "../apply/log-follower.ts";
 import type { CheckpointFiles } from "../caches/checkpoint-files.ts";
 import type { SnapshotFiles } from "../caches/snapshot-files.ts";
+import { removeQuarantined } from "../disk/quarantine.ts";
 import type { StorePaths } from "../disk/store-paths.ts";
 import type { CommitLog } from "../log/commit-log.ts";
 import type { LogPlace } from "../log/log-place.ts";
@@ -12,6 +13,7 @@ import { readSections, type Section } from "../log/record-sections.ts";
 import type { SegmentFiles } from "../log/segment-files.ts";
 import type { Checkpointer } from "../recovery/checkpointer.ts";
 import { readMarker } from "../recovery/marker.ts";
+import type { ProgressLog } from "../progress/progress-log.ts";
 import type { Cuts } from "../streams/cuts.ts";
 import type { UnappliedRecords } from "../streams/unapplied-records.ts";
 import { reclaimSegment } from "./reclaim-log.ts";
@@ -26,6 +28,7 @@ export interface ReclaimParts extends ReclaimStreamParts {
   readonly follower: LogFollower;
   readonly checkpointer: Checkpointer;
   readonly snapshots: SnapshotFiles;
+  readonly progress: ProgressLog;
   readonly checkpointFiles: CheckpointFiles;
 }
 
@@ -97,15 +100,27 @@ class Reclamation {
     return false;
   };
 
+  /** Whether a dead letter was replayed or dropped. */
+  #isSettled(name: string, key: string): boolean {
+    return this.#parts.progress.deadLetter(name, key) === undefined;
+  }
+
   /** Begins a new segment if the last one has lines that may go. */
   async #sealDropped(): Promise<void> {
     const { log, lock, follower, unapplied } = this.#parts;
     const { segment } = log.end;
     let found = false;
     log.scanner.scan({ segment, offset: 0, position: segment - 1 }, log.end, (header, buffer, base) => {
-      readSections(buffer, header, base, (section) => {
-        found ||= this.#mayGo(section) && !isReclaimed(buffer, section);
-      });
+      readSections(
+        buffer,
+        header,
+        base,
+        (section) => (found ||= this.#mayGo(section) && !isReclaimed(buffer, section)),
+        ({ name, deadLetters = [] }) =>
+          (found ||= deadLetters.some(
+            ({ key, letter }) => Object.keys(letter).length > 0 && this.#isSettled(name, key),
+          )),
+      );
       return !found;
     });
     if (!found) return;
@@ -124,13 +139,14 @@ class Reclamation {
     const { fs, log, paths, lock } = this.#parts;
     const { signal, onProgress = () => {} } = this.#options;
     const segments = log.scanner.segments();
+    const mayGo = { lines: this.#mayGo, letter: (name: string, key: string) => this.#isSettled(name, key) };
     const sealed = segments.filter((segment) => segment < this.#durable.segment);
     for (const [done, segment] of sealed.entries()) {
       onProgress({ segments: done, totalSegments: sealed.length });
       if (this.#isOver()) return;
       const next = segments[done + 1] ?? this.#durable.segment;
       const parts = { fs, directory: paths.commitLog, lock };
-      const { events, before, after } = await reclaimSegment(parts, segment, next, this.#mayGo, signal);
+      const { events, before, after } = await reclaimSegment(parts, segment, next, mayGo, signal);
       this.#events += events;
       this.#bytes += before - after;
     }
@@ -140,7 +156,7 @@ class Reclamation {
 
   /** The streams' files, their snapshots, and samples of events in checkpoints. */
   async #reclaimStreams(): Promise<void> {
-    const { cuts, snapshots, checkpointFiles, lock } = this.#parts;
+    const { cuts, snapshots, checkpointFiles, lock, progress } = this.#parts;
     const slice = new Slice();
     for (const [key, cut] of cuts.lastUpTo(this.#durable.position)) {
       if (this.#isOver()) return;
@@ -149,6 +165,14 @@ class Reclamation {
       if (slice.isOver) await slice.next();
     }
     if (!cuts.isEmpty) await lock.hold(() => checkpointFiles.removeSamples());
+    await lock.hold(async () => progress.removeSettled());
+    const { fs, paths } = this.#parts;
+    const deleted = [...cuts.lastUpTo(this.#durable.position)].filter(([, { kind }]) => kind === "deleted");
+    await removeQuarantined(
+      fs,
+      paths,
+      deleted.map(([key]) => key),
+    );
   }
 
   #isOver(): boolean {

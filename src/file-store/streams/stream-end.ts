@@ -1,3 +1,4 @@
+import { cutOfLine } from "../lines/cut-line.ts";
 import { positionOfLine } from "../lines/line-scanner.ts";
 import { endOfLastLine, isBlank, lineBefore, type ReadableFile, readLines } from "../lines/line-reader.ts";
 
@@ -28,6 +29,11 @@ export function hasLinesAfter(file: ReadableFile, committed: number, size: numbe
   return false;
 }
 
+/** The version of a line that follows one with a version. A cut says its own: lines before it may be reclaimed. */
+export function versionAfter(version: number, text: string | undefined): number {
+  return Math.max(version + 1, cutOfLine(text ?? "")?.version ?? 0);
+}
+
 /**
  * Where a stream ends by its file alone, for when neither the index nor the log knows. Lines with a position beyond `head` do
  * not count: they are not committed yet.
@@ -41,6 +47,6 @@ export function endOfFile(file: ReadableFile | undefined, head: number): StreamE
     end = line.offset;
   }
   let version = 0;
-  for (const lines of readLines(file, 0, end)) version += lines.length;
+  for (const lines of readLines(file, 0, end)) for (const { text } of lines) version = versionAfter(version, text);
   return { version, end, crc: undefined };
 }
