@@ -100,5 +100,5 @@ export {
 } from "./process-manager/process-manager.ts";
 export type { ProcessManagerReport } from "./process-manager/process-manager-runner.ts";
 export type { Schedule, ScheduleOptions } from "./process-manager/schedule-runner.ts";
-export type { DeadLetter } from "./process-manager/dead-letter.ts";
+export type { DeadLetter, ReplayOptions } from "./process-manager/dead-letter.ts";
 export type { FailureEnd, FailurePolicies, FailurePolicy } from "./process-manager/failure-policy.ts";

@@ -10,6 +10,7 @@ import type { Projections, ReadProjectionOptions } from "../projection/projectio
 import type { UnknownEvents } from "../projection/unknown-events.ts";
 import type { ProcessManagerReport } from "../process-manager/process-manager-runner.ts";
 import type { Schedule, ScheduleOptions } from "../process-manager/schedule-runner.ts";
+import { type ReplayOptions, withoutCommand } from "../process-manager/dead-letter.ts";
 import type { ProcessManagers } from "../process-manager/process-managers.ts";
 import { type ImportOptions, type ImportReport, importStore } from "../transfer/import-store.ts";
 import { encryptingStore, forgetSubject } from "../personal/open-personal-store.ts";
@@ -236,13 +237,14 @@ export class AggregateStore<A extends AnyAggregate = AnyAggregate, P extends Any
   }
 
   /**
-   * Sends a dead letter's command once more; it still takes effect at most once. Or gives a dead letter's event to the handler of its
+   * Sends a dead letter's command once more, with another payload if `data` has one; it still takes effect at most once. Or gives a dead letter's event to the handler of its
    * subscription, which must be running in this store. If it fails again, the letter stays and this throws.
    */
-  async replayDeadLetter(key: string): Promise<void> {
+  async replayDeadLetter(key: string, options: ReplayOptions = {}): Promise<void> {
     this.#instances.checkWritable("replayDeadLetter");
     const name = subscriptionOfKey(key);
-    if (name === undefined) return this.#managers.replay(key);
+    if (name === undefined) return this.#managers.replay(key, options);
+    if (options.data !== undefined) throw withoutCommand(key);
     for (const [, running] of this.#subscriptions) if (running.name === name) return running.place.replay?.(key);
     throw new EventfoldError(
       "INVALID_ARGUMENT",

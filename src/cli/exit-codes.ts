@@ -17,7 +17,9 @@ export class UsageError extends Error {}
 /** Errors of the library that lie in what was asked for, not in the store. */
 const ASKED = new Set([
   "INVALID_ARGUMENT",
+  "INVALID_COMMAND",
   "INVALID_ID",
+  "INVALID_PAYLOAD",
   "ID_TOO_LONG",
   "INVALID_DEFINITION",
   "TARGET_NOT_EMPTY",

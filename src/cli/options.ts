@@ -39,6 +39,14 @@ export function time(text: string): number {
   return value;
 }
 
+export function jsonValue(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    throw new InvalidArgumentError(`Expected JSON, for example '{"amount":5}'.`);
+  }
+}
+
 export function withFormats(command: Command): Command {
   return command
     .addOption(new Option("--json", "print one JSON document").conflicts("jsonl"))

@@ -4,6 +4,7 @@ import type { EventStore, StoredDeadLetter } from "../event-store/event-store.ts
 import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { subscriptionOf } from "../subscription/subscription-letters.ts";
 import type { Cause } from "./reaction.ts";
+import { stringifyPayload } from "../json.ts";
 import { messageOf } from "../realm.ts";
 
 /** A command of a process manager or a schedule that could not be delivered, or an event that a subscription could not handle. */
@@ -142,6 +143,29 @@ interface StoredEnvelope {
     readonly causation_id?: string | null;
     readonly idempotency_key?: string | null;
   } | null;
+}
+
+/** How a dead letter is sent once more. */
+export interface ReplayOptions {
+  /** Another payload for its command. If the command fails again, the letter stays as it was. */
+  readonly data?: unknown;
+}
+
+/** What a replay sends. Throws `INVALID_PAYLOAD` for a payload that JSON would change. */
+export function replayOf(letter: StoredDeadLetter, { data }: ReplayOptions): Pick<Undelivered, "envelope" | "cause"> {
+  const { envelope, cause } = addressOf(letter);
+  if (data === undefined) return { envelope, cause };
+  const { type } = envelope.command;
+  const text = stringifyPayload(data, `command ${type} of ${envelope.aggregate}`);
+  return { envelope: { ...envelope, command: { type, data: JSON.parse(text) as unknown } }, cause };
+}
+
+/** The error for a payload that a dead letter without a command cannot have. */
+export function withoutCommand(key: string): EventfoldError {
+  return new EventfoldError(
+    "INVALID_ARGUMENT",
+    `replayDeadLetter expected no data for ${JSON.stringify(key)}, because it has an event and no command`,
+  );
 }
 
 /** Envelope and cause of a dead letter, also of one that the Rust crate wrote. */

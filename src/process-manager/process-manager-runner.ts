@@ -3,7 +3,7 @@ import { isEventfoldError } from "../errors.ts";
 import type { EventStore, StoredDeadLetter, StoredEvent } from "../event-store/event-store.ts";
 import { tracedCommit } from "../event-store/traced-commit.ts";
 import { ChangedHistoryError } from "../projection/log-cursor.ts";
-import { addressOf, openLetter, unreadableLetter } from "./dead-letter.ts";
+import { addressOf, openLetter, type ReplayOptions, replayOf, unreadableLetter } from "./dead-letter.ts";
 import { type CommandTargets, deliver, type Delivery, type StepNote, waitingLetter } from "./dispatcher.ts";
 import { deliverByPolicy, type RunnerParts } from "./deliver-by-policy.ts";
 import { KeptProgress } from "./kept-progress.ts";
@@ -127,10 +127,10 @@ export class ProcessManagerRunner {
    * Sends the command of a dead letter once more, with the same identity. The commit of its events removes the letter. With order, the
    * commands that wait for it follow.
    */
-  replay(key: string): Promise<void> {
+  replay(key: string, options: ReplayOptions = {}): Promise<void> {
     return this.#settle(key, async (letter, note) => {
       await this.#kept.letters?.checkFirst(key, note.expectedSequence);
-      const delivery = { manager: this.name, identity: key, ...addressOf(letter) };
+      const delivery = { manager: this.name, identity: key, ...replayOf(letter, options) };
       const { targets: allowed } = this.#definition;
       const parts = { targets: this.#targets, allowed, events: this.#events, now: this.#parts.now };
       return (await deliver(parts, delivery, note, "throw")).kind === "dispatched";

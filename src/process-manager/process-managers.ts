@@ -1,7 +1,7 @@
 import { EventfoldError } from "../errors.ts";
 import type { EventStore } from "../event-store/event-store.ts";
 import { refreshBeforeReading } from "../event-store/freshness.ts";
-import { type DeadLetter, shownLetter } from "./dead-letter.ts";
+import { type DeadLetter, type ReplayOptions, shownLetter } from "./dead-letter.ts";
 import type { CommandTargets } from "./dispatcher.ts";
 import type { CommandEnvelope } from "../aggregate/messages.ts";
 import type { StorageOptions } from "../event-store/event-storage.ts";
@@ -29,7 +29,7 @@ interface CommandRunner {
   /** Time of the next scheduled command; `Infinity` if there is none. */
   readonly nextDue: number;
   run(stopped: () => boolean): Promise<ProcessManagerReport>;
-  replay(key: string): Promise<void>;
+  replay(key: string, options?: ReplayOptions): Promise<void>;
   drop(key: string): Promise<void>;
   close(): Promise<void>;
 }
@@ -229,8 +229,8 @@ export class ProcessManagers {
     return this.#afterOthers(work);
   }
 
-  async replay(key: string): Promise<void> {
-    await (await this.#runnerOf(key)).replay(key);
+  async replay(key: string, options: ReplayOptions): Promise<void> {
+    await (await this.#runnerOf(key)).replay(key, options);
   }
 
   async drop(key: string): Promise<void> {

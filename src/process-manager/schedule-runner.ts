@@ -6,7 +6,7 @@ import { refreshBeforeReading } from "../event-store/freshness.ts";
 import { tracedCommit } from "../event-store/traced-commit.ts";
 import { ChangedHistoryError, LogCursor } from "../projection/log-cursor.ts";
 import { isDate } from "../realm.ts";
-import { addressOf, openLetter } from "./dead-letter.ts";
+import { openLetter, type ReplayOptions, replayOf } from "./dead-letter.ts";
 import { type CommandTargets, deliver, type DeliveryResult } from "./dispatcher.ts";
 import type { Note } from "./note.ts";
 import { envelopeCopy, type ScheduledCommand } from "./reaction.ts";
@@ -140,10 +140,10 @@ export class ScheduleRunner {
   }
 
   /** Sends the command of a dead letter once more. */
-  replay(key: string): Promise<void> {
+  replay(key: string, options: ReplayOptions = {}): Promise<void> {
     return this.#exclusively(async () => {
       for (let attempt = 1; ; attempt++) {
-        const { envelope } = addressOf(await this.#findLetter(key));
+        const { envelope } = replayOf(await this.#findLetter(key), options);
         const progress = await this.#synchronised();
         const { sequence: expectedSequence, era } = progress;
         const note = { name: SCHEDULES, expectedSequence, note: {}, settledLetters: [key], era };

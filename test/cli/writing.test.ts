@@ -117,18 +117,18 @@ test("delete deletes an instance, once", async () => {
   expect(await cli(remove)).toMatchObject({ code: 1 });
 });
 
-test("dead letters are listed, shown, replayed and dropped", async () => {
+test("dead letters are listed, shown, edited, replayed and dropped", async () => {
   const directory = temporaryDirectory();
   {
     const builder = AggregateStore.builder(directory).aggregate(Purse).aggregate(Transfer).processManager(Transfers);
     await using store = await builder.processManagerMode("manual").open();
-    for (const id of ["t1", "t2"])
+    for (const id of ["t1", "t2", "t3"])
       await store.dispatch(Transfer.at(id).Request({ from: "poor", to: "rich", amount: 5 }));
     await store.runProcessManagers();
   }
   const list = await cli(["dead-letters", "list", directory, "--app", MODEL, "--json"]);
   expect(list.code).toBe(1);
-  const [first, second] = JSON.parse(list.out) as { key: string }[];
+  const [first, second, third] = JSON.parse(list.out) as { key: string }[];
   const shown = await cli(["dead-letters", "show", directory, first?.key ?? "", "--app", MODEL]);
   expect(JSON.parse(shown.out)).toMatchObject({
     aggregate: "purse",
@@ -142,10 +142,20 @@ test("dead letters are listed, shown, replayed and dropped", async () => {
     await store.dispatch(Purse.at("poor").Fill({ amount: 5 }));
   }
   expect((await cli(["dead-letters", "replay", directory, first?.key ?? "", "--app", MODEL])).code).toBe(0);
-  expect((await cli(["dead-letters", "drop", directory, second?.key ?? "", "--app", MODEL])).code).toBe(0);
+  // Nothing is left in the purse.
+  const edit = (payload: string, ...more: string[]) =>
+    cli(["dead-letters", "edit", directory, second?.key ?? "", "--data", payload, "--app", MODEL, ...more]);
+  expect(await edit('{"amount":', "--apply")).toMatchObject({ code: 2 });
+  expect((await edit('{"amount":0}')).out).toContain("nothing was sent");
+  expect(await edit('{"amount":7}', "--apply")).toMatchObject({ code: 1 });
+  expect((await cli(["dead-letters", "list", directory, "--app", MODEL])).out).toContain(second?.key ?? "");
+  const sent = await edit('{"amount":0}', "--apply");
+  expect(sent.out).toBe(`Take of purse/poor\n- {"amount":5}\n+ {"amount":0}\nsent the command of ${second?.key}\n`);
+  expect(await edit('{"amount":0}', "--apply")).toMatchObject({ code: 1 });
+  expect((await cli(["dead-letters", "drop", directory, third?.key ?? "", "--app", MODEL])).code).toBe(0);
   expect((await cli(["dead-letters", "list", directory, "--app", MODEL])).code).toBe(0);
   const schedules = await cli(["schedules", directory, "--app", MODEL, "--json"]);
-  expect((JSON.parse(schedules.out) as { key: string }[]).map(({ key }) => key)).toEqual(["t1", "t2"]);
+  expect((JSON.parse(schedules.out) as { key: string }[]).map(({ key }) => key)).toEqual(["t1", "t2", "t3"]);
 });
 
 /** The command line as a process of its own. */

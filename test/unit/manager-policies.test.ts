@@ -37,6 +37,23 @@ describe.each(backends)("a process manager $backend", ({ builder }) => {
     await store.close();
   });
 
+  test("sends a dead letter with another payload, once, or leaves it as it was", async () => {
+    const { store, send, limit, got, letters } = await opened({ order: "instance" });
+    await limit(5);
+    for (const n of [3, 6]) await send("s", n);
+    await store.runProcessManagers();
+    const key = (await store.deadLetters())[0]?.key ?? "";
+    await expect(store.replayDeadLetter(key, { data: { n: 4 } })).rejects.toMatchObject({ code: "COMMAND_REJECTED" });
+    await expect(store.replayDeadLetter(key, { data: { n: NaN } })).rejects.toMatchObject({ code: "INVALID_PAYLOAD" });
+    expect(await letters()).toEqual(["3", "6 waits"]);
+    await store.replayDeadLetter(key, { data: { n: 5 } });
+    expect(await got()).toEqual([5, 6]);
+    await expect(store.replayDeadLetter(key, { data: { n: 7 } })).rejects.toMatchObject({
+      code: "UNKNOWN_DEAD_LETTER",
+    });
+    await store.close();
+  });
+
   test("skips a command that fails, tells the listener, and never sends it again", async () => {
     const { store, send, limit, got, letters, skipped } = await opened({ onError: { command: "skip" } });
     await limit(5);

@@ -1,10 +1,15 @@
 import type { Command } from "commander";
 import type { DeadLetter } from "eventfold-es";
 import { Found } from "../exit-codes.ts";
-import { type CommonOptions, formatOf, withApp, withFormats } from "../options.ts";
+import { type CommonOptions, formatOf, jsonValue, withApp, withFormats } from "../options.ts";
 import { timeText, writeDocument, writeList } from "../results.ts";
 import { withStore } from "../target.ts";
 import type { Column, Terminal } from "../terminal.ts";
+
+interface EditOptions extends CommonOptions {
+  readonly data: unknown;
+  readonly apply?: boolean;
+}
 
 const LETTER: readonly Column<DeadLetter>[] = [
   { title: "key", value: ({ key }) => key },
@@ -74,7 +79,7 @@ export function addManagerCommands(cli: Command, terminal: Terminal): void {
 
   const letters = cli
     .command("dead-letters")
-    .description("list, show, replay and drop commands that could not be delivered");
+    .description("list, show, edit, replay and drop commands that could not be delivered");
   withApp(
     withFormats(letters.command("list <store>").description("list them; exit code 1 if there are any")),
     "optional",
@@ -113,6 +118,38 @@ export function addManagerCommands(cli: Command, terminal: Terminal): void {
     .action(async (target: string, key: string, options: CommonOptions) =>
       withStore(target, { ...options, writes: true }, async ({ store }) => {
         await store.replayDeadLetter(key);
+        await terminal.line(`sent the command of ${key}`);
+      }),
+    );
+
+  withApp(
+    letters
+      .command("edit <store> <key>")
+      .description("print its command with another payload; with --apply, send that")
+      .requiredOption("--data <json>", "the payload", jsonValue)
+      .option("--apply", "send the command; if it fails, the letter stays as it was"),
+    "required",
+  )
+    .addHelpText(
+      "after",
+      `\nExample:\n  eventfold dead-letters edit ./data transfers:17:0 --data '{"amount":5}' --apply --app ./model.js`,
+    )
+    .action(async (target: string, key: string, options: EditOptions) =>
+      withStore(target, { ...options, writes: options.apply === true }, async ({ store }) => {
+        const { data } = options;
+        const letter = (await store.deadLetters()).find((each) => each.key === key);
+        if (letter === undefined)
+          throw new Found(`expected a dead letter with the key ${JSON.stringify(key)}, found none`);
+        const { aggregate, id, command } = letter;
+        const before = (command ?? {}) as { readonly data?: unknown };
+        await terminal.line(`${typeOf(command)} of ${aggregate}/${id}`);
+        await terminal.line(`- ${JSON.stringify(before.data) ?? "no payload"}`);
+        await terminal.line(`+ ${JSON.stringify(data)}`);
+        if (options.apply !== true) {
+          await terminal.line("nothing was sent; call it with --apply to send the command");
+          return;
+        }
+        await store.replayDeadLetter(key, { data });
         await terminal.line(`sent the command of ${key}`);
       }),
     );
