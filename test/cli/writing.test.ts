@@ -149,8 +149,9 @@ test("dead letters are listed, shown, edited, replayed and dropped", async () =>
   expect((await edit('{"amount":0}')).out).toContain("nothing was sent");
   expect(await edit('{"amount":7}', "--apply")).toMatchObject({ code: 1 });
   expect((await cli(["dead-letters", "list", directory, "--app", MODEL])).out).toContain(second?.key ?? "");
-  const sent = await edit('{"amount":0}', "--apply");
-  expect(sent.out).toBe(`Take of purse/poor\n- {"amount":5}\n+ {"amount":0}\nsent the command of ${second?.key}\n`);
+  const payloads = [5, 0].map((amount) => JSON.stringify({ amount, transfer: "t2" }));
+  const sent = await edit(payloads[1] ?? "", "--apply");
+  expect(sent.out).toBe(`Take of purse/poor\n- ${payloads[0]}\n+ ${payloads[1]}\nsent the command of ${second?.key}\n`);
   expect(await edit('{"amount":0}', "--apply")).toMatchObject({ code: 1 });
   expect((await cli(["dead-letters", "drop", directory, third?.key ?? "", "--app", MODEL])).code).toBe(0);
   expect((await cli(["dead-letters", "list", directory, "--app", MODEL])).code).toBe(0);
