@@ -232,6 +232,14 @@ export class JetStreamEventStore implements EventStore {
     return backup.call(this.#local, directory, options);
   }
 
+  /** To remove events from the replica alone would not remove them. */
+  async reclaim(): Promise<never> {
+    throw new EventfoldError(
+      "INVALID_ARGUMENT",
+      "reclaim expected a store in a directory, found one in JetStream, whose stream keeps all messages. Use personal fields for data that must go, or export the store to a new stream",
+    );
+  }
+
   async listStreams(type?: string): Promise<readonly StreamName[]> {
     this.#check();
     return this.#local.listStreams(type);

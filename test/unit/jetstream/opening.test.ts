@@ -98,6 +98,50 @@ describeNats("a store in JetStream that is opened", (nats) => {
     }
   });
 
+  test("refuses to reclaim, because its stream keeps all messages", async () => {
+    const storage = jetStream({ connection: await nats.connect(), name: nats.name(), directory: temporaryDirectory() });
+    await using store = await AggregateStore.open(storage);
+    const message = expect.stringContaining("whose stream keeps all messages") as string;
+    await expect(store.reclaim()).rejects.toMatchObject({ code: "INVALID_ARGUMENT", message });
+  });
+
+  test("copies its replica with the positions of subscriptions, and without keys", async () => {
+    const [connection, name, directory] = [await nats.connect(), nats.name(), temporaryDirectory()];
+    await using store = await AggregateStore.builder(jetStream({ connection, name, directory }))
+      .aggregate(Counter)
+      .open();
+    for (const by of [1, 2]) await store.get(Counter, "a").execute(Counter.commands.Add({ by }));
+    const seen: number[] = [];
+    const subscription = store.subscribe({ name: "mailer" }, ({ position }) => void seen.push(position));
+    await store.idle();
+    await subscription.close();
+    const copy = `${temporaryDirectory()}/copy`;
+    await expect(store.backup(copy, { keys: true })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    expect((await store.backup(copy)).position).toBe(2);
+    await store.get(Counter, "a").execute(Counter.commands.Add({ by: 3 }));
+    expect((await store.backup(copy, { incremental: true })).position).toBe(3);
+    await using files = await AggregateStore.builder(copy).aggregate(Counter).open();
+    expect(await files.get(Counter, "a").state()).toEqual({ sum: 6 });
+    const again: number[] = [];
+    files.subscribe({ name: "mailer" }, ({ position }) => void again.push(position));
+    await files.idle();
+    expect([seen, again]).toEqual([[1, 2], [3]]);
+  });
+
+  test("lets a named subscription go on in a process with a new replica", async () => {
+    const [connection, name] = [await nats.connect(), nats.name()];
+    const seen: number[] = [];
+    for (const by of [1, 2]) {
+      const storage = jetStream({ connection, name, directory: temporaryDirectory() });
+      await using store = await AggregateStore.builder(storage).aggregate(Counter).open();
+      await store.get(Counter, "a").execute(Counter.commands.Add({ by }));
+      const subscription = store.subscribe({ name: "mailer" }, ({ position }) => void seen.push(position));
+      await store.idle();
+      await subscription.close();
+    }
+    expect(seen).toEqual([1, 2]);
+  });
+
   test("for reading only writes nothing to the stream, follows it, and does not make it", async () => {
     const [connection, name, directory] = [await nats.connect(), nats.name(), temporaryDirectory()];
     const storage = jetStream({ connection, name, directory });
