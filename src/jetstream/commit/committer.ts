@@ -17,6 +17,8 @@ const MOST_COMMITS = 1000;
 const OVERHEAD = 1024;
 /** How long a message in a place may take to arrive by itself, in ms. */
 const ARRIVAL_MS = 10;
+/** How long a stream may seem to have lost messages, in ms. */
+const CHECK_MS = 1000;
 
 export interface QueuedCommit extends PreparedCommit {
   readonly resolve: (result: CommitResult) => void;
@@ -157,9 +159,12 @@ export class Committer {
   async #send(slot: Slot, deadline: () => number): Promise<boolean> {
     const { api, own } = this.#parts;
     let mayBeThere = false;
+    /** Whether the place is empty, and the last try was refused all the same. */
+    let isMisplaced = false;
     own.add(slot.batch);
     try {
       const isOurs = await api.untilAnswered(deadline, async (timeout) => {
+        isMisplaced = false;
         const known = mayBeThere ? await this.#lookInto(slot, timeout) : undefined;
         if (known !== undefined) return known;
         try {
@@ -170,7 +175,8 @@ export class Committer {
           if (error.outcome === "unknown") throw error;
           const found = await this.#lookInto(slot, timeout);
           if (found !== undefined) return found;
-          throw error.code === ERROR_CODES.wrongLastSequence ? new ApiFailure("passing", error.cause) : error;
+          isMisplaced = error.code === ERROR_CODES.wrongLastSequence;
+          throw isMisplaced ? new ApiFailure("passing", error.cause) : error;
         }
       });
       if (!isOurs) own.delete(slot.batch);
@@ -181,8 +187,19 @@ export class Committer {
       // If it turns up later, it counts as another process's: its commands have failed.
       own.delete(slot.batch);
       if (isOurs === false) return false;
+      if (isMisplaced) await this.#checkStream();
       const isCertain = !mayBeThere || (error instanceof ApiFailure && error.outcome === "refused");
       throw isCertain ? error : new ApiFailure("unknown", error instanceof ApiFailure ? error.cause : error);
+    }
+  }
+
+  /** Throws if the stream has lost messages, and so refuses each place that the replica knows. */
+  async #checkStream(): Promise<void> {
+    const until = monotonicNow() + CHECK_MS;
+    try {
+      await this.#parts.catchUp.last(() => until);
+    } catch (error) {
+      if (!(error instanceof ApiFailure)) throw error;
     }
   }
 
