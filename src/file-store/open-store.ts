@@ -192,7 +192,7 @@ function wire({ fs, paths, lock, hash, options }: Opening, log: CommitLog, marke
     acquireName: (name) => acquireName(fs, paths, name),
     backup: (target: string, copying: BackupOptions) =>
       backup(shared, target, { ...copying, settle: (path) => settleDirectory(fs, path) }),
-    reclaim: (reclaiming: ReclaimOptions) => reclaim({ ...shared, checkpointer }, reclaiming),
+    reclaim: (reclaiming: ReclaimOptions) => reclaim({ ...shared, checkpointer, recovery }, reclaiming),
     capabilities: { durable: durability === "flush", multiProcess: true },
   });
   return { store, recovery, checkpointer, index, cuts: reading.cuts, guard, closeFiles };

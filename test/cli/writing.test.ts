@@ -117,6 +117,23 @@ test("delete deletes an instance, once", async () => {
   expect(await cli(remove)).toMatchObject({ code: 1 });
 });
 
+test("reclaim removes the events of deleted instances, and says what it keeps", async () => {
+  const directory = await filledStore();
+  await cli(["delete", directory, "account", "ada", "--app", MODEL]);
+  expect(await cli(["reclaim", directory])).toMatchObject({
+    code: 0,
+    out: expect.stringContaining("removed 3 events") as string,
+  });
+  expect(JSON.parse((await cli(["reclaim", directory, "--json"])).out)).toMatchObject({
+    done: true,
+    events: 0,
+    kept: 0,
+  });
+  expect((await cli(["events", directory])).out).not.toContain("Deposited");
+  expect((await cli(["verify", directory])).code).toBe(0);
+  expect((await cli(["reclaim", directory, "--budget", "soon"])).code).toBeGreaterThan(0);
+});
+
 test("dead letters are listed, shown, edited, replayed and dropped", async () => {
   const directory = temporaryDirectory();
   {

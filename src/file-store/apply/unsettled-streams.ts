@@ -42,6 +42,8 @@ export class UnsettledStreams {
   readonly #parts: UnsettledStreamsParts;
   readonly #moves: LineMoves;
   readonly #streams = new Map<StreamKey, Unsettled>();
+  /** Where the lines end that were appended to streams since `whileAppending` began. */
+  readonly #appended = new Map<StreamKey, number>();
   /** Streams in whose files a dead process has begun to move lines; known while a recovery reads the log. */
   #moving: ReadonlySet<StreamKey> = new Set();
 
@@ -73,6 +75,7 @@ export class UnsettledStreams {
       return work();
     } finally {
       this.#moving = new Set();
+      this.#appended.clear();
     }
   }
 
@@ -83,12 +86,17 @@ export class UnsettledStreams {
   append({ key, at, start, end }: Section, buffer: Buffer): boolean {
     const { files, lockedStreams } = this.#parts;
     const { file } = files.acquire(key);
-    if (this.#moving.has(key) || file.size() !== at) return false;
+    // Blank lines of the crate are in no section.
+    const mayFollow = (size: number): boolean => size === at || (size < at && this.#appended.get(key) === size);
+    if (this.#moving.has(key) || !mayFollow(file.size())) return false;
     const isLocked = lockedStreams.has(key);
     if (!isLocked && !file.tryLock()) return false;
     try {
-      if (file.size() !== at) return false;
+      const size = file.size();
+      if (!mayFollow(size)) return false;
+      if (size < at) file.write(Buffer.alloc(at - size, "\n"), 0, at - size, size);
       file.write(buffer, start, end - start, at);
+      this.#appended.set(key, at + end - start);
       return true;
     } finally {
       if (!isLocked) file.unlock();

@@ -18,6 +18,7 @@ export const COMPRESSED = ".gz";
  */
 export class SegmentFiles implements FileSystem {
   declare readonly mostLocks?: number;
+  declare readonly realPath?: (path: string) => string;
   declare readonly lockHolders?: (path: string) => LockHolders;
   /** The files as they are. */
   readonly physical: FileSystem;
@@ -31,6 +32,7 @@ export class SegmentFiles implements FileSystem {
     this.physical = fs;
     const { mostLocks } = fs;
     if (mostLocks !== undefined) Object.defineProperty(this, "mostLocks", { get: () => fs.mostLocks });
+    if (fs.realPath !== undefined) this.realPath = (path) => fs.realPath?.(path) ?? path;
     if (fs.lockHolders !== undefined)
       this.lockHolders = (path) => fs.lockHolders?.(path) ?? { holders: [], unknown: undefined };
   }

@@ -13,6 +13,7 @@ import { readSections, type Section } from "../log/record-sections.ts";
 import type { SegmentFiles } from "../log/segment-files.ts";
 import type { Checkpointer } from "../recovery/checkpointer.ts";
 import { readMarker } from "../recovery/marker.ts";
+import type { Recovery } from "../recovery/recover-log.ts";
 import type { ProgressLog } from "../progress/progress-log.ts";
 import type { Cuts } from "../streams/cuts.ts";
 import type { UnappliedRecords } from "../streams/unapplied-records.ts";
@@ -27,6 +28,7 @@ export interface ReclaimParts extends ReclaimStreamParts {
   readonly unapplied: UnappliedRecords;
   readonly follower: LogFollower;
   readonly checkpointer: Checkpointer;
+  readonly recovery: Recovery;
   readonly snapshots: SnapshotFiles;
   readonly progress: ProgressLog;
   readonly checkpointFiles: CheckpointFiles;
@@ -107,7 +109,7 @@ class Reclamation {
 
   /** Begins a new segment if the last one has lines that may go. */
   async #sealDropped(): Promise<void> {
-    const { log, lock, follower, unapplied } = this.#parts;
+    const { log, lock, follower, unapplied, recovery } = this.#parts;
     const { segment } = log.end;
     let found = false;
     log.scanner.scan({ segment, offset: 0, position: segment - 1 }, log.end, (header, buffer, base) => {
@@ -126,6 +128,8 @@ class Reclamation {
     if (!found) return;
     await lock.hold(async () => {
       follower.catchUp();
+      // A process may have died, or this one have failed, when it began the next segment.
+      if (unapplied.isEmpty && log.hasMore()) await recovery.recover();
       if (log.end.segment !== segment) return;
       if (unapplied.isEmpty && !log.hasMore()) {
         await log.seal();
