@@ -63,7 +63,7 @@ export default {
       from: { path: "^src/personal/" },
       to: {
         path: "^src/",
-        pathNot: "^src/(personal/|event-store/|aggregate/personal-fields\\.ts$|(errors|json)\\.ts$)",
+        pathNot: "^src/(personal/|event-store/|aggregate/personal-fields\\.ts$|(arrays|errors|json)\\.ts$)",
       },
     },
     {

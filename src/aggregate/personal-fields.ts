@@ -1,3 +1,4 @@
+import { appendAll } from "../arrays.ts";
 import { EventfoldError, InvalidPayloadError } from "../errors.ts";
 import { copyOf, isJsonValue, isWellFormed } from "../json.ts";
 
@@ -138,7 +139,7 @@ export function takePersonal(
     }
     const known = parts.get(subject);
     if (known === undefined) parts.set(subject, values);
-    else known.push(...values);
+    else appendAll(known, values);
   }
   return [...parts].map(([subject, values]) => ({ subject, values }));
 }

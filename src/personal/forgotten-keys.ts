@@ -1,3 +1,4 @@
+import { appendAll } from "../arrays.ts";
 import type { EventStore } from "../event-store/event-store.ts";
 import type { KeyRing } from "./key-ring.ts";
 
@@ -44,7 +45,7 @@ export class ForgottenKeys {
       // Two that look at the same time both find it.
       if (sequence <= this.#sequence) continue;
       this.#sequence = sequence;
-      ids.push(...((note as ForgottenNote).forgotten ?? []));
+      appendAll(ids, (note as ForgottenNote).forgotten ?? []);
     }
     if (ids.length === 0) return;
     this.#left = [...this.#left, ...ids];

@@ -1,3 +1,4 @@
+import { appendAll } from "../arrays.ts";
 import { EventfoldError } from "../errors.ts";
 import { DelegatingEventStore } from "../event-store/delegating-event-store.ts";
 import type {
@@ -51,7 +52,7 @@ export class PersonalEventStore extends DelegatingEventStore {
     const ofEvent = async (position: number): Promise<readonly string[]> => {
       const ids: string[] = [];
       for await (const batch of inner.readAll({ from: position, to: position }))
-        for (const { meta } of batch) for (const { keys } of boxesOf(meta) ?? []) ids.push(...keys);
+        for (const { meta } of batch) for (const { keys } of boxesOf(meta) ?? []) appendAll(ids, keys);
       await ring.load(ids);
       return ids;
     };

@@ -41,12 +41,12 @@ Examples:
       const { lock, check = false, force = false, store: target, sources = [] } = options;
       const format = formatOf(options);
       const { auditStore, checkEventLock, writeEventLock } = await import("eventfold-es/schema");
-      const findings: (AuditFinding | LockDifference)[] = [];
-      if (target !== undefined)
-        findings.push(...(await withStore(target, {}, ({ store }) => auditStore(store, aggregates))));
+      const audited =
+        target === undefined ? [] : await withStore(target, {}, ({ store }) => auditStore(store, aggregates));
       const isWriting = target === undefined && !check;
       const isCompared = check || (isWriting && !force && existsSync(lock));
-      if (isCompared) findings.push(...(await checkEventLock(lock, aggregates, { sources })));
+      const compared = isCompared ? await checkEventLock(lock, aggregates, { sources }) : [];
+      const findings: (AuditFinding | LockDifference)[] = [...audited, ...compared];
       if (isWriting && findings.length === 0) await writeEventLock(lock, aggregates, { sources, force });
       const count = await writeEach(terminal, format, findings, (finding) => writeFinding(terminal, finding));
       if (count > 0) throw new Found(isWriting ? `${lock} was not replaced; --force replaces it` : undefined);

@@ -111,6 +111,7 @@ export class Applier {
       }
       if (!this.#unsettled.has(key)) {
         if (isInFile(file, section, buffer)) {
+          this.#unsettled.met(section);
           if (!section.adopted && !isBlankInFile(file, section)) file.write(buffer, start, end - start, at);
           continue;
         }

@@ -5,6 +5,7 @@ import { quarantine } from "../disk/quarantine.ts";
 import type { StorePaths } from "../disk/store-paths.ts";
 import type { StreamKey } from "../disk/stream-key.ts";
 import { isBefore, type LogPlace } from "../log/log-place.ts";
+import { isBlank } from "../lines/line-reader.ts";
 import type { Section } from "../log/record-sections.ts";
 import type { StreamFiles } from "../streams/stream-files.ts";
 import type { DirtyFiles } from "./dirty-files.ts";
@@ -42,10 +43,10 @@ export class UnsettledStreams {
   readonly #parts: UnsettledStreamsParts;
   readonly #moves: LineMoves;
   readonly #streams = new Map<StreamKey, Unsettled>();
-  /** Where the lines end that were appended to streams since `whileAppending` began. */
-  readonly #appended = new Map<StreamKey, number>();
   /** Streams in whose files a dead process has begun to move lines; known while a recovery reads the log. */
   #moving: ReadonlySet<StreamKey> = new Set();
+  /** Where the lines of the streams end that a recovery has met so far. */
+  readonly #ends = new Map<StreamKey, number>();
 
   constructor(parts: UnsettledStreamsParts) {
     this.#parts = parts;
@@ -70,37 +71,54 @@ export class UnsettledStreams {
 
   /** Calls `work`, which appends lines of the log to the streams' files. */
   whileAppending<T>(work: () => T): T {
+    this.#ends.clear();
     this.#moving = new Set(this.#moves.list().map(({ stream }) => stream));
     try {
       return work();
     } finally {
       this.#moving = new Set();
-      this.#appended.clear();
+      this.#ends.clear();
     }
+  }
+
+  /** A stream's file has these lines. Only for `whileAppending`. */
+  met({ key, at, start, end }: Section): void {
+    this.#ends.set(key, at + end - start);
   }
 
   /**
    * Appends committed lines to a stream's file, if they are all that it lacks. Returns false, and writes nothing, if something else is
    * in their place, or if the Rust crate holds the file. Only for `whileAppending`.
    */
-  append({ key, at, start, end }: Section, buffer: Buffer): boolean {
+  append(section: Section, buffer: Buffer): boolean {
+    const { key, at, start, end } = section;
     const { files, lockedStreams } = this.#parts;
     const { file } = files.acquire(key);
-    // Blank lines of the crate are in no section.
-    const mayFollow = (size: number): boolean => size === at || (size < at && this.#appended.get(key) === size);
-    if (this.#moving.has(key) || !mayFollow(file.size())) return false;
+    const isNext = (): boolean => file.size() === at || this.#lacksBlank(file, this.#ends.get(key), at);
+    if (this.#moving.has(key) || !isNext()) return false;
     const isLocked = lockedStreams.has(key);
     if (!isLocked && !file.tryLock()) return false;
     try {
-      const size = file.size();
-      if (!mayFollow(size)) return false;
-      if (size < at) file.write(Buffer.alloc(at - size, "\n"), 0, at - size, size);
-      file.write(buffer, start, end - start, at);
-      this.#appended.set(key, at + end - start);
+      if (!isNext()) return false;
+      const missing = at - file.size();
+      if (missing === 0) file.write(buffer, start, end - start, at);
+      else {
+        const bytes = Buffer.concat([Buffer.alloc(missing, "\n"), buffer.subarray(start, end)]);
+        file.write(bytes, 0, bytes.length, at - missing);
+      }
+      this.met(section);
       return true;
     } finally {
       if (!isLocked) file.unlock();
     }
+  }
+
+  /** Whether only blank lines are missing between the end of the lines that a file has and an offset: those of the crate are in no section. */
+  #lacksBlank(file: FileHandle, end: number | undefined, at: number): boolean {
+    const size = file.size();
+    if (end === undefined || size < end || size >= at) return false;
+    const found = Buffer.alloc(size - end);
+    return file.read(found, 0, found.length, end) === found.length && isBlank(found, 0, found.length);
   }
 
   /** Adds committed lines, which stay in memory until the stream is settled; `place` is that of their record. */
