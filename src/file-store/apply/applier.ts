@@ -107,6 +107,7 @@ export class Applier {
       if (isReclaimed(buffer, section)) {
         // Whatever the file has there does not count, but what follows needs its place.
         if (file.size() < at + end - start) file.write(Buffer.alloc(end - start, "\n"), 0, end - start, at);
+        this.#unsettled.met(section);
         continue;
       }
       if (!this.#unsettled.has(key)) {
