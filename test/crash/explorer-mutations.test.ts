@@ -5,6 +5,7 @@ import type * as placeModule from "../../src/jetstream/replica/place.ts";
 import type * as openReplicaModule from "../../src/file-store/open-replica.ts";
 import type * as decidedCommandsModule from "../../src/aggregate/instance/decided-commands.ts";
 import type * as tracedCommitModule from "../../src/event-store/traced-commit.ts";
+import type * as keptProgressModule from "../../src/process-manager/kept-progress.ts";
 import type * as managerLettersModule from "../../src/process-manager/manager-letters.ts";
 import type * as applierModule from "../../src/file-store/apply/applier.ts";
 import type * as unsettledModule from "../../src/file-store/apply/unsettled-streams.ts";
@@ -73,6 +74,7 @@ interface Breakage extends Place {
 
 type VerdictArguments = Parameters<InstanceType<typeof decidedCommandsModule.DecidedCommands>["addRememberedVerdict"]>;
 type NoteArguments = [note: { readonly passed?: number }, letters: object];
+type CommitNoteArguments = Parameters<keptProgressModule.KeptProgress["commitNote"]>;
 
 const BREAKAGES: readonly Breakage[] = [
   {
@@ -620,6 +622,57 @@ const MUTATIONS: readonly Mutation[] = [
     mutate: ({ ManagerLetters }: typeof managerLettersModule) => ({
       ManagerLetters: class extends ManagerLetters {
         override async next(): Promise<undefined> {}
+      },
+    }),
+  },
+  {
+    what: "a command is sent past the dead letter before it",
+    kind: "dead letters of a process manager with order",
+    seed: 1,
+    module: "../../src/process-manager/manager-letters.ts",
+    mutate: ({ ManagerLetters }: typeof managerLettersModule) => ({
+      ManagerLetters: class extends ManagerLetters {
+        override async before(): Promise<undefined> {}
+      },
+    }),
+  },
+  {
+    what: "a command that waited and fails comes after those that still wait",
+    kind: "dead letters of a process manager with order",
+    seed: 1,
+    module: "../../src/process-manager/manager-letters.ts",
+    mutate: ({ ManagerLetters }: typeof managerLettersModule) => ({
+      ManagerLetters: class extends ManagerLetters {
+        override async next(sequence: number): ReturnType<managerLettersModule.ManagerLetters["next"]> {
+          const next = await super.next(sequence);
+          return next && { ...next, place: sequence + 1 };
+        }
+      },
+    }),
+  },
+  {
+    what: "commands that wait for a dead letter are in memory only",
+    kind: "dead letters of a process manager with order",
+    seed: 1,
+    module: "../../src/process-manager/kept-progress.ts",
+    mutate: ({ KeptProgress }: typeof keptProgressModule) => ({
+      KeptProgress: class extends KeptProgress {
+        override commitNote(...[progress, note, cause]: CommitNoteArguments): Promise<boolean> {
+          return super.commitNote(progress, note, cause);
+        }
+      },
+    }),
+  },
+  {
+    what: "a dead letter is dropped in memory only",
+    kind: "dead letters of a process manager with order",
+    seed: 1,
+    module: "../../src/event-store/traced-commit.ts",
+    mutate: ({ tracedCommit }: typeof tracedCommitModule) => ({
+      tracedCommit(...[events, commit, ...rest]: Parameters<typeof tracedCommit>) {
+        if (commit.consumer?.settledLetters === undefined || commit.appends.length > 0)
+          return tracedCommit(events, commit, ...rest);
+        return tracedCommit(events, { ...commit, consumer: { ...commit.consumer, settledLetters: [] } }, ...rest);
       },
     }),
   },
