@@ -3,6 +3,7 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import * as fs from "node:fs";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { lockHolders } from "../../src/fs/lock-holders.ts";
+import { TIMES_AGAIN } from "../../src/file-store/disk/store-lock.ts";
 import { Account } from "../support/account.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { until } from "../support/until.ts";
@@ -40,15 +41,24 @@ describe.runIf(process.platform === "linux")("a process that is stopped while it
     const directory = temporaryDirectory();
     const { store, ada } = await openedBank(directory, 100);
     const worker = await stoppedHolder(`${directory}/meta/${file}`);
-    const failed = await ada.execute(deposit(1)).catch((error: EventfoldError) => error);
+    let failed: EventfoldError | undefined;
+    let written = 0;
+    // Without the turnstile, a process takes the lock again a few times.
+    for (; failed === undefined && written <= TIMES_AGAIN; written++)
+      failed = await ada.execute(deposit(1)).then(
+        () => undefined,
+        (error: EventfoldError) => error,
+      );
+    written--;
     expect(failed).toMatchObject({ code: "STORE_BUSY" });
-    expect((failed as Error).message).toContain(`process ${worker.process.pid} (node) has it and is stopped`);
-    expect((failed as Error).message).toContain(`kill -CONT ${worker.process.pid}`);
+    expect(failed?.message).toContain(`process ${worker.process.pid} (node) has it and is stopped`);
+    expect(failed?.message).toContain(`kill -CONT ${worker.process.pid}`);
+    if (file === "lock") expect(written).toBe(0);
     worker.process.kill("SIGCONT");
     worker.send("release");
     await worker.exited;
-    expect((await ada.execute(deposit(2))).state.balance).toBe(2);
-    expect(await store.head()).toBe(2);
+    expect((await ada.execute(deposit(2))).state.balance).toBe(written + 2);
+    expect(await store.head()).toBe(written + 2);
   });
 
   test("is named on a channel while the commands wait, which go on when it is resumed", async () => {

@@ -154,7 +154,7 @@ describe("commands", () => {
     await store.close();
     expectAtMost(
       counts,
-      each(50, { calls: 11.2, flushes: 1, bytesWritten: 560, bytesRead: 600, streamsOpened: 0, parsed: 2 * PAYLOAD }),
+      each(50, { calls: 11.7, flushes: 1, bytesWritten: 560, bytesRead: 600, streamsOpened: 0, parsed: 2 * PAYLOAD }),
     );
   });
 
@@ -199,7 +199,7 @@ describe("commands", () => {
     await store.close();
     expectAtMost(
       counts,
-      each(20, { calls: 18.6, flushes: 1, bytesWritten: 610, bytesRead: 600, streamsOpened: 1, parsed: 2 * PAYLOAD }),
+      each(20, { calls: 19.2, flushes: 1, bytesWritten: 610, bytesRead: 600, streamsOpened: 1, parsed: 2 * PAYLOAD }),
     );
   });
 

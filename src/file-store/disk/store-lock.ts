@@ -12,8 +12,11 @@ export const DEFAULT_PATIENCE_MS = 30_000;
 const NOTICE_AFTER_MS = 1000;
 /** A pause between two attempts that took longer than this was a pause of this process, which does not count. */
 const LONGEST_PAUSE_MS = 1000;
-/** For how long after it went through the turnstile, and met no other process, a process may take the lock again without the turnstile. */
-const AGAIN_MS = 2;
+/**
+ * How often a process that went through the turnstile, and met no other process, may take the lock again without the turnstile. A number
+ * and no time: the crash explorer needs the same calls in each run.
+ */
+export const TIMES_AGAIN = 4;
 /** Turns of the event loop to spend before waiting on a timer. More would take the processor from the process that has the lock. */
 const EAGER_TURNS = 3;
 
@@ -36,7 +39,7 @@ interface Wait {
  *
  * A process that releases the lock and takes it again at once would keep it from all that only try now and then. So each goes
  * through a turnstile first, a second lock, and leaves it when it has the first: while one waits for the lock, the last holder
- * finds the turnstile taken, and waits as the others do. A process that met no other process there takes the lock again without it for a moment,
+ * finds the turnstile taken, and waits as the others do. A process that met no other process there takes the lock again without it a few times,
  * because a lone process would only make two calls more for each batch. The kernel frees both when a process dies.
  */
 export class StoreLock {
@@ -49,8 +52,8 @@ export class StoreLock {
   #last: Promise<void> = Promise.resolve();
   /** When this process last gave up, on the monotonic clock. */
   #gaveUp = Number.NEGATIVE_INFINITY;
-  /** Until when, on the monotonic clock, this process may take the lock again without the turnstile. */
-  #mayTakeAgainUntil = Number.NEGATIVE_INFINITY;
+  /** How often this process may still take the lock again without the turnstile. */
+  #timesAgain = 0;
 
   /** Whether the last attempt met another process. */
   contended = false;
@@ -121,12 +124,12 @@ export class StoreLock {
   }
 
   #takeAgain(): boolean {
-    return monotonicNow() < this.#mayTakeAgainUntil && this.#file.tryAcquire();
+    return this.#timesAgain-- > 0 && this.#file.tryAcquire();
   }
 
   async #acquire(waited: number): Promise<void> {
     this.contended = false;
-    this.#mayTakeAgainUntil = Number.NEGATIVE_INFINITY;
+    this.#timesAgain = 0;
     const wait: Wait = { waited, isAnnounced: false };
     await this.#take(this.#turnstile, wait);
     try {
@@ -134,7 +137,7 @@ export class StoreLock {
     } finally {
       this.#turnstile?.release();
     }
-    if (!this.contended) this.#mayTakeAgainUntil = monotonicNow() + AGAIN_MS;
+    if (!this.contended) this.#timesAgain = TIMES_AGAIN;
   }
 
   async #take(file: LockFile | undefined, wait: Wait): Promise<void> {
