@@ -180,14 +180,18 @@ async function compareServers(
   const seen = new Map<number, { readonly hash: string; readonly messages: number }>();
   for (let attempt = 0; seen.size < SERVERS && attempt < 60; attempt++) {
     const leader = await cluster.leaderOf(connection, NAME).catch(() => undefined);
-    if (leader !== undefined && !seen.has(leader)) seen.set(leader, await messagesOf(connection));
+    // A server that has just become the leader may not answer yet.
+    const found =
+      leader === undefined || seen.has(leader) ? undefined : await messagesOf(connection).catch(() => undefined);
+    if (leader !== undefined && found !== undefined) seen.set(leader, found);
     const stepDown = connection.request(`$JS.API.STREAM.LEADER.STEPDOWN.${NAME}`, "", { timeout: 2000 });
     await stepDown.catch(() => {});
     await pause(300);
   }
   const [first, ...others] = seen.values();
-  if (others.some(({ hash }) => hash !== first?.hash)) throw new Error(`servers differ: ${JSON.stringify([...seen])}`);
-  return { leaders: seen.size, messages: first?.messages ?? 0 };
+  if (first === undefined) throw new Error("no server became the leader and answered");
+  if (others.some(({ hash }) => hash !== first.hash)) throw new Error(`servers differ: ${JSON.stringify([...seen])}`);
+  return { leaders: seen.size, messages: first.messages };
 }
 
 /** All messages that the leader has. */
