@@ -5,12 +5,12 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { soakOptions } from "./seconds.ts";
 import { soakBackups } from "../test/support/soak-backups.ts";
 
-const { values } = parseArgs({ options: { seconds: { type: "string", default: "60" } } });
+const { seconds } = soakOptions({});
 const directory = mkdtempSync(join(tmpdir(), "eventfold-es-soak-backups-"));
-const report = await soakBackups({ directory, seconds: Number(values.seconds) }).catch((error: unknown) => {
+const report = await soakBackups({ directory, seconds }).catch((error: unknown) => {
   console.error(`the directory is kept: ${directory}`);
   throw error;
 });

@@ -2,10 +2,10 @@
  * `npm run soak:postgres -- --seconds 60`: three processes write to a PostgreSQL of their own while backends, server and writers are killed.
  * Prints what there was, and fails if anything was lost, doubled or out of place.
  */
-import { parseArgs } from "node:util";
+import { soakOptions } from "./seconds.ts";
 import { soakPostgres } from "../test/support/soak-postgres.ts";
 import { soakSummary } from "../test/support/soak-writers.ts";
 
-const { values } = parseArgs({ options: { seconds: { type: "string", default: "60" } } });
-const report = await soakPostgres({ seconds: Number(values.seconds) });
+const { seconds } = soakOptions({});
+const report = await soakPostgres({ seconds });
 console.log(soakSummary(report));

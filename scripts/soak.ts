@@ -5,19 +5,15 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { soakOptions } from "./seconds.ts";
 import { soak } from "../test/support/soak.ts";
 
-const { values } = parseArgs({
-  options: { seconds: { type: "string", default: "60" }, writers: { type: "string", default: "3" } },
-});
+const { seconds, writers } = soakOptions({ writers: "3" });
 const directory = mkdtempSync(join(tmpdir(), "eventfold-es-soak-"));
-const report = await soak({ directory, seconds: Number(values.seconds), writers: Number(values.writers) }).catch(
-  (error: unknown) => {
-    console.error(`the directory is kept: ${directory}`);
-    throw error;
-  },
-);
+const report = await soak({ directory, seconds, writers: Number(writers) }).catch((error: unknown) => {
+  console.error(`the directory is kept: ${directory}`);
+  throw error;
+});
 rmSync(directory, { recursive: true });
 console.log(
   `${report.kills} processes killed (${report.early} before their first acknowledgement), ${report.acknowledged} commands acknowledged, ` +
