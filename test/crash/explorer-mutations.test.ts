@@ -449,8 +449,8 @@ const MUTATIONS: readonly Mutation[] = [
           super(parts);
           this.#files = parts.files;
         }
-        override append({ key, at, start, end }: Section, buffer: Buffer): boolean {
-          this.#files.acquire(key).file.write(buffer, start, end - start, at);
+        override append({ key, at }: Section, lines: Buffer): boolean {
+          this.#files.acquire(key).file.write(lines, 0, lines.length, at);
           return true;
         }
       },

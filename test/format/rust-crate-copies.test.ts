@@ -67,3 +67,26 @@ describe("a copy of a directory of the Rust crate", () => {
     await store.close();
   });
 });
+
+test("a copy of reclaimed lines of the Rust crate has its blank lines", async () => {
+  const base = temporaryDirectory();
+  const source = path.join(base, "store");
+  fs.mkdirSync(path.join(source, "streams/purse/ada"), { recursive: true });
+  fs.writeFileSync(
+    path.join(source, "streams/purse/ada/app.jsonl"),
+    crateLine(1, "Filled") + "\n" + crateLine(2, "Filled"),
+  );
+  const store = await AggregateStore.builder(source).aggregate(Purse).open();
+  await store.get(Purse, "ada").execute({ type: "Fill", data: { amount: 1 } });
+  await store.delete(Purse, "ada");
+  await store.reclaim();
+  await store.get(Purse, "ada").execute({ type: "Fill", data: { amount: 2 } });
+  await store.backup(path.join(base, "copy"));
+  await restore(source, path.join(base, "restored"));
+  await store.close();
+  for (const name of ["copy", "restored"]) {
+    const copy = path.join(base, name);
+    expect(fs.readFileSync(path.join(copy, "streams/purse/ada/app.jsonl")).includes(0)).toBe(false);
+    expect((await verify(copy)).findings.filter(({ severity }) => severity !== "info")).toEqual([]);
+  }
+});

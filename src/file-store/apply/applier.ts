@@ -66,7 +66,7 @@ export class Applier {
       created.push({ stream, seconds: secondsOf(buffer.toString("utf8", start, end)) });
     }
     this.#progress.apply(notes);
-    this.#writeMissing(record, (section) => this.#unsettled.append(section, buffer));
+    this.#writeMissing(record, (section, lines) => this.#unsettled.append(section, lines));
     if (created.length > 0) this.#registry.append(created);
     for (const { key } of sections) this.#dirty.addStream(key, true);
   }
@@ -91,7 +91,8 @@ export class Applier {
     for (const section of sections)
       if (
         !isReclaimed(buffer, section) &&
-        (this.#unsettled.has(section.key) || !isInFile(this.#files.acquire(section.key).file, section, buffer))
+        (this.#unsettled.has(section.key) ||
+          foundInFile(this.#files.acquire(section.key).file, section, buffer) === undefined)
       )
         this.#unsettled.add(section, buffer, place);
   }
@@ -100,47 +101,41 @@ export class Applier {
    * Writes the sections again that are in their files: after a failed flush, only bytes that were written again can be trusted.
    * The Rust crate may have appended to the other files, or do so now. Those that `append` does not write become unsettled.
    */
-  #writeMissing({ sections, buffer, place }: CommittedRecord, append: (section: Section) => boolean): void {
+  #writeMissing(
+    { sections, buffer, place }: CommittedRecord,
+    append: (section: Section, lines: Buffer) => boolean,
+  ): void {
     for (const section of sections) {
       const { key, start, end, at } = section;
       const { file } = this.#files.acquire(key);
       if (isReclaimed(buffer, section)) {
         // Whatever the file has there does not count, but what follows needs its place.
-        if (file.size() < at + end - start) file.write(Buffer.alloc(end - start, "\n"), 0, end - start, at);
+        const blank = Buffer.alloc(end - start, "\n");
+        if (file.size() < at + blank.length && !append(section, blank)) file.write(blank, 0, blank.length, at);
         this.#unsettled.met(section);
         continue;
       }
       if (!this.#unsettled.has(key)) {
-        if (isInFile(file, section, buffer)) {
+        const found = foundInFile(file, section, buffer);
+        if (found !== undefined) {
           this.#unsettled.met(section);
-          if (!section.adopted && !isBlankInFile(file, section)) file.write(buffer, start, end - start, at);
+          // Lines that were reclaimed must not be written again.
+          if (!section.adopted && found === "lines") file.write(buffer, start, end - start, at);
           continue;
         }
-        if (append(section)) continue;
+        if (append(section, buffer.subarray(start, end))) continue;
       }
       this.#unsettled.add(section, buffer, place);
     }
   }
 }
 
-/** Whether a stream's file has a section's bytes, or blank lines in their place: then they were dropped, and reclaimed here. */
-function isInFile(file: FileHandle, { start, end, at }: Section, buffer: Buffer): boolean {
+/** What a stream's file has in the place of a section: its lines, or blank ones, because they were dropped and reclaimed here. */
+function foundInFile(file: FileHandle, { start, end, at }: Section, buffer: Buffer): "lines" | "blank" | undefined {
   const found = Buffer.alloc(end - start);
-  if (file.read(found, 0, found.length, at) < found.length) return false;
-  return buffer.compare(found, 0, found.length, start, end) === 0 || (found[0] === LF && isBlank(found));
-}
-
-/** Whether a section's lines were reclaimed in a stream's file: they must not be written again. */
-function isBlankInFile(file: FileHandle, { start, end, at }: Section): boolean {
-  const found = Buffer.alloc(1);
-  file.read(found, 0, 1, at);
-  if (found[0] !== LF) return false;
-  const all = Buffer.alloc(end - start);
-  return file.read(all, 0, all.length, at) === all.length && isBlank(all);
-}
-
-function isBlank(bytes: Buffer): boolean {
-  return bytes.every((byte) => byte === LF);
+  if (file.read(found, 0, found.length, at) < found.length) return undefined;
+  if (buffer.compare(found, 0, found.length, start, end) === 0) return "lines";
+  return found.every((byte) => byte === LF) ? "blank" : undefined;
 }
 
 const LF = 0x0a;

@@ -90,8 +90,8 @@ export class UnsettledStreams {
    * Appends committed lines to a stream's file, if they are all that it lacks. Returns false, and writes nothing, if something else is
    * in their place, or if the Rust crate holds the file. Only for `whileAppending`.
    */
-  append(section: Section, buffer: Buffer): boolean {
-    const { key, at, start, end } = section;
+  append(section: Section, lines: Buffer): boolean {
+    const { key, at } = section;
     const { files, lockedStreams } = this.#parts;
     const { file } = files.acquire(key);
     const isNext = (): boolean => file.size() === at || this.#lacksBlank(file, this.#ends.get(key), at);
@@ -101,11 +101,8 @@ export class UnsettledStreams {
     try {
       if (!isNext()) return false;
       const missing = at - file.size();
-      if (missing === 0) file.write(buffer, start, end - start, at);
-      else {
-        const bytes = Buffer.concat([Buffer.alloc(missing, "\n"), buffer.subarray(start, end)]);
-        file.write(bytes, 0, bytes.length, at - missing);
-      }
+      const bytes = missing === 0 ? lines : Buffer.concat([Buffer.alloc(missing, "\n"), lines]);
+      file.write(bytes, 0, bytes.length, at - missing);
       this.met(section);
       return true;
     } finally {
