@@ -1,5 +1,6 @@
 import { turn } from "../event-loop.ts";
 import { monotonicNow } from "../real-timers.ts";
+import type { CommitChain } from "./event-store.ts";
 
 /** How long commits that are under way may still wait for a server once the store is being closed, in ms. */
 const CLOSING_PATIENCE_MS = 2000;
@@ -10,6 +11,45 @@ export interface CommitBatchesParts<C> {
   readonly largest: () => number;
   /** Writes a batch and answers its commits. Never rejects. */
   readonly write: (commits: readonly C[]) => Promise<void>;
+}
+
+/** What a failed write needs of a commit. */
+interface FailingCommit {
+  readonly chain?: CommitChain | undefined;
+  readonly reject: (error: unknown) => void;
+}
+
+export interface SplittingParts<C> {
+  readonly write: (commits: readonly C[]) => Promise<void>;
+  /** Whether an error may lie in one of the commits. */
+  readonly mayBeOfOne: (error: unknown) => boolean;
+  /** The error as the commits' callers meet it. */
+  readonly failed: (error: unknown) => unknown;
+}
+
+/**
+ * Writes commits. If that fails because of one of them, writes their halves, so that the others do not fail with it. Rejects the commits
+ * that fail, and never rejects itself.
+ */
+export async function writeSplitting<C extends FailingCommit>(
+  commits: readonly C[],
+  parts: SplittingParts<C>,
+): Promise<void> {
+  const { write, mayBeOfOne, failed } = parts;
+  try {
+    await write(commits);
+  } catch (error) {
+    if (commits.length > 1 && mayBeOfOne(error)) {
+      const middle = commits.length >> 1;
+      await writeSplitting(commits.slice(0, middle), parts);
+      await writeSplitting(commits.slice(middle), parts);
+      return;
+    }
+    for (const { chain, reject } of commits) {
+      if (chain !== undefined) chain.broken = true;
+      reject(failed(error));
+    }
+  }
 }
 
 /** The commit queue of a store on a server: everything that waits when the previous batch is answered becomes the next one. */

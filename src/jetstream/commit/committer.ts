@@ -1,4 +1,4 @@
-import { CommitBatches } from "../../event-store/commit-batches.ts";
+import { CommitBatches, writeSplitting } from "../../event-store/commit-batches.ts";
 import type { CommitResult } from "../../event-store/event-store.ts";
 import { monotonicNow } from "../../real-timers.ts";
 import { batchWritten } from "../../tracing/tracing.ts";
@@ -48,8 +48,8 @@ interface Slot {
  * The commit queue. Everything that waits when the previous batch is answered becomes one message, which the server takes only if it comes
  * right after the last message that the replica has. So the versions that the replica has are those that count.
  *
- * If an answer is lost, the next look goes into the message's place: ours means that it was written, another's that it was not, and if
- * there is none the same is sent again. So no outcome is guessed, and nothing is written twice. Only when the servers stay away for longer
+ * If an answer is lost, the next look goes into the message's place: ours means that it was written, another's that it was not. If
+ * the place is empty, the same message is sent again. So no outcome is guessed, and nothing is written twice. Only when the servers stay away for longer
  * than the store's patience is the outcome reported as unknown.
  */
 export class Committer {
@@ -80,24 +80,14 @@ export class Committer {
   }
 
   /** Writes commits and answers them. If one of them cannot be written, the others must not fail with it. */
-  async #settle(commits: readonly QueuedCommit[]): Promise<void> {
-    try {
-      await this.#write(commits);
-    } catch (error) {
+  #settle(commits: readonly QueuedCommit[]): Promise<void> {
+    return writeSplitting(commits, {
+      write: (some) => this.#write(some),
       // Errors of the replica are those of single streams, such as ids that its disk takes for the same.
-      const mayBeOfOne =
-        error instanceof ApiFailure ? error.code === ERROR_CODES.tooLarge : !this.#parts.replica.isStopped;
-      if (mayBeOfOne && commits.length > 1) {
-        const middle = commits.length >> 1;
-        await this.#settle(commits.slice(0, middle));
-        await this.#settle(commits.slice(middle));
-        return;
-      }
-      for (const { chain, reject } of commits) {
-        if (chain !== undefined) chain.broken = true;
-        reject(commitFailed(error));
-      }
-    }
+      mayBeOfOne: (error) =>
+        error instanceof ApiFailure ? error.code === ERROR_CODES.tooLarge : !this.#parts.replica.isStopped,
+      failed: commitFailed,
+    });
   }
 
   /** Plans and sends until a plan comes true. As long as other processes' messages come in between, the patience begins anew. */

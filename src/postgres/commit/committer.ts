@@ -1,4 +1,4 @@
-import { CommitBatches } from "../../event-store/commit-batches.ts";
+import { CommitBatches, writeSplitting } from "../../event-store/commit-batches.ts";
 import type { CommitResult } from "../../event-store/event-store.ts";
 import { type Database, type Row, statement, type Statement, untilAnswered } from "../connection/database.ts";
 import { SqlFailure } from "../connection/sql-failure.ts";
@@ -72,22 +72,12 @@ export class Committer {
   }
 
   /** Writes commits and answers them. If the server refuses them, it does so because of one of them: the others must not fail with it. */
-  async #settle(commits: readonly QueuedCommit[]): Promise<void> {
-    try {
-      await this.#write(commits);
-    } catch (error) {
-      const isRefused = error instanceof SqlFailure && error.outcome === "refused";
-      if (isRefused && commits.length > 1) {
-        const middle = commits.length >> 1;
-        await this.#settle(commits.slice(0, middle));
-        await this.#settle(commits.slice(middle));
-        return;
-      }
-      for (const { chain, reject } of commits) {
-        if (chain !== undefined) chain.broken = true;
-        reject(commitFailed(error));
-      }
-    }
+  #settle(commits: readonly QueuedCommit[]): Promise<void> {
+    return writeSplitting(commits, {
+      write: (some) => this.#write(some),
+      mayBeOfOne: (error) => error instanceof SqlFailure && error.outcome === "refused",
+      failed: commitFailed,
+    });
   }
 
   /** Plans and sends until a plan comes true. Each answer that corrects a plan leads to at least one more refusal, so this ends. */
