@@ -39,9 +39,9 @@ export async function replaceFile(
 }
 
 /** Like `replaceFile`, at once: after a crash the old or the new content is there, whole. */
-export function replaceFileNow(fs: FileSystem, path: string, content: string): void {
+export function replaceFileNow(fs: FileSystem, path: string, content: string | Buffer): void {
   const temporary = `${path}.tmp`;
-  const bytes = Buffer.from(content);
+  const bytes = typeof content === "string" ? Buffer.from(content) : content;
   const file = fs.open(temporary, "create");
   try {
     file.truncate(0);

@@ -5,6 +5,7 @@ import {
   type LockHolders,
   systemErrorCode,
 } from "../../fs/file-system.ts";
+import { replaceFileNow } from "../disk/whole-file.ts";
 import { CompressedSegment } from "./segment-blocks.ts";
 
 const SEGMENT = /\/\d{16}\.jsonl$/;
@@ -68,15 +69,7 @@ export class SegmentFiles implements FileSystem {
     } finally {
       compressed.close();
     }
-    const file = this.physical.open(`${path}.tmp`, "create");
-    try {
-      file.truncate(0);
-      file.write(bytes, 0, bytes.length, 0);
-      file.flushNow();
-    } finally {
-      file.close();
-    }
-    this.physical.rename(`${path}.tmp`, path);
+    replaceFileNow(this.physical, path, bytes);
   }
 
   stat(path: string): { readonly size: number; readonly directory: boolean } | undefined {
