@@ -264,7 +264,7 @@ export interface EventStore extends PersonalParts {
   isDropped(position: number, horizon?: number): Promise<boolean>;
 
   /**
-   * Position of the last committed event, dropped or not, that readers here can see; 0 if there is none. Commits that are given to this
+   * Position of the last committed event, dropped or not, that readers here can see; 0 without events. Commits that are given to this
    * store after the call are after it.
    */
   head(): Promise<number>;

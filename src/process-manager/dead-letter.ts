@@ -254,7 +254,7 @@ export function shownLetter(processManager: string, { key, letter }: StoredDeadL
   };
 }
 
-/** The dead letter of a process manager with a key. Throws `UNKNOWN_DEAD_LETTER` if there is none. */
+/** Finds the dead letter of a process manager by its key. Throws `UNKNOWN_DEAD_LETTER` if no letter has the key. */
 export async function openLetter(
   events: EventStore,
   consumer: string,

@@ -106,7 +106,7 @@ export class Lease {
     this.#held().markOutcomesOutdated();
   }
 
-  /** Whether there is a state. There is none after a new era of the store has begun, until `catchUp`. */
+  /** Whether the lease has a state. A new era of the store takes it away until `catchUp`. */
   get isLoaded(): boolean {
     return !this.#held().isAbsent;
   }

@@ -180,7 +180,7 @@ export class LogSurvey {
         continue;
       }
       if (!isRest) {
-        // The record may go on after the window. If there is none, what follows is needed to the end of the segment.
+        // The record may go on after the window. Without a record there, the search for the next one needs the rest of the segment.
         readFrom(offset, offset === base ? Infinity : WINDOW_BYTES);
         continue;
       }

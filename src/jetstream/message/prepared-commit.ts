@@ -10,7 +10,7 @@ export interface PreparedAppend {
   readonly events: number;
 }
 
-/** A commit as text: what is changed in its objects after the call changes nothing. */
+/** A commit as text. If the caller changes its objects after the call, the commit stays the same. */
 export interface PreparedCommit {
   readonly appends: readonly PreparedAppend[];
   readonly consumer: { readonly name: string; readonly expectedSequence: number } | undefined;

@@ -36,7 +36,7 @@ export interface PreparedProgress {
   readonly dropped: readonly string[];
 }
 
-/** A commit as text: what is changed in its objects after the call changes nothing. */
+/** A commit as text. If the caller changes its objects after the call, the commit stays the same. */
 export interface PreparedCommit {
   readonly appends: readonly PreparedAppend[];
   readonly progress: PreparedProgress | undefined;
