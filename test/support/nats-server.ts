@@ -69,7 +69,18 @@ export class NatsCluster {
     this.#options = options;
   }
 
+  /** Servers that never find each other, as now and then on a busy machine, are replaced by others. */
   static async create(options: NatsClusterOptions = {}): Promise<NatsCluster> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await NatsCluster.#create(options);
+      } catch (error) {
+        if (attempt === 3 || !String(error).includes("is not ready")) throw error;
+      }
+    }
+  }
+
+  static async #create(options: NatsClusterOptions): Promise<NatsCluster> {
     const binary = natsBinary();
     if (binary === undefined)
       throw new Error(`no nats-server ${OLDEST.join(".")} or later: install one, or name it in NATS_SERVER`);

@@ -178,11 +178,14 @@ async function compareServers(
   connection: NatsConnection,
 ): Promise<{ readonly leaders: number; readonly messages: number }> {
   const seen = new Map<number, { readonly hash: string; readonly messages: number }>();
-  for (let attempt = 0; seen.size < SERVERS && attempt < 60; attempt++) {
+  // A server that has just become the leader may not answer yet, or not have taken in all that its log has.
+  const most = (): number => Math.max(0, ...[...seen.values()].map(({ messages }) => messages));
+  const isComplete = (n: number): boolean => seen.has(n) && seen.get(n)?.messages === most();
+  const areAllComplete = (): boolean => seen.size === SERVERS && [...seen.keys()].every(isComplete);
+  for (let attempt = 0; !areAllComplete() && attempt < 60; attempt++) {
     const leader = await cluster.leaderOf(connection, NAME).catch(() => undefined);
-    // A server that has just become the leader may not answer yet.
     const found =
-      leader === undefined || seen.has(leader) ? undefined : await messagesOf(connection).catch(() => undefined);
+      leader === undefined || isComplete(leader) ? undefined : await messagesOf(connection).catch(() => undefined);
     if (leader !== undefined && found !== undefined) seen.set(leader, found);
     const stepDown = connection.request(`$JS.API.STREAM.LEADER.STEPDOWN.${NAME}`, "", { timeout: 2000 });
     await stepDown.catch(() => {});
